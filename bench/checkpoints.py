@@ -1,0 +1,146 @@
+"""Where an encoder's weights come from: a given file, the cache, the bundle; and how they are kept.
+
+Weights are data, never code: safetensors, or torch files read with ``weights_only=True``. A file
+is taken whole or refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from bench.data._cache import cache_folder
+from bench.encoders import Encoder
+from bench.errors import UserError
+from bench.plugins import ROOT
+
+BUNDLE = ROOT / "methods" / "pretrained"
+
+
+def cached(recipe_hash: str) -> Path:
+    """Where this user's cache keeps the encoder of a recipe, whether or not it is there."""
+    return cache_folder() / "encoders" / f"{recipe_hash}.safetensors"
+
+
+def interrupted(recipe_hash: str) -> Path:
+    """Where a pretraining that was cut off left what it needs to go on."""
+    return cache_folder() / "encoders" / f"{recipe_hash}.partial"
+
+
+def bundled(recipe_hash: str) -> Path | None:
+    """The encoder of a recipe among those that come with the project."""
+    return next(iter(BUNDLE.glob(f"*-{recipe_hash}.safetensors")), None)
+
+
+def found(recipe_hash: str) -> tuple[str, Path] | None:
+    """Kind of source and file of a recipe's encoder: the cache before the bundle; None if neither has it."""
+    if (path := cached(recipe_hash)).exists():
+        return "cached", path
+    if bundle := bundled(recipe_hash):
+        return "bundled", bundle
+    return None
+
+
+def save(path: Path, encoder: Encoder, facts: dict[str, Any]) -> None:
+    """Writes the encoder's weights and what is known of them, whole or not at all."""
+    write(path, {name: value.cpu().contiguous() for name, value in encoder.state_dict().items()}, facts)
+
+
+def write(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """A safetensors file with facts in its header, put in its place all at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        pass
+    save_file(tensors, file.name, {"facts": json.dumps(facts, sort_keys=True)})
+    os.replace(file.name, path)
+
+
+def bundle(file: Path, dataset: str, encoder: str) -> Path:
+    """Copies a cached encoder into the project in half precision, and lists it with its SHA-256; returns its path."""
+    tensors, facts = tensors_in(file)
+    halves = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
+    stem = f"{dataset}-{encoder.replace('/', '_')}-{facts['method']}-{facts['recipe']['preset']}-s{facts['recipe']['seed']}"
+    for older in BUNDLE.glob(f"{stem}-*.safetensors"):
+        older.unlink()
+    path = BUNDLE / f"{stem}-{facts['recipe_hash']}.safetensors"
+    write(path, halves, facts)
+    known = {file.name: {"sha256": file_hash(file)} | tensors_in(file)[1] for file in sorted(BUNDLE.glob("*.safetensors"))}
+    (BUNDLE / "manifest.json").write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return path
+
+
+def load(path: Path, encoder: Encoder) -> dict[str, Any]:
+    """Fills the encoder from a file and returns the facts kept with the weights ({} in foreign files).
+
+    Raises UserError where the file is damaged, holds code, or does not match the encoder in every
+    name and shape.
+    """
+    check_listed(path)
+    tensors, facts = tensors_in(path)
+    target = encoder.state_dict()
+    # Batch counters steer nothing in evaluation, and many files leave them out.
+    optional = {name for name in target if name.endswith("num_batches_tracked")}
+    missing = sorted(target.keys() - tensors.keys() - optional)
+    unknown = sorted(tensors.keys() - target.keys())
+    shapes = sorted(name for name in target.keys() & tensors.keys() if target[name].shape != tensors[name].shape)
+    if missing or unknown or shapes:
+        told = [f"{label} {', '.join(names[:5])}{' …' if len(names) > 5 else ''}" for label, names in
+                (("missing:", missing), ("not of this encoder:", unknown), ("of another shape:", shapes)) if names]
+        raise UserError(f"{path}: these weights do not fit the encoder; {'; '.join(told)}. Choose the --encoder they were made with.")
+    broken = sorted(name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all())
+    if broken:
+        raise UserError(f"{path}: {broken[0]} holds values that are not finite; use another checkpoint.")
+    encoder.load_state_dict({name: tensors.get(name, target[name]) for name in target})
+    return facts
+
+
+def check_listed(path: Path) -> None:
+    """Raises UserError where a bundled file is not the one that the manifest lists."""
+    if path.parent == BUNDLE:
+        listed = json.loads((BUNDLE / "manifest.json").read_text(encoding="utf-8")).get(path.name, {})
+        if listed.get("sha256") != file_hash(path):
+            raise UserError(f"{path}: not the file that manifest.json lists; restore it from the repository.")
+
+
+def tensors_in(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors by name, and the facts kept beside them; raises UserError for anything that is not plain tensors."""
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such checkpoint; give the path of a .safetensors or torch file.")
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, "pt") as file:
+                facts = json.loads((file.metadata() or {}).get("facts", "{}"))
+                return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118 - no mapping
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise UserError(f"{path}: truncated or no safetensors file ({error}); fetch or write it again.") from None
+    except Exception as error:
+        raise UserError(f"{path}: not a file of plain tensors, or damaged ({str(error).splitlines()[0]}); it was not loaded.") from None
+    state = state.get("state_dict", state) if isinstance(state, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path}: holds no state dict of tensors; save encoder.state_dict() and give that file.")
+    return state, {}
+
+
+def weights_hash(encoder: Encoder) -> str:
+    """Hex digest of all weights and batch-norm statistics: the content, whatever the file was called."""
+    digest = hashlib.sha256()
+    for name, value in sorted(encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,115 @@
+"""Archives of pictures, unpacked once into the cache; nothing in them is trusted."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import lzma
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from bench.data._cache import cache_folder
+from bench.data._pictures import watched
+from bench.data._store import cache_writes, locked, replacing
+from bench.errors import UserError
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
+LARGEST = 64 * 2**30  # bytes unpacked: far above any set that is handed around as one archive
+DAMAGE = (
+    *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError),
+    *(NotImplementedError, RuntimeError),  # zipfile's words for a compression or a password that it does not have
+)
+
+
+def is_archive(path: Path) -> bool:
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def stem(path: Path) -> str:
+    """An archive's name without its endings."""
+    ending = max((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), key=len, default="")
+    return path.name[: len(path.name) - len(ending)]
+
+
+def unpacked(archive: Path) -> Path:
+    """The folder in the cache that holds what is in the archive."""
+    facts = archive.stat()
+    key = hashlib.sha256(f"{archive.resolve()}|{facts.st_size}|{facts.st_mtime_ns}".encode()).hexdigest()[:16]
+    target = cache_folder() / "unpacked" / f"{stem(archive)[:60]}-{key}"
+    if not target.is_dir():
+        archive.open("rb").close()  # forbidden to read: the caller's sentence, not the cache's
+        with cache_writes(), locked(target):
+            if not target.is_dir():
+                with replacing(target) as folder, undamaged(archive):
+                    unpack = _unzip if archive.name.lower().endswith(".zip") else _untar
+                    size = archive.stat().st_size
+                    for _ in watched(unpack(archive, folder), f"Unpacking {archive.name}", size, done=int):
+                        pass
+    return target
+
+
+def _unzip(archive: Path, folder: Path) -> Iterator[int]:
+    """Unpacks member by member; yields the archive's bytes that each one took."""
+    total = 0
+    with zipfile.ZipFile(archive) as file:
+        for member in file.infolist():
+            total += member.file_size
+            mode = member.external_attr >> 16
+            _refuse(archive, member.filename, plain=not mode or stat.S_IFMT(mode) in (0, stat.S_IFREG, stat.S_IFDIR))
+            _refuse_size(archive, total)
+            file.extract(member, folder)
+            yield member.compress_size
+
+
+def _untar(archive: Path, folder: Path) -> Iterator[int]:
+    """Unpacks member by member; yields the archive's bytes that each one took."""
+    total = seen = 0
+    # As a stream: a compressed tar would be read twice if its members were listed first.
+    with archive.open("rb") as raw, tarfile.open(fileobj=raw, mode="r|*") as file:
+        for member in file:
+            total += member.size
+            _refuse(archive, member.name, plain=member.isreg() or member.isdir())
+            _refuse_size(archive, total)
+            file.extract(member, folder, filter="data")
+            yield raw.tell() - seen
+            seen = raw.tell()
+
+
+def _refuse(archive: Path, name: str, *, plain: bool) -> None:
+    """UserError for a member that is, or would land, anywhere but inside."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0:1]:
+        raise UserError(
+            f"{archive}: refused, because its member {name!r} would be written outside of its folder. "
+            "Get the archive from a source that you trust."
+        )
+    if not plain:
+        raise UserError(
+            f"{archive}: refused, because its member {name!r} is a link or a device. "
+            "Pack the files themselves, or unpack it yourself and give --data-dir the directory."
+        )
+
+
+def _refuse_size(archive: Path, total: int) -> None:
+    if total > LARGEST:
+        raise UserError(
+            f"{archive}: refused, because it unpacks to more than {LARGEST / 2**30:g} GiB. "
+            "Unpack it yourself and give --data-dir the directory."
+        )
+
+
+@contextmanager
+def undamaged(archive: Path) -> Iterator[None]:
+    """Turns what the unpackers say of a damaged archive into a sentence."""
+    try:
+        yield
+    except DAMAGE as error:
+        raise UserError(
+            f"{archive}: the archive cannot be unpacked ({error or type(error).__name__}). "
+            "Get it again, or unpack it yourself and give --data-dir the directory."
+        ) from error

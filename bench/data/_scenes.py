@@ -1,0 +1,263 @@
+"""Draws the scenes of the synthetic data set: what is where, in what colour and light.
+
+Everything is drawn for n scenes of one kind at a time, so that part k of all of
+them is one vectorised evaluation. Coordinates run from -1 to 1, y upwards.
+Nothing but the object itself may tell which way is up: whatever else has a
+direction takes a uniformly random one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data._shapes import CLUTTER, COLOURS, DARK, KINDS, LIGHT, MAIN, SECOND, Part, Shape, capsule
+
+Reals = NDArray[np.float64]
+Bytes = NDArray[np.uint8]
+
+PALETTE = np.array(list(COLOURS.values())) / 255
+NAMES = tuple(COLOURS)
+HIDDEN = 9.0  # a place outside every picture
+GAPS = ((0.9, 1.5), (0.3, 0.8), (-0.4, -0.15))  # metres from the object to each clutter; they must not overlap
+PAINTED = (1, 2, 0, 3, 4)  # the things of a scene, farthest first
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Something that moves as one in n scenes: poses (n,), its parts in its own square, colours (n, parts, 3)."""
+
+    x: Reals
+    y: Reals
+    size: Reals
+    turn: Reals  # radians, counter-clockwise
+    mirror: Reals  # 1 or -1
+    distance: Reals  # metres
+    number: int  # in masks; 0 counts as background
+    shapes: tuple[Shape, ...]
+    places: Reals  # (n, parts, 6): x, y, half-width, half-height, turn, form
+    colours: Reals  # (n, parts, 3)
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """n scenes: things from back to front before a two-colour background, in a light."""
+
+    kind: str
+    things: tuple[Thing, ...]  # the object, the clutter, a bar before it all
+    names: tuple[NDArray[np.int64], ...]  # of things: index of the main colour's name (n,)
+    shown: Bytes  # (n, things), whether a thing is there
+    backdrop: Reals  # (n, 2, 3), the colours that the background runs between
+    ramp: Reals  # (n, 3): direction, offset, steepness of that gradient
+    texture: Reals  # (n, 2, 4): direction, frequency, phase, strength of each wave
+    light: Reals  # (n, 2): direction, strength
+    plane: Reals  # (n, 3): distance in metres, direction and strength of slant of the background
+
+    def __len__(self) -> int:
+        return len(self.ramp)
+
+
+def scenes(kind: str, n: int, rng: np.random.Generator, *, horizon: bool) -> Scenes:
+    """Draws n scenes of one kind."""
+    look = KINDS[kind]
+    backdrop_names = rng.integers(len(NAMES), size=(n, 2))
+    backdrop = shaded(backdrop_names, rng, 0.25)
+    # Muted towards one grey, so that most colours stand out from the background.
+    backdrop += 0.6 * (rng.uniform(0.2, 0.9, (n, 1, 1)) - backdrop)
+    angle = rng.uniform(0, 2 * np.pi, n)
+    ramp = np.stack([angle, rng.uniform(-0.5, 0.5, n), np.exp(rng.uniform(-0.7, 2.5, n))], 1)
+    light = np.stack([rng.uniform(0, 2 * np.pi, n), rng.uniform(0, 0.3, n)], 1)
+    if horizon:
+        sky, ground = np.array([0.55, 0.75, 0.95]), np.array([0.35, 0.45, 0.2])
+        backdrop = np.stack([ground, sky]) + rng.uniform(-0.12, 0.12, (n, 2, 3))
+        ramp[:, 0] = np.pi / 2 + rng.uniform(-0.1, 0.1, n)
+        ramp[:, 2] = rng.uniform(3, 12, n)
+        light[:, 0] = np.pi / 2 + rng.uniform(-0.5, 0.5, n)
+
+    size = rng.uniform(0.62, 0.9, n)
+    reach = 1 - size * 0.9
+    main = distinct(rng, backdrop, [NAMES.index(name) for name in look.colours])
+    thing = Thing(
+        x=rng.uniform(-1, 1, n) * reach,
+        y=rng.uniform(-1, 1, n) * reach,
+        size=size,
+        turn=np.deg2rad(rng.uniform(-15, 15, n)),
+        mirror=rng.choice([-1.0, 1.0], n),
+        distance=1.6 / size,
+        number=1,
+        shapes=tuple(part.shape for part in look.parts),
+        places=jittered(look.parts, n, rng),
+        colours=painted(look.parts, main, distinct(rng, backdrop, []), rng),
+    )
+    things, names = [thing], [main]
+    shown = rng.random((n, len(CLUTTER) + 2)) < [1.0, 0.6, 0.6, 0.6, 0.4]
+    for number, (part, gap) in enumerate(zip(CLUTTER.values(), GAPS, strict=True), 2):
+        names.append(rng.integers(len(NAMES), size=n))
+        things.append(lying(part, number, gap, names[-1], shown[:, number - 1], thing, rng))
+    names.append(rng.integers(len(NAMES), size=n))
+    things.append(occluder(names[-1], shown[:, -1], thing, rng))
+    return Scenes(
+        kind=kind,
+        things=tuple(things),
+        names=tuple(names),
+        shown=shown.astype(np.uint8),
+        backdrop=backdrop,
+        ramp=ramp,
+        texture=np.stack(
+            [
+                rng.uniform(0, 2 * np.pi, (n, 2)),
+                rng.uniform(2, 9, (n, 2)),
+                rng.uniform(0, 2 * np.pi, (n, 2)),
+                rng.uniform(0, 0.08, (n, 2)),
+            ],
+            2,
+        ),
+        light=light,
+        plane=np.stack([rng.uniform(7, 10, n), rng.uniform(0, 2 * np.pi, n), rng.uniform(0, 1.5, n)], 1),
+    )
+
+
+def shaded(names: NDArray[np.int64], rng: np.random.Generator, spread: float) -> Reals:
+    """Indices of colour names (...) -> one shade of each (..., 3)."""
+    shades: Reals = PALETTE[names] * rng.uniform(1 - spread, 1 + spread / 2, (*names.shape, 1))
+    return np.clip(shades + rng.uniform(-0.06, 0.06, shades.shape), 0, 1)
+
+
+def distinct(rng: np.random.Generator, backdrop: Reals, likely: list[int]) -> NDArray[np.int64]:
+    """Picks, of three colour names, the one that stands out most from the backdrop (n, 2, 3) -> (n,)."""
+    n = len(backdrop)
+    picks = rng.integers(len(NAMES), size=(n, 3))
+    if likely:
+        picks[:, 0] = np.where(rng.random(n) < 0.5, rng.choice(likely, n), picks[:, 0])
+    apart = np.abs(PALETTE[picks][:, :, None] - backdrop[:, None]).sum(3).min(2)
+    return np.asarray(picks[np.arange(n), apart.argmax(1)])
+
+
+def jittered(parts: tuple[Part, ...], n: int, rng: np.random.Generator) -> Reals:
+    """Places (n, parts, 6) of the parts, each a little moved, resized and turned, some left out."""
+    places = np.array([[p.x, p.y, p.half_width, p.half_height, np.deg2rad(p.turn), p.form] for p in parts])
+    places = np.repeat(places[None], n, 0)
+    places[:, :, :2] += rng.uniform(-0.05, 0.05, (n, len(parts), 2))
+    places[:, :, 2:4] *= rng.uniform(0.84, 1.16, (n, len(parts), 2))
+    places[:, :, 4] += rng.uniform(-0.1, 0.1, (n, len(parts)))
+    places[:, :, [0, 2]] *= rng.uniform(0.8, 1.15, (n, 1, 1))  # slim and wide ones
+    absent = rng.random((n, len(parts))) > [part.chance for part in parts]
+    places[:, :, 0] = np.where(absent, HIDDEN, places[:, :, 0])
+    return places
+
+
+def painted(
+    parts: tuple[Part, ...], main: NDArray[np.int64], second: NDArray[np.int64], rng: np.random.Generator
+) -> Reals:
+    """Colours (n, parts, 3) of parts whose main and second colours have these names (n,)."""
+    n = len(main)
+    slots = np.empty((n, 4, 3))
+    slots[:, MAIN] = shaded(main, rng, 0.2)
+    slots[:, SECOND] = shaded(second, rng, 0.2)
+    slots[:, DARK] = slots[:, MAIN] * rng.uniform(0.15, 0.55, (n, 1))
+    slots[:, LIGHT] = 1 - (1 - slots[:, MAIN]) * rng.uniform(0.1, 0.5, (n, 1))
+    # What is dark or light on some is the other way round on others.
+    swap = rng.random(n) < 0.1
+    slots[swap, DARK], slots[swap, LIGHT] = slots[swap, LIGHT], slots[swap, DARK]
+    return slots[:, [part.colour for part in parts]]
+
+
+def lying(
+    part: Part,
+    number: int,
+    gap: tuple[float, float],
+    names: NDArray[np.int64],
+    shown: NDArray[np.bool_],
+    thing: Thing,
+    rng: np.random.Generator,
+) -> Thing:
+    """Clutter: a small plain thing at a random place and angle, beside the object rather than on it."""
+    n = len(names)
+    around = rng.uniform(0, 2 * np.pi, n)
+    away = thing.size + rng.uniform(0, 0.35, n)
+    places = np.tile([0.0, 0.0, 1.0, 1.0, 0.0, part.form], (n, 1, 1))
+    places[:, 0, 2] = rng.uniform(0.6, 1.2, n)
+    size = rng.uniform(0.08, 0.18, n)
+    return Thing(
+        x=np.where(shown, np.clip(thing.x + away * np.cos(around), -0.9, 0.9), HIDDEN),
+        y=np.clip(thing.y + away * np.sin(around), -0.9, 0.9),
+        size=size,
+        turn=rng.uniform(0, 2 * np.pi, n),
+        mirror=np.ones(n),
+        distance=thing.distance + rng.uniform(*gap, n),
+        number=number,
+        shapes=(part.shape,),
+        places=places,
+        colours=shaded(names, rng, 0.25)[:, None],
+    )
+
+
+def occluder(names: NDArray[np.int64], shown: NDArray[np.bool_], thing: Thing, rng: np.random.Generator) -> Thing:
+    """A bar close to the camera, at a random angle, that hides some of the object."""
+    n = len(names)
+    around = rng.uniform(0, 2 * np.pi, n)
+    away = thing.size * rng.uniform(0.4, 1.0, n)
+    places = np.tile([0.0, 0.0, 1.0, 1.0, 0.0, 7.0], (n, 1, 1))
+    places[:, 0, 2] = 1 / 7
+    return Thing(
+        x=np.where(shown, thing.x + away * np.cos(around), HIDDEN),
+        y=thing.y + away * np.sin(around),
+        size=rng.uniform(0.3, 0.6, n),
+        turn=rng.uniform(0, 2 * np.pi, n),
+        mirror=np.ones(n),
+        distance=thing.distance * rng.uniform(0.5, 0.7, n),
+        number=0,
+        shapes=(capsule,),
+        places=places,
+        colours=shaded(names, rng, 0.25)[:, None],
+    )
+
+
+def filmed(stills: Scenes, frames: int, rng: np.random.Generator) -> Scenes:
+    """n scenes -> n * frames: the object and the clutter each go their way, the camera its own."""
+    n = len(stills)
+    time = np.tile(np.linspace(-0.5, 0.5, frames), n)
+
+    def longer(values: Any) -> Any:
+        return np.repeat(values, frames, 0)
+
+    def over_time(spread: float) -> Reals:
+        return longer(rng.uniform(-spread, spread, n)) * time
+
+    camera_x, camera_y = over_time(0.5), over_time(0.5)
+    things = []
+    for thing in stills.things:
+        distance = longer(thing.distance)
+        moves = thing.number > 0
+        things.append(
+            replace(
+                thing,
+                x=longer(thing.x) - camera_x / distance + (over_time(0.7) if moves else 0),
+                y=longer(thing.y) - camera_y / distance + (over_time(0.7) if moves else 0),
+                size=longer(thing.size) * np.exp(over_time(0.2 if moves else 0)),
+                turn=longer(thing.turn) + over_time(0.4 if moves else 0),
+                mirror=longer(thing.mirror),
+                distance=distance,
+                places=longer(thing.places),
+                colours=longer(thing.colours),
+            )
+        )
+    ramp, texture, plane = longer(stills.ramp), longer(stills.texture), longer(stills.plane)
+    far_x, far_y = camera_x / plane[:, 0], camera_y / plane[:, 0]
+    ramp[:, 1] += np.cos(ramp[:, 0]) * far_x + np.sin(ramp[:, 0]) * far_y
+    along = np.cos(texture[:, :, 0]) * far_x[:, None] + np.sin(texture[:, :, 0]) * far_y[:, None]
+    texture[:, :, 2] += texture[:, :, 1] * along
+    return replace(
+        stills,
+        things=tuple(things),
+        names=tuple(longer(names) for names in stills.names),
+        shown=longer(stills.shown),
+        backdrop=longer(stills.backdrop),
+        ramp=ramp,
+        texture=texture,
+        light=longer(stills.light),
+        plane=plane,
+    )

@@ -1,0 +1,64 @@
+"""CIFAR-100: 60,000 photographs of a hundred kinds of things, 32 pixels wide.
+
+Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
+https://www.cs.toronto.edu/~kriz/cifar.html
+
+The labels are the fine ones. As in CIFAR-10 the files are pickles, and
+torchvision compares their MD5 with the published ones before it opens them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bench.data import Dataset, Facts, Source
+from bench.data._download import Pictures, Published
+
+CLASSES = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster
+man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck
+pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk
+skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger
+tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+"""
+
+
+def read(root: str, train: bool) -> tuple[Pictures, Any]:
+    from torchvision.datasets import CIFAR100  # type: ignore[import-untyped, unused-ignore]
+
+    found = CIFAR100(root, train=train, download=True)
+    return found.data, np.asarray(found.targets)
+
+
+PUBLISHED = Published(
+    name="cifar100",
+    classes=tuple(CLASSES.split()),
+    train_images=50_000,
+    test_images=10_000,
+    image_size=32,
+    url="https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+    folder="cifar-100-python",
+    files=("train", "test", "meta"),
+    read=read,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cifar100(Source):
+    """CIFAR-100 as published."""
+
+    data_dir: str | None = None  # where the files are or will be put; by default the cache
+    image_size: int | None = None  # pixels; by default 32
+
+    def check(self) -> Facts:
+        """The published facts; UserError where ``data_dir`` cannot hold the files."""
+        return PUBLISHED.facts(self.data_dir, self.image_size)
+
+    def load(self, needs: frozenset[str]) -> Dataset:
+        """Both splits; downloads them the first time."""
+        return PUBLISHED.load(self.data_dir, self.image_size)

@@ -1,0 +1,62 @@
+"""ImageNet (ILSVRC 2012), or a part of it, from its folders of one WordNet number each.
+
+Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV
+2015. https://arxiv.org/abs/1409.0575
+
+The licence asks everyone to fetch the pictures in person, so nothing is
+downloaded. The 50,000 ``val`` pictures are our test split: the labels of the
+official one were never published.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+from bench.data import Dataset, Facts, Source
+from bench.data._pictures import cores
+from bench.data._tree import Tree, dataset, facts, grown, located
+from bench.errors import UserError, require
+
+ADVICE = (
+    "a directory with train/<wnid>/*.JPEG and val/<wnid>/*.JPEG. Fetch ILSVRC2012_img_train.tar, "
+    "ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz from https://image-net.org into it; "
+    "torchvision.datasets.ImageNet(DIR, split=...) unpacks them into this layout, once for 'train' and once for 'val'."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageNet(Source):
+    """Photographs of a thousand kinds of things; of fewer, where the directory holds fewer."""
+
+    data_dir: str | None = None
+    image_size: int | None = None  # pixels; by default 224
+    skip_unreadable: bool = False  # leave broken pictures out; the first time this reads them all
+    workers: int = cores()  # threads that decode
+
+    def check(self) -> Facts:
+        """Facts of the listing; UserError if the layout is not the expected one."""
+        require(self.workers >= 1, "workers", self.workers, "at least 1")
+        tree = self._tree
+        name = "imagenet" if len(tree.classes) == 1000 else f"imagenet{len(tree.classes)}"
+        return facts(tree, name, 224 if self.image_size is None else self.image_size)
+
+    def load(self, needs: frozenset[str]) -> Dataset:
+        """Both splits, as files that are read when they are asked for unless they are made small."""
+        return dataset(self._tree, self.check(), skip_unreadable=self.skip_unreadable, workers=self.workers)
+
+    @cached_property
+    def _tree(self) -> Tree:
+        root = located(self.data_dir, "imagenet", ADVICE)
+        missing = [split for split in ("train", "val") if not (root / split).is_dir()]
+        if missing:
+            raise UserError(f"{root}: no {missing[0]} split. --dataset imagenet expects {ADVICE}")
+        tree = grown(root, tests=("val",))
+        strange = [name for name in tree.classes if not re.fullmatch(r"n\d{8}", name)]
+        if strange:
+            raise UserError(
+                f"{root / 'train'}: {strange[0]!r} is not a WordNet number such as n01440764. "
+                "For other pictures than ImageNet's use --dataset folder."
+            )
+        return tree

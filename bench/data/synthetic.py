@@ -1,0 +1,175 @@
+"""Pictures of our own: ten kinds of simple things, rendered on the spot at any size.
+
+Nothing is downloaded and every machine renders the same scenes, so a first
+benchmark runs anywhere. The objects have an up and everything around them has
+none, so rotation prediction has to look at the objects; ``horizon`` plants sky
+over ground, the shortcut by which it can avoid that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data import Dataset, Facts, Source, Split
+from bench.data._cache import cache_folder
+from bench.data._captions import described
+from bench.data._render import rendered
+from bench.data._scenes import Scenes, filmed, scenes
+from bench.data._shapes import KINDS
+from bench.errors import require
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RENDERER = "2"  # raise it whenever a pixel, a label or a caption changes
+CLASSES = tuple(KINDS)
+FRAMES = 8
+STILLS_PER_CLIP = 10  # a clip costs as much as FRAMES stills
+
+Array = NDArray[Any]
+Groups = Iterator[tuple[NDArray[np.int64], Scenes]]  # scenes of one kind, and which items of the split they are
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synthetic(Source):
+    """Houses, trees, cars and the like, put together from plain shapes."""
+
+    image_size: int = 32  # pixels
+    train: int = 10_000
+    test: int = 2_000
+    horizon: bool = False
+    seed: int = 0
+
+    provides: ClassVar[frozenset[str]] = frozenset({"labels", "clips", "masks", "depth", "captions"})
+
+    def check(self) -> Facts:
+        """Facts of the settings alone: what they name can always be rendered."""
+        require(16 <= self.image_size <= 512, "image_size", self.image_size, "from 16 to 512")
+        require(self.train >= 10, "train", self.train, "at least 10, one image of each class")
+        require(self.test >= 10, "test", self.test, "at least 10, one image of each class")
+        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        # Of the settings and not of pixels, whose last bit may differ between processors.
+        identity = hashlib.sha256(json.dumps([RENDERER, asdict(self)]).encode()).hexdigest()
+        return Facts(
+            name="synthetic",
+            identity=identity,
+            image_size=self.image_size,
+            classes=CLASSES,
+            train_images=self.train,
+            test_images=self.test,
+        )
+
+    def load(self, needs: frozenset[str]) -> Dataset:
+        """Both splits, rendered unless the cache has them."""
+        prefix = f"synthetic-{self.check().identity[:20]}"
+        return Dataset(
+            name="synthetic",
+            classes=CLASSES,
+            image_size=self.image_size,
+            train=self._split(0, self.train, needs, f"{prefix}-train"),
+            test=self._split(1, self.test, needs, f"{prefix}-test"),
+        )
+
+    def _split(self, stream: int, n: int, needs: frozenset[str], prefix: str) -> Split:
+        import torch
+
+        side, clips = self.image_size, max(1, n // STILLS_PER_CLIP)
+        # Each has its own stream of random numbers, so none depends on what else is asked for.
+        labels = np.random.default_rng([self.seed, stream, 0]).permutation(np.arange(n) % len(CLASSES))
+
+        def stills() -> Groups:
+            rng = np.random.default_rng([self.seed, stream, 1])
+            for kind, name in enumerate(CLASSES):
+                (where,) = np.nonzero(labels == kind)
+                yield where, scenes(name, len(where), rng, horizon=self.horizon)
+
+        def films() -> Groups:
+            rng = np.random.default_rng([self.seed, stream, 2])
+            for kind, name in enumerate(CLASSES):
+                where = np.arange(kind, clips, len(CLASSES))
+                group = scenes(name, len(where), rng, horizon=self.horizon)
+                yield (where[:, None] * FRAMES + np.arange(FRAMES)).ravel(), filmed(group, FRAMES, rng)
+
+        def tensor(groups: Callable[[], Groups], what: str, shape: tuple[int, ...], kind: type) -> Tensor:
+            def fill(out: Array) -> None:
+                for where, group in groups():
+                    for piece in rendered(group, side):
+                        out[where[piece.where]] = getattr(piece, what)
+
+            file = cache_folder() / f"{prefix}-{groups.__name__}-{what}.npy"
+            return torch.from_numpy(kept(file, shape, np.dtype(kind), fill))
+
+        def film(what: str, *channels: int) -> Tensor:
+            frames = tensor(films, what, (clips * FRAMES, *channels, side, side), np.uint8)
+            return frames.unflatten(0, (clips, FRAMES))
+
+        captions: dict[int, str] = {}
+        if "captions" in needs:
+            for where, group in stills():
+                captions.update(zip(where.tolist(), described(group), strict=True))
+        return Split(
+            images=tensor(stills, "images", (n, 3, side, side), np.uint8),
+            labels=torch.from_numpy(labels),
+            clips=film("images", 3) if "clips" in needs else None,
+            masks=film("masks") if "masks" in needs else None,
+            depth=tensor(stills, "depth", (n, side, side), np.float32) if "depth" in needs else None,
+            captions=tuple(captions[i] for i in range(n)) if captions else None,
+        )
+
+
+def kept(file: Path, shape: tuple[int, ...], kind: np.dtype[Any], fill: Callable[[Array], None]) -> Array:
+    """The array of a cache file, memory-mapped; made by ``fill`` first where the file is missing or damaged."""
+    if not sound(file, shape, kind):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # Each run writes a file of its own, so two at once do not meet; the last to finish stays.
+        handle, name = tempfile.mkstemp(dir=file.parent, prefix=f"{file.stem}-", suffix=".part")
+        os.close(handle)
+        made = Path(name)
+        try:
+            out = np.lib.format.open_memmap(made, mode="w+", dtype=kind, shape=shape)
+            fill(out)
+            out.flush()
+            with made.open("r+b") as stream:
+                checksum = crc32(stream, made.stat().st_size)
+                stream.write(checksum)
+            os.replace(made, file)
+        finally:
+            made.unlink(missing_ok=True)
+    # Copy-on-write: torch wants memory that it may write to, and the file must not change.
+    return mapped(file)
+
+
+def sound(file: Path, shape: tuple[int, ...], kind: np.dtype[Any]) -> bool:
+    """Whether the file holds such an array, and the checksum after it fits."""
+    try:
+        array = mapped(file)
+        with file.open("rb") as stream:
+            fits = crc32(stream, file.stat().st_size - 4) == stream.read()
+    except (OSError, ValueError):
+        return False
+    return fits and array.shape == shape and array.dtype == kind
+
+
+def mapped(file: Path) -> Array:
+    """The array of an .npy file; what follows it is ignored."""
+    return np.lib.format.open_memmap(file, mode="c")
+
+
+def crc32(stream: BinaryIO, size: int) -> bytes:
+    """The checksum, 4 bytes, of the next ``size`` bytes."""
+    checksum = 0
+    while size > 0 and (piece := stream.read(min(size, 1 << 20))):
+        checksum = zlib.crc32(piece, checksum)
+        size -= len(piece)
+    return checksum.to_bytes(4, "little")

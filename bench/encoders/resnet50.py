@@ -1,0 +1,17 @@
+"""ResNet-50; with a CIFAR stem (3 x 3, stride 1, no pooling) at small sizes.
+
+He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016.
+"""
+
+from __future__ import annotations
+
+from torchvision.models import resnet50
+
+from bench.encoders._resnet import ResidualEncoder
+
+
+class ResNet50(ResidualEncoder):
+    """torchvision's network without its classifier."""
+
+    def __init__(self, image_size: int) -> None:
+        super().__init__(resnet50(weights=None), image_size)

@@ -1,0 +1,67 @@
+"""What a file in ``methods/`` promises: an encoder, its heads, and ``loss(batch)``."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from bench.encoders import Encoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What one step sees; what the method did not ask for is ``None``."""
+
+    images: Tensor  # uint8 (N, 3, H, W)
+    indices: Tensor  # int64 (N,), places in the train split
+    labels: Tensor | None = None  # int64 (N,)
+    clips: Tensor | None = None  # uint8 (N, T, 3, H, W)
+    depth: Tensor | None = None  # float32 (N, H, W), metres
+    captions: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainFacts:
+    """What a method may know of the data before it sees a batch, to size heads and banks."""
+
+    images: int
+    classes: int
+    image_size: int  # pixels, square
+
+
+class Method(nn.Module, ABC):
+    """An encoder being pretrained: subclasses add heads and say what a batch costs them.
+
+    A subclass is named like its file; its keyword-only arguments are its settings and
+    their defaults are the paper's. The base has the encoder built already, so heads
+    never shift the encoder's first weights.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """Of "labels", "clips", "depth", "captions": what the data set must provide."""
+
+    trains: ClassVar[bool] = True
+    """False where there is nothing to pretrain."""
+
+    short: ClassVar[dict[str, Any]] = {}
+    """Settings that differ from the paper's in presets shorter than ``paper``: declared deviations."""
+
+    views_per_image: float = 1.0
+    """Encoder views that one image costs, a smaller view counted by its share of the pixels."""
+
+    def __init__(self, encoder: Encoder, facts: TrainFacts) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.facts = facts
+        self.watched: dict[str, Tensor] = {}
+        """Scalars of the last step beside the loss (an accuracy, a spread), for logs and records."""
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> Tensor:
+        """The pretext loss of a batch, a scalar, with gradients to the encoder."""
+
+    def after_step(self, progress: float) -> None:
+        """Called after each optimiser step; ``progress`` rises from 0 to 1 over the run."""

@@ -1,0 +1,115 @@
+"""The figure of a table: a panel per tap, a bar per method, floor and ceiling across."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Collection
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.recipe import fingerprint
+from bench.records import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from bench.report import Table
+
+LOOK = 1
+"""Counts up when figures are to look different, so that old ones are drawn anew."""
+
+DPI = 150
+TEXT = "#333333"
+
+
+def save_figure(table: Table, folder: Path, formats: Collection[str]) -> list[Path]:
+    """Writes the table's figure unless the one there shows the same numbers; returns the paths."""
+    paths = [folder / f"{table.name}.{ending}" for ending in ("png", "svg") if ending in formats]
+    if not paths or table.rows["mean"].isna().all():
+        return []
+    digest = fingerprint([LOOK, table.title, table.rows.to_csv(), repr(table.beside)])
+    # Drawing costs seconds, most of them imports; a figure carries the digest of what it shows.
+    if not all(path.exists() and digest.encode() in path.read_bytes() for path in paths):
+        for path, content in zip(paths, pictures(table, digest, [path.suffix[1:] for path in paths]), strict=True):
+            write_whole(path, content)
+    return paths
+
+
+def pictures(table: Table, digest: str, formats: Collection[str]) -> list[bytes]:
+    """The figure in each format, the same bytes for the same numbers."""
+    import matplotlib as mpl
+    import seaborn as sns
+
+    look: dict[Any, Any] = {"svg.hashsalt": "sslbench", "font.size": 10, "axes.titleweight": "bold", "text.color": TEXT}
+    contents = []
+    with sns.axes_style("white"), mpl.rc_context(look):
+        figure = draw(table)
+        for ending in formats:
+            content = BytesIO()
+            metadata = {"Description": f"data {digest}"} | ({"Date": None} if ending == "svg" else {"Software": None})
+            figure.savefig(content, format=ending, dpi=DPI, metadata=metadata, bbox_inches="tight", pad_inches=0.15)
+            contents.append(content.getvalue())
+    return contents
+
+
+def draw(table: Table) -> Figure:
+    """The panels side by side, sharing the methods' names."""
+    from matplotlib.figure import Figure
+
+    rivals = table.rows[table.rows["role"] == ""]
+    bars = rivals if len(rivals) else table.rows
+    height = 1.5 + 0.42 * bars["label"].nunique()
+    # Not through pyplot, which would keep the figure and choose a screen to show it on.
+    figure = Figure(figsize=(2.2 + 3.1 * len(table.taps), height), layout="constrained")
+    panels = figure.subplots(1, len(table.taps), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, tap in zip(panels, table.taps, strict=True):
+        draw_panel(axes, table, bars[bars["tap"] == tap], tap)
+    handles = {
+        label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.get_layout_engine().set(w_pad=0.15, wspace=0.02)  # type: ignore[union-attr,call-arg]
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    figure.suptitle(textwrap.fill(table.title, 38 * len(table.taps)), x=0.01, ha="left", fontsize=12)
+    return figure
+
+
+def draw_panel(axes: Axes, table: Table, bars: Any, tap: str) -> None:
+    """One tap: bars with intervals, floor and ceiling as lines, published numbers as hollow marks."""
+    import seaborn as sns
+
+    blue, orange, green = (sns.color_palette("colorblind")[place] for place in (0, 1, 2))
+    means, halves = (bars[name].map(table.shown) for name in ("mean", "half"))
+    places = range(len(bars))
+    sns.barplot(
+        x=means.fillna(0).to_numpy(),
+        y=bars["label"].to_numpy(),
+        ax=axes,
+        color=blue,
+        saturation=1,
+        width=0.62,
+        errorbar=None,
+    )
+    axes.errorbar(means, places, xerr=halves, fmt="none", ecolor=TEXT, elinewidth=1.2, capsize=3, label="95 % interval")
+    row: Any
+    for role, colour, dashes in (("floor", orange, "--"), ("ceiling", green, "-.")):
+        for row in table.rows[(table.rows["role"] == role) & (table.rows["tap"] == tap)].itertuples():
+            value, half = table.shown(row.mean), table.shown(row.half)
+            axes.axvline(value, color=colour, linestyle=dashes, linewidth=1.6, label=f"{row.label} ({role})")
+            if half == half:
+                axes.axvspan(value - half, value + half, color=colour, alpha=0.15, linewidth=0)
+    for place, row in zip(places, bars.itertuples(), strict=True):
+        colour = TEXT if row.mean != row.mean else "white"
+        axes.text(0.02, place, table.printed(row), transform=axes.get_yaxis_transform(), va="center", color=colour)
+        published = table.published(row)
+        if table.beside and published is not None:
+            axes.plot(
+                table.shown(published), place, "D", markersize=6, markerfacecolor="white", markeredgecolor=TEXT,
+                linestyle="none", label=f"published ({table.beside.setting})", zorder=5,
+            )  # fmt: skip
+    axes.set(title=tap, xlabel=table.heading, ylabel="")
+    axes.set_xlim(0, min(axes.get_xlim()[1], table.shown(1.0)) if table.in_percent else None)
+    axes.grid(axis="x", color="#dddddd", linewidth=0.8)
+    axes.set_axisbelow(True)
+    sns.despine(ax=axes, left=True)

@@ -1,0 +1,254 @@
+"""The folder is the registry: finds plugins and reads their settings without importing them.
+
+A plugin is a file. Its name is the file's name; its class is named like the file (case and
+underscores aside); the first line of its docstring is what ``list`` prints; its settings are the
+class's keyword-only arguments, or its fields where it is a dataclass. All of that is read from the
+source text, so that ``list``, ``--help`` and the rejection of a typo need no heavy import.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from bench.errors import UserError, did_you_mean
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = {"method": "methods", "protocol": "protocols", "dataset": "bench/data", "encoder": "bench/encoders"}
+BASES = {"Method": "method", "Protocol": "protocol", "Source": "dataset", "Encoder": "encoder"}
+NO_SETTINGS = {"data_dir"}  # it has a flag of its own and no default worth showing
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting as its plugin's source declares it."""
+
+    name: str
+    annotation: str
+    default: Any
+
+    def parsed(self, text: str, owner: str) -> Any:
+        """The value that ``text`` stands for; raises UserError where it is not of the declared type."""
+        try:
+            return value_of(text, ast.parse(self.annotation, mode="eval").body)
+        except ValueError:
+            kind = self.annotation.removeprefix("Literal")
+            raise UserError(f"--set {owner}.{self.name}={text}: expected {kind}, for example {shown(self.default)}.") from None
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A file that is a method, a protocol, a data set or an encoder."""
+
+    kind: str
+    name: str
+    path: Path
+    module: str | None  # import name; None for a file given by its path
+    class_name: str
+    summary: str
+    settings: Mapping[str, Setting]
+    constants: Mapping[str, Any] = field(default_factory=dict)  # plain class attributes, such as ``needs``
+
+    def load(self) -> type:
+        """Imports the file and returns its class."""
+        if self.module:
+            return getattr(importlib.import_module(self.module), self.class_name)
+        name = f"sslbench_plugin_{self.name}"
+        if name not in sys.modules:
+            spec = importlib.util.spec_from_file_location(name, self.path)
+            assert spec and spec.loader
+            sys.modules[name] = module = importlib.util.module_from_spec(spec)
+            try:
+                spec.loader.exec_module(module)
+            except BaseException:
+                del sys.modules[name]
+                raise
+        return getattr(sys.modules[name], self.class_name)
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Every setting at its default."""
+        return {name: setting.default for name, setting in self.settings.items()}
+
+
+def plugins(kind: str, extra: tuple[str, ...] = ()) -> dict[str, Plugin]:
+    """All plugins of a kind by name: our folder's, installed packages' (entry points) and files given by path."""
+    found: dict[str, Plugin] = {}
+    for plugin in (*ours(kind), *installed(kind), *(p for path in extra if (p := given(path)).kind == kind)):
+        if plugin.name in found:
+            raise UserError(f"two {kind}s are called {plugin.name!r}: {found[plugin.name].path} and {plugin.path}; rename one file.")
+        found[plugin.name] = plugin
+    return found
+
+
+def ours(kind: str) -> Iterator[Plugin]:
+    """The files of our own folder, those with a leading underscore aside."""
+    for path in sorted((ROOT / FOLDERS[kind]).glob("[!_]*.py")):
+        yield read(path, f"{FOLDERS[kind].replace('/', '.')}.{path.stem}", kind)
+
+
+def installed(kind: str) -> Iterator[Plugin]:
+    """Modules that other packages declare under the entry point group ``sslbench.<kind>s``."""
+    for entry in entry_points(group=f"sslbench.{kind}s"):
+        spec = importlib.util.find_spec(entry.value)
+        if spec and spec.origin:
+            yield read(Path(spec.origin), entry.value, kind)
+
+
+@cache
+def given(path: str) -> Plugin:
+    """The plugin in a file named by ``--plugin``; its kind is that of its base class."""
+    if not Path(path).is_file():
+        raise UserError(f"--plugin {path}: there is no such file; give the path of a .py file.")
+    return read(Path(path).resolve(), None, None)
+
+
+def read(path: Path, module: str | None, kind: str | None) -> Plugin:
+    """Reads a plugin's source; raises UserError where it does not hold what a plugin must."""
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not Python that can be read ({error}); mend the file.") from None
+    wanted = path.stem.replace("_", "").lower()
+    node = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name.lower() == wanted), None)
+    if node is None:
+        raise UserError(f"{path}: no class is named like the file; a plugin {path.name} needs a class {path.stem.title().replace('_', '')}.")
+    lineage = list(ancestry(node, tree))
+    kind = kind or next((BASES[base.name] for base, _ in lineage if base.name in BASES), None)
+    if kind is None:
+        raise UserError(f"{path}: class {node.name} is no Method, Protocol, Source or Encoder; derive it from one.")
+    summary = (ast.get_docstring(tree) or "").partition("\n")[0]
+    if not summary:
+        raise UserError(f"{path}: the docstring's first line is what `list` prints; write one.")
+    settings: dict[str, Setting] = {}
+    constants: dict[str, Any] = {}
+    for base, _ in reversed(lineage):
+        arguments, fields, plain = declared(base)
+        settings = {**settings, **fields} if arguments is None else arguments
+        constants |= plain
+    settings = {name: s for name, s in settings.items() if name not in NO_SETTINGS}
+    return Plugin(kind, path.stem, path, module, node.name, summary, settings, constants)
+
+
+def ancestry(node: ast.ClassDef, tree: ast.Module) -> Iterator[tuple[ast.ClassDef, ast.Module]]:
+    """The class and the classes it derives from, as far as their source is ours or in the same file."""
+    yield node, tree
+    for base in node.bases:
+        name = base.id if isinstance(base, ast.Name) else ""
+        for statement in tree.body:
+            if isinstance(statement, ast.ClassDef) and statement.name == name:
+                yield from ancestry(statement, tree)
+            elif isinstance(statement, ast.ImportFrom) and name in {alias.name for alias in statement.names}:
+                other = parsed_module(statement.module or "")
+                for found in other.body if other else ():
+                    if isinstance(found, ast.ClassDef) and found.name == name and other:
+                        yield from ancestry(found, other)
+
+
+@cache
+def parsed_module(module: str) -> ast.Module | None:
+    """The syntax tree of a module of ours; None for others'."""
+    stem = ROOT / module.replace(".", "/")
+    for path in (stem.with_suffix(".py"), stem / "__init__.py"):
+        if path.is_file():
+            return ast.parse(path.read_text(encoding="utf-8"))
+    return None
+
+
+def declared(node: ast.ClassDef) -> tuple[dict[str, Setting] | None, dict[str, Setting], dict[str, Any]]:
+    """Keyword-only arguments of ``__init__`` (None without one), dataclass fields, and plain class attributes."""
+    arguments: dict[str, Setting] | None = None
+    fields: dict[str, Setting] = {}
+    constants: dict[str, Any] = {}
+    for statement in node.body:
+        if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
+            pairs = zip(statement.args.kwonlyargs, statement.args.kw_defaults, strict=True)
+            arguments = {a.arg: Setting(a.arg, ast.unparse(a.annotation) if a.annotation else "str", literal(d)) for a, d in pairs}
+        elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            name, annotation = statement.target.id, ast.unparse(statement.annotation)
+            if annotation.startswith("ClassVar") or not is_dataclass(node):
+                constants[name] = literal(statement.value)
+            else:
+                fields[name] = Setting(name, annotation, literal(statement.value))
+        elif isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            constants[statement.targets[0].id] = literal(statement.value)
+    return arguments, fields, constants
+
+
+def is_dataclass(node: ast.ClassDef) -> bool:
+    """Whether the class is decorated as a dataclass."""
+    return any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
+
+
+def literal(node: ast.expr | None) -> Any:
+    """The value of a literal, ``frozenset({...})`` included; None where it is none."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "frozenset":
+        return frozenset(literal(node.args[0])) if node.args else frozenset()
+    try:
+        return ast.literal_eval(node) if node else None
+    except ValueError:
+        return None
+
+
+def value_of(text: str, annotation: ast.expr) -> Any:
+    """``text`` as the annotated type; raises ValueError where it is not."""
+    if isinstance(annotation, ast.BinOp):
+        if text.lower() == "none":
+            return None
+        return value_of(text, annotation.left)
+    if isinstance(annotation, ast.Subscript):
+        inner = annotation.slice
+        if ast.unparse(annotation.value) == "Literal":
+            for choice in (literal(e) for e in (inner.elts if isinstance(inner, ast.Tuple) else [inner])):
+                if text == str(choice):
+                    return choice
+            raise ValueError
+        element = inner.elts[0] if isinstance(inner, ast.Tuple) else inner
+        return tuple(value_of(part.strip(), element) for part in text.strip("()[]").split(",") if part.strip())
+    match ast.unparse(annotation):
+        case "int":
+            return int(text.replace("_", ""))
+        case "float":
+            return float(text)
+        case "bool" if text.lower() in ("true", "false", "yes", "no", "on", "off", "1", "0"):
+            return text.lower() in ("true", "yes", "on", "1")
+        case "str":
+            return text
+    raise ValueError
+
+
+def shown(value: Any) -> str:
+    """A setting's value as one would write it after ``--set``."""
+    return ",".join(map(shown, value)) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def named(name: str, known: Mapping[str, Plugin], flag: str) -> Plugin:
+    """The plugin of that name; raises UserError with the nearest name."""
+    if name not in known:
+        raise UserError(f"{flag}: {name!r} is not known. {did_you_mean(name, known)}")
+    return known[name]
+
+
+def settings_from(assignments: list[str], running: Mapping[str, Mapping[str, Setting]], known: set[str]) -> dict[str, dict[str, Any]]:
+    """``plugin.key=value`` texts -> values by plugin and key, for the plugins that run; raises UserError for any typo."""
+    chosen: dict[str, dict[str, Any]] = {}
+    for assignment in assignments:
+        target, equals, text = assignment.partition("=")
+        owner, dot, key = target.partition(".")
+        if not (equals and dot):
+            raise UserError(f"--set {assignment}: write it as plugin.key=value, for example moco.temperature=0.2.")
+        if owner not in running:
+            reason = "does not run here, so the setting would do nothing" if owner in known else "is not known"
+            raise UserError(f"--set {assignment}: {owner!r} {reason}. {did_you_mean(owner, running)}")
+        if key not in running[owner]:
+            raise UserError(f"--set {assignment}: {owner} has no setting {key!r}. {did_you_mean(key, running[owner])}")
+        chosen.setdefault(owner, {})[key] = running[owner][key].parsed(text, owner)
+    return chosen

@@ -1,0 +1,72 @@
+"""What a file in ``protocols/`` promises: numbers about a frozen encoder."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from bench.statistics import bootstrap_interval, bootstrap_interval_macro
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bench.data import Facts
+    from bench.representation import Reading, Representation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number:
+    """One measured value, with its 95 % interval and what is needed to check it image by image."""
+
+    tap: str
+    metric: str  # "accuracy", "macro_accuracy", ...
+    value: float  # accuracies are fractions
+    low: float | None = None
+    high: float | None = None
+    predictions: np.ndarray | None = None  # int64 (N,), on the test split
+    details: dict[str, Any] | None = None  # what was chosen on the way: a strength, a k
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol(ABC):
+    """A question asked of a frozen encoder; its fields are its settings.
+
+    A subclass is named like its file. It never selects anything on the test split.
+    """
+
+    taps: tuple[str, ...] = ("conv4", "conv5")
+
+    headline: ClassVar[str] = "accuracy"
+    """The metric that tables show."""
+
+    @abstractmethod
+    def readings(self) -> tuple[Reading, ...]:
+        """The taps and poolings it will ask for, so that one forward pass serves every protocol."""
+
+    @abstractmethod
+    def evaluate(self, representation: Representation) -> Iterator[Number]:
+        """Yields the numbers; where they are stored or printed is not its business."""
+
+    def check(self, facts: Facts) -> None:
+        """Raises UserError where these data cannot answer the question; called before any work."""
+
+    def card(self) -> dict[str, Any]:
+        """What a number means: rows with different cards are never ranked together."""
+        return asdict(self)
+
+
+def accuracies(tap: str, predictions: Tensor, labels: Tensor, **details: Any) -> Iterator[Number]:
+    """Predictions and labels (N,) -> micro and macro accuracy with bootstrap intervals over test images."""
+    predicted, truth = predictions.cpu().numpy(), labels.cpu().numpy()
+    correct = predicted == truth
+    low, high = bootstrap_interval(correct)
+    yield Number(
+        tap=tap, metric="accuracy", value=float(correct.mean()), low=low, high=high, predictions=predicted, details=details
+    )
+    per_class = [correct[truth == label].mean() for label in np.unique(truth)]
+    low, high = bootstrap_interval_macro(correct, truth)
+    yield Number(tap=tap, metric="macro_accuracy", value=float(np.mean(per_class)), low=low, high=high)

@@ -1,0 +1,34 @@
+"""The training recipe: the same for every method, so that a table compares methods alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "smoke": {"views": 12_000, "batch_size": 64},
+    "small": {"views": 320_000, "batch_size": 128},
+    "paper": {"views": 200_000_000, "batch_size": 256},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How long and how an encoder is pretrained."""
+
+    preset: str = "small"
+    views: int = 320_000  # the budget: views that the encoder is trained on
+    batch_size: int = 128  # images a step; a step's views are this times the method's views an image
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.05  # share of the steps over which the rate rises; then it falls along a cosine
+    seed: int = 0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+
+def fingerprint(facts: Any) -> str:
+    """Hex digest of anything JSON can hold, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,141 @@
+"""A frozen encoder seen through one data set: features taken once, shared by all probes."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.checkpoints import weights_hash
+from bench.data import Dataset, Images, Split
+from bench.data._cache import cache_folder
+from bench.encoders import Encoder
+from bench.errors import UserError, did_you_mean
+from bench.training import low_precision
+
+CACHE_LIMIT = 20 * 2**30  # bytes of features kept; the least recently used go first
+BATCH = 256  # images a forward pass
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A tap and how its maps are pooled: to the largest square grid of at most ``numbers`` values, or to one mean."""
+
+    tap: str
+    numbers: int | None = None
+
+    def pooled(self, maps: Tensor) -> Tensor:
+        """Feature maps (N, C, h, w) -> features (N, D)."""
+        side = 1 if self.numbers is None else max(1, math.isqrt(self.numbers // maps.shape[1]))
+        if side < maps.shape[-1]:
+            maps = F.adaptive_avg_pool2d(maps, side)
+        return maps.flatten(1)
+
+
+class Representation:
+    """Features (N, D) of both splits at every reading asked for, on disk and in the page cache."""
+
+    def __init__(
+        self, encoder: Encoder, dataset: Dataset, identity: str, device: torch.device, precision: str = "auto"
+    ) -> None:
+        self.encoder = encoder.eval().requires_grad_(False)
+        self.dataset, self.device = dataset, device
+        self.low = low_precision(device, precision)
+        self.content = f"{weights_hash(encoder)}-{identity[:16]}-{dataset.image_size}-{'bf16' if self.low else 'fp32'}"
+        self.extract_seconds = 0.0
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.dataset.classes)
+
+    @property
+    def train_labels(self) -> Tensor:
+        """int64 (N,)."""
+        return self.dataset.train.labels
+
+    @property
+    def test_labels(self) -> Tensor:
+        """int64 (N,)."""
+        return self.dataset.test.labels
+
+    def train(self, reading: Reading) -> Tensor:
+        """Features (N, D) of the train split."""
+        return self._features("train", reading)
+
+    def test(self, reading: Reading) -> Tensor:
+        """Features (N, D) of the test split."""
+        return self._features("test", reading)
+
+    def extract(self, readings: Iterable[Reading]) -> Iterator[tuple[int, int]]:
+        """Takes what is not cached yet in one pass over each split; yields images done and images in all."""
+        wanted = {name: [r for r in dict.fromkeys(readings) if not self._file(name, r).exists()] for name in ("train", "test")}
+        splits = {name: getattr(self.dataset, name) for name, missing in wanted.items() if missing}
+        total, done = sum(map(len, splits.values())), 0
+        for name, split in splits.items():
+            for finished in self._pass(name, split, wanted[name]):
+                yield done + finished, total
+            done += len(split)
+
+    def _features(self, name: str, reading: Reading) -> Tensor:
+        path = self._file(name, reading)
+        if not path.exists():
+            for _ in self.extract([reading]):
+                pass
+        os.utime(path)
+        # Copy on write: torch wants memory it may write to, and the file must stay as it is.
+        return torch.from_numpy(np.load(path, mmap_mode="c")).to(self.device)
+
+    def _file(self, name: str, reading: Reading) -> Path:
+        key = hashlib.sha256(f"{self.content}-{name}-{reading}".encode()).hexdigest()[:24]
+        return cache_folder() / "features" / f"{key}.npy"
+
+    def _pass(self, name: str, split: Split, readings: list[Reading]) -> Iterator[int]:
+        for reading in readings:
+            if reading.tap not in self.encoder.taps:
+                raise UserError(f"--taps: the encoder has no tap {reading.tap!r}. {did_you_mean(reading.tap, self.encoder.taps)}")
+        began = time.perf_counter()
+        files: dict[Reading, tuple[Path, np.memmap]] = {}
+        try:
+            for start, pooled in self._batches(split.images, readings):
+                for reading, features in pooled.items():
+                    if reading not in files:
+                        files[reading] = fresh_file(self._file(name, reading), (len(split), features.shape[1]))
+                    files[reading][1][start : start + len(features)] = features.cpu().numpy()
+                yield start + len(features)
+            for reading, (temporary, _) in files.items():
+                os.replace(temporary, self._file(name, reading))
+        finally:
+            for temporary, _ in files.values():
+                temporary.unlink(missing_ok=True)
+        self.extract_seconds += time.perf_counter() - began
+
+    @torch.no_grad()
+    def _batches(self, images: Images, readings: list[Reading]) -> Iterator[tuple[int, dict[Reading, Tensor]]]:
+        taps = {reading.tap for reading in readings}
+        for start in range(0, len(images), BATCH):
+            batch = images[start : start + BATCH].to(self.device)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low):
+                maps = self.encoder.features(batch, taps)
+            yield start, {reading: reading.pooled(maps[reading.tap].float()) for reading in readings}
+
+
+def fresh_file(target: Path, shape: tuple[int, int]) -> tuple[Path, np.memmap]:
+    """A float32 memory map beside its final place, after making room for it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    kept = sorted(target.parent.glob("*.npy"), key=lambda path: path.stat().st_mtime)
+    size = sum(path.stat().st_size for path in kept) + 4 * shape[0] * shape[1]
+    while kept and size > CACHE_LIMIT:
+        size -= kept[0].stat().st_size
+        kept.pop(0).unlink(missing_ok=True)
+    temporary = target.with_name(f"{target.stem}.{os.getpid()}.tmp")
+    return temporary, np.lib.format.open_memmap(temporary, "w+", np.float32, shape)

@@ -1,0 +1,292 @@
+"""START READING HERE: plan the cells, run what is missing.
+
+``plan`` (in ``planning.py``) resolves what was asked for into jobs: one encoder each, and the cells
+to measure on it. ``checked`` builds everything without weights, so that a bad setting fails before
+any work. ``run`` then does the work and yields what happens; who shows it is not its business.
+"""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import checkpoints, records
+from bench.data import Dataset, Facts, Source
+from bench.encoders import Encoder
+from bench.errors import UserError, did_you_mean
+from bench.method import Method, TrainFacts
+from bench.planning import Cell, Job, Plan
+from bench.protocol import Number, Protocol
+from bench.provenance import provenance
+from bench.representation import Representation
+from bench.training import Diverged, flops_of_step, low_precision, pretrain, steps_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a piece of work is."""
+
+    title: str
+    done: int
+    total: int
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A cell was written, well or failed."""
+
+    path: Path
+    record: records.Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Where an encoder's weights came from, and what is known of their making."""
+
+    kind: str  # "untrained", "file", "cached", "bundled" or "pretrained"
+    file: Path | None = None
+    facts: dict[str, Any]
+
+
+def run(plan: Plan) -> Iterator[Progress | Measured]:
+    """Measures what is missing; a job whose loss diverges is recorded as failed and the others go on."""
+    protocols = checked(plan, plan.missing)
+    folder = plan.request.results / "records"
+    data, device = Data(plan), device_of(plan.request.device)
+    for job in plan.missing:
+        try:
+            encoder, weights = yield from encoder_of(plan, job, data, device)
+        except Diverged as error:
+            for cell in job.missing:
+                record = described(plan, job, cell, device) | {"status": "failed", "error": str(error)}
+                yield Measured(path=records.write(folder, record), record=record)
+            continue
+        dataset = data.probing()
+        seen = Representation(encoder, dataset, plan.facts.identity, device, plan.request.precision)
+        readings = [reading for protocol in protocols[job.recipe_hash] for reading in protocol.readings()]
+        for done, total in seen.extract(readings):
+            yield Progress(title=f"{job.method.name}: features", done=done, total=total)
+        for cell, protocol in zip(job.missing, protocols[job.recipe_hash], strict=True):
+            yield Progress(title=f"{job.method.name}: {cell.protocol.name}", done=0, total=1)
+            began = time.perf_counter()
+            record = described(plan, job, cell, device, weights) | {"card": protocol.card() | splits(dataset)}
+            record["identity"]["weights"] = checkpoints.weights_hash(encoder)
+            numbers: list[Number] = []
+            try:
+                numbers = list(protocol.evaluate(seen))
+            except UserError as error:
+                record |= {"status": "failed", "error": str(error)}
+            record["metrics"] = [
+                {k: v for k, v in vars(number).items() if k != "predictions"} for number in numbers
+            ]
+            record["cost"] |= {
+                "extract_seconds": seen.extract_seconds,
+                "probe_seconds": time.perf_counter() - began,
+                "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            }
+            predictions = {number.tap: number.predictions for number in numbers if number.predictions is not None}
+            if predictions:
+                predictions["labels"] = dataset.test.labels.numpy()
+            yield Measured(path=records.write(folder, record, predictions), record=record)
+            yield Progress(title=f"{job.method.name}: {cell.protocol.name}", done=1, total=1)
+
+
+def pretrained(plan: Plan) -> Iterator[Progress | tuple[Job, Weights]]:
+    """Makes sure that every job's encoder exists, and yields where each is; a diverged one is yielded as failed."""
+    checked(plan, plan.jobs)
+    data, device = Data(plan), device_of(plan.request.device)
+    for job in plan.jobs:
+        if not job.trains:
+            continue
+        try:
+            _, weights = yield from encoder_of(plan, job, data, device)
+        except Diverged as error:
+            weights = Weights(kind="failed", facts={"error": str(error)})
+        yield job, weights
+
+
+def checked(plan: Plan, jobs: tuple[Job, ...]) -> dict[str, tuple[Protocol, ...]]:
+    """Builds every missing cell's parts on no device at all; returns each job's protocols by recipe hash.
+
+    Raises UserError for a setting out of range, a tap that the encoder lacks, a checkpoint that
+    does not fit, a device that is not there or results that cannot be written.
+    """
+    device_of(plan.request.device)
+    check_writable(plan.request.results / "records")
+    built: dict[str, tuple[Protocol, ...]] = {}
+    for job in jobs:
+        encoder = built_encoder(plan, torch.device("meta"))
+        if job.checkpoint is None:
+            with torch.device("meta"):
+                job.method.load()(encoder, train_facts(plan), **job.settings)
+        else:
+            checkpoints.load(job.checkpoint, built_encoder(plan, torch.device("cpu")))
+        built[job.recipe_hash] = tuple(cell.protocol.load()(**cell.settings) for cell in job.missing)
+        for protocol in built[job.recipe_hash]:
+            protocol.check(plan.facts)
+            for tap in protocol.taps:
+                if tap not in encoder.taps:
+                    raise UserError(f"--taps: {plan.request.encoder} has no tap {tap!r}. {did_you_mean(tap, encoder.taps)}")
+    return built
+
+
+def check_writable(folder: Path) -> None:
+    """Raises UserError where records could not be stored."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(1 << 20))
+    except OSError as error:
+        raise UserError(f"--results {folder.parent}: cannot be written ({error.strerror}); choose a folder of yours with space.") from None
+
+
+def encoder_of(
+    plan: Plan, job: Job, data: Data, device: torch.device
+) -> Generator[Progress, None, tuple[Encoder, Weights]]:
+    """A job's encoder: from its file, the cache or the bundle, or pretrained now. Raises Diverged."""
+    torch.manual_seed(job.recipe.seed)
+    encoder = built_encoder(plan, device)
+    if job.checkpoint:
+        return encoder, Weights(kind="file", file=job.checkpoint, facts=checkpoints.load(job.checkpoint, encoder))
+    if not job.trains:
+        return encoder, Weights(kind="untrained", facts={})
+    if not plan.request.overwrite and (found := checkpoints.found(job.recipe_hash)):
+        kind, file = found
+        return encoder, Weights(kind=kind, file=file, facts=checkpoints.load(file, encoder))
+
+    method: Method = job.method.load()(encoder, train_facts(plan), **job.settings)
+    method.to(device, memory_format=torch.channels_last)
+    split = data.pretraining(method.needs).train
+    partial = checkpoints.interrupted(job.recipe_hash)
+    facts: dict[str, Any] = {
+        "method": job.method.name,
+        "settings": job.settings,
+        "encoder": plan.request.encoder,
+        "recipe": asdict(job.recipe),
+        "recipe_hash": job.recipe_hash,
+        "dataset": plan.pretrain_facts.name,
+        "identity": plan.pretrain_facts.identity,
+        "precision": "bf16" if low_precision(device, job.recipe.precision) else "fp32",
+        "commit": provenance(device)["commit"],
+    }
+    flops = flops_of_step(method, split, job.recipe, device) * steps_of(method, job.recipe)
+    seconds, losses, watched = 0.0, [], {}
+    began = time.perf_counter()
+    for step in pretrain(method, split, job.recipe, device, partial):
+        seconds += time.perf_counter() - began
+        losses.append(step.loss)
+        watched = step.watched
+        recent = losses[-50:]
+        note = f"loss {sum(recent) / len(recent):.3f}" + "".join(f", {k} {v:.3f}" for k, v in watched.items())
+        yield Progress(title=f"{job.method.name}: pretraining", done=step.step, total=step.steps, note=note)
+        began = time.perf_counter()
+    tail = losses[-max(1, len(losses) // 20) :]
+    facts["pretext"] = {"first_loss": losses[0], "last_loss": sum(tail) / len(tail)} | watched
+    facts["cost"] = {"pretrain_seconds": seconds, "pretrain_views": job.recipe.views, "pretrain_flops": flops}
+    file = checkpoints.cached(job.recipe_hash)
+    checkpoints.save(file, encoder, facts)
+    partial.unlink(missing_ok=True)
+    return encoder, Weights(kind="pretrained", file=file, facts=facts)
+
+
+def built_encoder(plan: Plan, device: torch.device) -> Encoder:
+    """The plan's encoder at its random initialisation."""
+    # Weights are drawn on the CPU, so that a seed means the same weights on every device.
+    with torch.device("meta" if device.type == "meta" else "cpu"):
+        encoder = plan.encoder.load()(plan.facts.image_size, **plan.encoder_settings)
+    return encoder.to(device, memory_format=torch.channels_last)
+
+
+def train_facts(plan: Plan) -> TrainFacts:
+    """What a method may know of the data it is pretrained on."""
+    facts = plan.pretrain_facts
+    return TrainFacts(images=facts.train_images, classes=len(facts.classes), image_size=facts.image_size)
+
+
+def device_of(name: str) -> torch.device:
+    """The torch device of that name; "auto" is a GPU where there is one. Raises UserError where it is missing."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name}: not to be had here ({str(error).splitlines()[0]}); use --device cpu.") from None
+    return device
+
+
+def splits(dataset: Dataset) -> dict[str, Any]:
+    """The part of a protocol card that the data decide."""
+    return {"train_images": len(dataset.train), "test_images": len(dataset.test), "classes": len(dataset.classes)}
+
+
+def described(plan: Plan, job: Job, cell: Cell, device: torch.device, weights: Weights | None = None) -> records.Record:
+    """A record's every part that is known before the protocol is asked."""
+    facts = weights.facts if weights else {}
+    file = weights.file if weights else None
+    return {
+        "schema": records.SCHEMA,
+        "key": cell.key,
+        "status": "ok",
+        "error": None,
+        "cell": {
+            "method": job.method.name,
+            "checkpoint": job.checkpoint.name if job.checkpoint else None,
+            "encoder": plan.request.encoder,
+            "dataset": plan.facts.name,
+            "pretrain_dataset": plan.pretrain_facts.name,
+            "protocol": cell.protocol.name,
+            "variant": "",
+            "seed": job.recipe.seed,
+            "preset": job.recipe.preset,
+        },
+        "settings": {
+            "method": job.settings,
+            "encoder": plan.encoder_settings,
+            "recipe": asdict(job.recipe),
+            "dataset": asdict(plan.source),
+            "protocol": cell.settings,
+        },
+        "identity": {"dataset": plan.facts.identity, "pretrain_dataset": plan.pretrain_facts.identity, "recipe": job.recipe_hash},
+        "deviations": job.deviations,
+        "card": {},
+        "metrics": [],
+        "source": {
+            "kind": weights.kind if weights else "failed",
+            "file": file.name if file else None,
+            "sha256": checkpoints.file_hash(file) if file else None,
+        },
+        "cost": facts.get("cost", {"pretrain_seconds": 0.0, "pretrain_views": 0, "pretrain_flops": 0}).copy(),
+        "pretext": facts.get("pretext", {}),
+        "provenance": provenance(device),
+    }
+
+
+class Data:
+    """The data sets of a plan, each read when it is first asked for."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.loaded: dict[tuple[str, frozenset[str]], Dataset] = {}
+
+    def probing(self) -> Dataset:
+        """What the protocols see."""
+        return self._load(self.plan.source, self.plan.facts, frozenset())
+
+    def pretraining(self, needs: frozenset[str]) -> Dataset:
+        """What the method sees."""
+        return self._load(self.plan.pretrain_source, self.plan.pretrain_facts, needs - {"labels"})
+
+    def _load(self, source: Source, facts: Facts, needs: frozenset[str]) -> Dataset:
+        key = (facts.identity, needs)
+        if key not in self.loaded:
+            self.loaded[key] = source.load(needs)
+        return self.loaded[key]

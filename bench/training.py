@@ -1,0 +1,173 @@
+"""The only pretraining loop: yields losses, so progress bars and files live outside."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.data import Split
+from bench.errors import UserError
+from bench.method import Batch, Method
+from bench.recipe import Recipe
+
+
+class Diverged(Exception):
+    """The loss stopped being a number; says at which step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What one step tells the world."""
+
+    step: int  # from 1
+    steps: int
+    loss: float
+    watched: dict[str, float]
+
+
+def low_precision(device: torch.device, precision: str = "auto") -> bool:
+    """Whether bf16 autocast is used: where it was asked for, or where the device computes in it."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def steps_of(method: Method, recipe: Recipe) -> int:
+    """Optimiser steps that spend the budget of views."""
+    return max(1, round(recipe.views / (recipe.batch_size * method.views_per_image)))
+
+
+def schedule(progress: float, warmup: float) -> float:
+    """Share of the learning rate at a progress in [0, 1]: a linear rise, then a half cosine to 0."""
+    if progress < warmup:
+        return progress / warmup
+    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+
+
+def batches(images: int, batch_size: int, seed: int) -> Iterator[Tensor]:
+    """Endless indices (batch_size,): epochs in random order, the same for every method; a short rest is left out."""
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        order = torch.randperm(images, generator=generator)
+        yield from order[: images // batch_size * batch_size].split(batch_size)
+
+
+def pretrain(
+    method: Method, split: Split, recipe: Recipe, device: torch.device, resume: Path, *, save_every: float = 120.0
+) -> Iterator[Step]:
+    """Trains the method in place over the recipe's budget, yielding each step.
+
+    Every ``save_every`` seconds, and when the caller closes the generator, all that is needed to
+    go on is written to ``resume``; a run that goes on is the run that was never stopped, since
+    each step draws its randomness from the seed and its own number.
+    Raises Diverged with the step at which the loss is not finite.
+    """
+    method.train().to(device)
+    optimiser = optimiser_of(method, recipe)
+    steps = steps_of(method, recipe)
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=low_precision(device, recipe.precision))
+    done = restore(resume, method, optimiser)
+    order = batches(len(split), recipe.batch_size, recipe.seed)
+    saved = time.monotonic()
+    try:
+        for step in range(1, steps + 1):
+            indices = next(order)
+            if step <= done:
+                continue
+            for group in optimiser.param_groups:
+                group["lr"] = recipe.learning_rate * schedule((step - 0.5) / steps, recipe.warmup)
+            torch.manual_seed((recipe.seed << 32) + step)
+            with autocast:
+                loss = method.loss(batch_of(method, split, indices, device))
+            value = loss.item()
+            if not math.isfinite(value):
+                resume.unlink(missing_ok=True)
+                raise Diverged(f"the loss was {value} at step {step} of {steps}")
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            method.after_step(step / steps)
+            done = step
+            yield Step(step=step, steps=steps, loss=value, watched={k: v.item() for k, v in method.watched.items()})
+            if time.monotonic() - saved > save_every:
+                save(resume, method, optimiser, done)
+                saved = time.monotonic()
+    except (GeneratorExit, KeyboardInterrupt):
+        if 0 < done < steps:
+            save(resume, method, optimiser, done)
+        raise
+
+
+def optimiser_of(method: Method, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser; biases and normalisation weights do not decay."""
+    parameters = [p for p in method.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if recipe.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+
+
+def batch_of(method: Method, split: Split, indices: Tensor, device: torch.device) -> Batch:
+    """The images at the indices (N,), with what the method needs and nothing else."""
+
+    def needed(name: str, values: Any) -> Any:
+        if name not in method.needs:
+            return None
+        if isinstance(values, tuple):
+            return tuple(values[i] for i in indices.tolist())
+        return values[indices % len(values)].to(device)
+
+    return Batch(
+        images=split.images[indices].to(device, non_blocking=True),
+        indices=indices.to(device),
+        labels=needed("labels", split.labels),
+        clips=needed("clips", split.clips),
+        depth=needed("depth", split.depth),
+        captions=needed("captions", split.captions),
+    )
+
+
+def flops_of_step(method: Method, split: Split, recipe: Recipe, device: torch.device) -> int:
+    """Floating-point operations of one forward and backward pass; leaves method and randomness as they were."""
+    state = {name: value.clone() for name, value in method.state_dict().items()}
+    with FlopCounterMode(display=False) as counter, torch.random.fork_rng(devices=[]):
+        method.loss(batch_of(method, split, torch.arange(recipe.batch_size), device)).backward()
+    method.load_state_dict(state)
+    method.zero_grad(set_to_none=True)
+    return counter.get_total_flops()
+
+
+def save(path: Path, method: Method, optimiser: torch.optim.Optimizer, step: int) -> None:
+    """Writes all that a run needs to go on, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        torch.save({"step": step, "method": method.state_dict(), "optimiser": optimiser.state_dict()}, file)
+    os.replace(file.name, path)
+
+
+def restore(path: Path, method: Method, optimiser: torch.optim.Optimizer) -> int:
+    """Steps already done according to ``path``; 0 where there is nothing to go on from."""
+    if not path.exists():
+        return 0
+    try:
+        state = torch.load(path, weights_only=True)
+        method.load_state_dict(state["method"])
+        optimiser.load_state_dict(state["optimiser"])
+    except Exception as error:
+        raise UserError(f"{path}: cannot go on from this interrupted run ({error}); delete the file to start again.") from error
+    return int(state["step"])

@@ -1,0 +1,48 @@
+"""Parts that methods with a momentum teacher share: the teacher, the queue of keys, batch norm in groups."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def teacher_of(student: nn.Module) -> nn.Module:
+    """A copy that no gradient reaches."""
+    return deepcopy(student).requires_grad_(False)
+
+
+@torch.no_grad()
+def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
+    """theta_k <- m theta_k + (1 - m) theta_q (He et al. 2020, equation 2)."""
+    torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - momentum)
+
+
+class Queue(nn.Module):
+    """The last ``size`` keys, first in first out: unit vectors (size, dim)."""
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("keys", F.normalize(torch.randn(size, dim), dim=1))
+        self.register_buffer("place", torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def push(self, keys: Tensor) -> None:
+        """Keys (N, dim) replace the oldest N."""
+        size = len(self.keys)
+        places = (self.place + torch.arange(len(keys), device=keys.device)) % size
+        self.keys[places[-size:]] = keys[-size:].to(self.keys.dtype)
+        self.place.copy_((self.place + len(keys)) % size)
+
+
+def in_groups(network: nn.Module, views: Tensor, groups: int) -> Tensor:
+    """Runs each of ``groups`` parts of a batch (N, ...) by itself, as on so many devices: each has its own batch statistics."""
+    return torch.cat([network(part) for part in views.chunk(groups)])
+
+
+def in_shuffled_groups(network: nn.Module, views: Tensor, groups: int) -> Tensor:
+    """The same with the views' order shuffled and put back, so that no query shares its key's batch statistics."""
+    order = torch.randperm(len(views), device=views.device)
+    return in_groups(network, views[order], groups)[order.argsort()]

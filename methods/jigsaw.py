@@ -1,0 +1,97 @@
+"""Jigsaw puzzles: say which permutation shuffled an image's nine tiles.
+
+Noroozi and Favaro, "Unsupervised Learning of Visual Representations by Solving
+Jigsaw Puzzles", ECCV 2016. https://arxiv.org/abs/1603.09246
+
+Where a tile belongs is told by what it shows. Gaps between the tiles and a
+random place of each within its cell take away the edges that continue; each
+tile is normalised by itself so that low-level statistics do not tell
+(section 4.2). The permutations are far apart in Hamming distance (algorithm 1).
+
+Where we differ: ``permutations`` defaults to 64 of the paper's up to 1000; the greedy choice starts at the identity, so the set is the
+same for everybody; one hidden layer of ``hidden`` units instead of fc7 and fc8.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import permutations as orders
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.augment import flip_some, floats
+from bench.encoders import Encoder
+from bench.errors import require
+from bench.method import Batch, Method, TrainFacts
+
+GRID = 3
+TILES = GRID * GRID
+
+
+class Jigsaw(Method):
+    """Encodes each tile by itself, joins the embeddings in shuffled order, classifies the permutation."""
+
+    def __init__(
+        self, encoder: Encoder, facts: TrainFacts, *, permutations: int = 64, gap: float = 0.25, hidden: int = 512, flip: float = 0.0
+    ) -> None:
+        super().__init__(encoder, facts)
+        require(2 <= permutations <= 1000, "jigsaw.permutations", permutations, "2 to 1000")
+        require(0 <= gap < 1, "jigsaw.gap", gap, "a share of a cell's side, from 0 to below 1")
+        cell = facts.image_size // GRID
+        self.cell, self.tile, self.flip = cell, max(1, round(cell * (1 - gap))), flip
+        self.views_per_image = TILES * self.tile**2 / facts.image_size**2
+        self.register_buffer("permutations", torch.from_numpy(permutation_set(permutations)), persistent=False)
+        self.head = nn.Sequential(
+            nn.Linear(TILES * encoder.dim, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, permutations),
+        )
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Cross-entropy of each image's permutation."""
+        N = len(batch.images)
+        drawn = torch.randint(len(self.permutations), (N,), device=batch.images.device)
+        tiles = cut(flip_some(batch.images, self.flip), self.cell, self.tile)
+        embeddings = self.encoder(alike(tiles).flatten(0, 1)).view(N, TILES, -1)
+        shuffled = embeddings.gather(1, self.permutations[drawn].unsqueeze(-1).expand_as(embeddings))
+        logits = self.head(shuffled.flatten(1))
+        self.watched["accuracy"] = (logits.argmax(1) == drawn).float().mean()
+        return F.cross_entropy(logits, drawn)
+
+
+def cut(images: Tensor, cell: int, tile: int) -> Tensor:
+    """(N, C, S, S) -> tiles (N, 9, C, tile, tile), each at a random place of its own within its cell, row by row."""
+    N, C = images.shape[:2]
+    device = images.device
+    corners = torch.arange(TILES, device=device)
+    jitter = torch.randint(cell - tile + 1, (2, N, TILES), device=device)
+    within = torch.arange(tile, device=device)
+    rows = (corners // GRID * cell + jitter[0]).unsqueeze(-1) + within  # (N, 9, tile)
+    columns = (corners % GRID * cell + jitter[1]).unsqueeze(-1) + within
+    item = torch.arange(N, device=device).view(N, 1, 1, 1, 1)
+    channel = torch.arange(C, device=device).view(1, 1, C, 1, 1)
+    return images[item, channel, rows[:, :, None, :, None], columns[:, :, None, None, :]]
+
+
+def alike(tiles: Tensor) -> Tensor:
+    """Gives every tile (..., C, s, s) the same mean and spread per channel: 0.5 and 0.25."""
+    tiles = floats(tiles)
+    spread, mean = torch.std_mean(tiles, (-2, -1), keepdim=True, correction=0)
+    return 0.5 + 0.25 * (tiles - mean) / (spread + 1e-2)
+
+
+@cache
+def permutation_set(size: int) -> np.ndarray:
+    """int64 (size, 9): greedily, the order whose Hamming distances to those chosen sum highest (algorithm 1)."""
+    candidates = np.array(list(orders(range(TILES))), dtype=np.int8)
+    chosen = [0]
+    distance = np.zeros(len(candidates), dtype=np.int64)
+    while len(chosen) < size:
+        distance += (candidates != candidates[chosen[-1]]).sum(1)
+        distance[chosen[-1]] = -(10**9)  # never again
+        chosen.append(int(distance.argmax()))
+    return candidates[chosen].astype(np.int64)

@@ -1,0 +1,72 @@
+"""Rotation prediction (RotNet): say by how much an image was turned.
+
+Gidaris, Singh and Komodakis, "Unsupervised Representation Learning by
+Predicting Image Rotations", ICLR 2018. https://arxiv.org/abs/1803.07728
+
+Photographs have an up. To find it the network must recognise what is in the
+picture, and that knowledge is what we are after; the classifier is thrown
+away. Every turn of an image is in the same batch (section 3.2).
+
+Where we differ: the authors' CIFAR code also shifts by up to 4 pixels; we do
+not. Angles that are no quarter turns need interpolation: then every class,
+0 degrees too, is resampled alike, with a random wobble, and cut to the largest
+square that no corner enters, so that neither blur nor black corners tell.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.augment import flip_some, floats, uniform
+from bench.encoders import Encoder
+from bench.errors import require
+from bench.method import Batch, Method, TrainFacts
+
+WOBBLE = math.radians(2)
+
+
+class RotNet(Method):
+    """Classifies each image's rotation."""
+
+    def __init__(
+        self, encoder: Encoder, facts: TrainFacts, *, angles: tuple[int, ...] = (0, 90, 180, 270), flip: float = 0.5
+    ) -> None:
+        super().__init__(encoder, facts)
+        require(len({angle % 360 for angle in angles}) == len(angles) >= 2, "rotnet.angles", angles, "two or more different ones")
+        require(0 <= flip <= 1, "rotnet.flip", flip, "a probability")
+        self.angles, self.flip = angles, flip
+        self.views_per_image = float(len(angles))
+        self.head = nn.Linear(encoder.dim, len(angles))
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Cross-entropy of the rotation, averaged over all rotations of all images."""
+        views, turns = every_rotation(flip_some(batch.images, self.flip), self.angles)
+        logits = self.head(self.encoder(views))
+        self.watched["accuracy"] = (logits.argmax(1) == turns).float().mean()
+        return F.cross_entropy(logits, turns)
+
+
+def every_rotation(images: Tensor, angles: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """(N, C, S, S) and K angles in degrees -> views (K * N, C, s, s) and which angle each one has (K * N,).
+
+    s is S where every angle is a quarter turn, else the side of the largest inner square.
+    """
+    turns = torch.arange(len(angles), device=images.device).repeat_interleave(len(images))
+    if all(angle % 90 == 0 for angle in angles):
+        return torch.cat([images.rot90(angle // 90, (2, 3)) for angle in angles]), turns
+    return torch.cat([rotated(floats(images), angle) for angle in angles]), turns
+
+
+def rotated(images: Tensor, degrees: float) -> Tensor:
+    """Turns each image counter-clockwise about its centre and keeps the largest square safe at any angle."""
+    N, C, S, _ = images.shape
+    side = int(S / math.sqrt(2))
+    angle = math.radians(degrees) + uniform(images, -WOBBLE, WOBBLE).flatten()
+    cosine, sine, zero = angle.cos() * side / S, angle.sin() * side / S, torch.zeros_like(angle)
+    affine = torch.stack([cosine, -sine, zero, sine, cosine, zero], dim=1).view(N, 2, 3)
+    grid = F.affine_grid(affine, [N, C, side, side], align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)

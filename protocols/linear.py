@@ -1,0 +1,52 @@
+"""Linear probe: how well does a classifier on one frozen layer read the classes?
+
+Zhang, Isola and Efros 2016 (section 3.2) and the lecture's Conv4/Conv5 table: each tap's maps are
+pooled to a fixed number of values, standardised with train statistics, and given to a classifier
+that is the only thing to learn.
+
+``head = linear`` is multinomial logistic regression whose regularisation is chosen on a held-out,
+stratified part of train and refitted on all of it. ``head = mlp`` is the three-layer classifier
+with batch norm of Gidaris et al. 2018 (section 4.1), which the lecture's table used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.errors import require
+from bench.probes import linear_probe, mlp_probe
+from bench.protocol import Number, Protocol, accuracies
+from bench.representation import Reading, Representation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear(Protocol):
+    """Accuracy of a classifier on each frozen tap."""
+
+    head: Literal["linear", "mlp"] = "linear"
+    features: int = 9000  # each tap is pooled to at most so many values
+    held_out: float = 0.1  # share of train on which the regularisation is chosen
+
+    def __post_init__(self) -> None:
+        require(self.features >= 1, "linear.features", self.features, "at least 1")
+        require(0 < self.held_out < 1, "linear.held_out", self.held_out, "a share between 0 and 1")
+
+    def readings(self) -> tuple[Reading, ...]:
+        """Each tap on a grid."""
+        return tuple(Reading(tap, self.features) for tap in self.taps)
+
+    def evaluate(self, representation: Representation) -> Iterator[Number]:
+        """Yields micro and macro accuracy at each tap."""
+        fit = linear_probe if self.head == "linear" else mlp_probe
+        for reading in self.readings():
+            probe = fit(
+                representation.train(reading),
+                representation.train_labels.to(representation.device),
+                representation.test(reading),
+                representation.classes,
+                held_out=self.held_out,
+            )
+            details = {"strength": probe.strength, "validation_accuracy": float(probe.validation.max())}
+            yield from accuracies(reading.tap, probe.predictions, representation.test_labels, **details)

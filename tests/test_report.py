@@ -1,0 +1,239 @@
+# ruff: noqa: E501 - the tables below are as wide as they are printed
+"""Reports: what is printed, character by character, and what may stand in one table."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bench import records
+from bench.report import CEILING, FLOOR, Report, comparable, half_width, report, tap_table
+
+
+def cell(
+    method: str,
+    seed: int,
+    conv4: float,
+    conv5: float,
+    *,
+    kind: str = "bundled",
+    head: str = "linear",
+    views: int = 320_000,
+    settings: dict[str, Any] | None = None,
+    **changes: Any,
+) -> records.Record:
+    """A record of two accuracies, each with a bootstrap interval of two percent."""
+    place = {
+        "method": method,
+        "checkpoint": None,
+        "encoder": "convnet",
+        "dataset": "shapes",
+        "pretrain_dataset": "shapes",
+    }
+    record = {
+        "schema": 1,
+        "status": "ok",
+        "error": None,
+        "cell": place | {"protocol": "linear", "variant": "", "seed": seed, "preset": "small"},
+        "settings": {"method": settings or {}, "encoder": {}, "recipe": {"views": views, "seed": seed}, "dataset": {}},
+        "identity": {"dataset": "aa", "pretrain_dataset": "aa"},
+        "deviations": {},
+        "card": {"taps": ["conv4", "conv5"], "head": head},
+        "metrics": [
+            {"tap": tap, "metric": "accuracy", "value": value, "low": value - 0.02, "high": value + 0.02}
+            for tap, value in (("conv4", conv4), ("conv5", conv5))
+        ],
+        "predictions": None,
+        "source": {"kind": kind, "file": None, "sha256": None},
+        "cost": {},
+        "pretext": {},
+        "provenance": {},
+    } | changes
+    return record | {"key": records.fingerprint([record["cell"], record["settings"], record["card"]])}
+
+
+def failed(method: str, seed: int, error: str, **changes: Any) -> records.Record:
+    return cell(method, seed, 0, 0, status="failed", error=error, metrics=[], **changes)
+
+
+EXAMPLE = [
+    *(cell("jigsaw", seed, 0.61 + 0.02 * seed, 0.72 + 0.002 * seed) for seed in (0, 1)),
+    *(cell("rotnet", seed, 0.75 + 0.01 * seed, 0.70 - 0.01 * seed) for seed in (0, 1)),
+    *(cell("moco", seed, 0.5, 0.4, kind="pretrained", deviations={"negatives": 4096}) for seed in (0, 1)),
+    failed("swav", 0, "Traceback\n  in loss\nloss is not finite"),
+    *(cell(FLOOR, seed, 0.3 + 0.01 * seed, 0.2, kind="untrained") for seed in (0, 1)),
+    cell(CEILING, 0, 0.95, 0.96),
+    cell("rotnet", 0, 0.77, 0.71, head="mlp"),
+    cell("jigsaw", 0, 0.66, 0.715, head="mlp"),
+]
+METHODS = ["rotnet", "jigsaw", "moco", "swav"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    return report(EXAMPLE, folder=tmp_path_factory.mktemp("results"), methods=METHODS, formats=("md", "csv", "tex"))
+
+
+def test_the_printed_table(made: Report) -> None:
+    """Ceiling and floor first, the rest in the order given; two cards, two tables."""
+    assert made.text == PRINTED
+
+
+def test_the_markdown_table(made: Report) -> None:
+    """Best in bold, second best in italics, a failure in its place and its reason below."""
+    assert made.files[0].read_text() == MARKDOWN
+
+
+def test_the_latex_table(made: Report) -> None:
+    """A booktabs table that compiles: signs escaped, marks as commands."""
+    assert made.files[2].read_text() == LATEX.removeprefix("\n")
+
+
+def test_the_csv_is_unrounded_and_in_fractions(made: Report) -> None:
+    """What machines read is tidy, with the published number beside each row."""
+    rows = pd.read_csv(made.files[1])
+    best = rows[rows["rank"] == 1]
+    assert best[["label", "tap", "mean", "published"]].to_numpy().tolist() == [
+        ["rotnet", "conv4", 0.755, 0.5],
+        ["jigsaw", "conv5", 0.721, 0.346],
+    ]
+    assert rows["failed"].sum() == 2
+
+
+def test_only_like_is_ranked_with_like() -> None:
+    """Another card, data set, encoder, preset or budget is another group; the order within a group does not matter."""
+    base = cell("rotnet", 0, 0.5, 0.5)
+    others = [
+        cell("jigsaw", 0, 0.5, 0.5, head="mlp"),
+        cell("jigsaw", 0, 0.5, 0.5, views=12_000),
+        cell("jigsaw", 0, 0.5, 0.5, identity={"dataset": "bb"}),
+        *(
+            cell("jigsaw", 0, 0.5, 0.5, cell=base["cell"] | {part: "other"})
+            for part in ("dataset", "encoder", "preset", "protocol", "pretrain_dataset")
+        ),
+    ]
+    assert len(comparable([base, *others])) == 1 + len(others)
+    assert len(comparable([base, cell("jigsaw", 1, 0.5, 0.5)])) == 1
+
+
+def test_the_floor_stands_in_every_table_it_fits() -> None:
+    """An untrained encoder has no budget: it joins short and long runs alike, once for each seed."""
+    floors = [cell(FLOOR, 0, 0.3, 0.2, kind="untrained", views=views) for views in (1, 2)]
+    groups = comparable([*floors, cell("rotnet", 0, 0.5, 0.5, views=1), cell("rotnet", 0, 0.6, 0.6, views=2)])
+    assert [len(group) for group in groups] == [3, 3]
+    assert len(comparable(floors)) == 1
+
+
+def test_titles_tell_neighbours_apart(tmp_path: Path) -> None:
+    """Two tables that differ in one setting name it, and no other."""
+    runs = [cell("rotnet", 0, 0.5, 0.5, views=views) for views in (1000, 2000)]
+    titles = [line for line in report(runs, folder=tmp_path, formats=()).text.splitlines() if line.startswith("linear")]
+    assert titles == [f"linear: accuracy (%) on shapes, convnet, small; views = {views}" for views in (1000, 2000)]
+
+
+def test_two_settings_of_a_method_are_two_rows(tmp_path: Path) -> None:
+    """They are named by what differs, and never averaged."""
+    runs = [cell("rotnet", 0, 0.5 + turns / 10, 0.5, settings={"turns": turns, "flip": 0.5}) for turns in (2, 4)]
+    text = report(runs, folder=tmp_path, formats=()).text
+    assert "rotnet, turns = 2   70.0 ± 2.0" in text
+    assert "rotnet, turns = 4  *90.0 ± 2.0" in text
+
+
+def test_a_method_alone_is_not_the_best(tmp_path: Path) -> None:
+    """A mark needs a rival other than floor and ceiling."""
+    text = report([cell("rotnet", 0, 0.5, 0.5), cell(CEILING, 0, 0.9, 0.9)], folder=tmp_path, formats=()).text
+    assert "*" not in text
+
+
+def test_intervals_are_over_seeds_where_there_are_several() -> None:
+    """Two seeds: Student's t with one degree of freedom; one seed: half the bootstrap's interval; no interval: none."""
+    one = records.frame([cell("rotnet", 0, 0.5, 0.5)]).query("tap == 'conv4'")
+    two = records.frame([cell("rotnet", 0, 0.5, 0.5), cell("rotnet", 1, 0.6, 0.5)]).query("tap == 'conv4'")
+    assert half_width(one) == pytest.approx(0.02)
+    assert half_width(two) == pytest.approx(12.706 * 0.05, rel=1e-3)
+    assert math.isnan(half_width(one.assign(low=math.nan)))
+
+
+def test_a_tap_that_a_method_lacks_is_left_open() -> None:
+    """Missing is neither zero nor failed."""
+    short = cell("jigsaw", 0, 0.6, 0.6)
+    short["metrics"] = short["metrics"][:1]
+    table = tap_table(records.frame([cell("rotnet", 0, 0.5, 0.5), short]), ["conv4", "conv5"], "accuracy")
+    assert table["mean"].isna().tolist() == [False, False, False, True]
+    assert table["rank"].fillna(0).tolist() == [2, 0, 1, 0]
+    assert not table["failed"].any()
+
+
+def test_nothing_but_failures_is_still_a_table(tmp_path: Path) -> None:
+    """The report of a bad night says so, draws nothing and does not fail itself."""
+    made = report([failed("rotnet", 0, "out of memory")], folder=tmp_path)
+    assert "rotnet      failed" in made.text
+    assert "failed: rotnet, seed 0: out of memory" in made.text
+    assert {path.suffix for path in made.files} == {".md", ".csv", ".tex"}
+
+
+def test_no_records_no_tables(tmp_path: Path) -> None:
+    """Nothing in, nothing out."""
+    assert report([], folder=tmp_path) == Report()
+
+
+def test_another_metric_is_not_a_percentage(tmp_path: Path) -> None:
+    """A protocol without the headline shows its first metric, as it is."""
+    run = cell("rotnet", 0, 0.5, 0.5)
+    run["metrics"] = [{"tap": "conv4", "metric": "psnr", "value": 21.5}]
+    text = report([run], folder=tmp_path, formats=()).text
+    assert "linear: psnr on shapes" in text
+    assert "21.500" in text
+
+
+def test_many_taps_still_fit_a_terminal(tmp_path: Path) -> None:
+    """Where published numbers find no room beside the measured ones they go below."""
+    taps = [f"conv{depth}" for depth in range(1, 6)]
+    runs = [cell(method, 0, 0.5, 0.5) for method in ("context_encoder", "rotnet")]
+    for run in runs:
+        run["metrics"] = [{"tap": tap, "metric": "accuracy", "value": 0.5, "low": 0.4, "high": 0.6} for tap in taps]
+    text = report(runs, folder=tmp_path, formats=()).text
+    assert max(map(len, text.splitlines())) <= 100
+    assert "38.7" in text
+    assert "ImageNet-1k, AlexNet, linear classifier" in text
+
+
+def test_figures_are_drawn_once_and_the_same(tmp_path: Path) -> None:
+    """Same records, same bytes; an unchanged figure is not drawn again, a changed one is."""
+    first = report(EXAMPLE[:4], folder=tmp_path / "a")
+    again = report(EXAMPLE[:4], folder=tmp_path / "b", formats=("svg",))
+    assert [path.suffix for path in first.files] == [".md", ".csv", ".tex", ".png", ".svg"]
+    assert first.files[-1].read_bytes() == again.files[-1].read_bytes()
+    stamps = [path.stat().st_mtime_ns for path in first.files]
+    report(EXAMPLE[:4], folder=tmp_path / "a")
+    assert [path.stat().st_mtime_ns for path in first.files] == stamps
+    report(EXAMPLE[1:4], folder=tmp_path / "a", formats=("svg",))
+    assert [path.stat().st_mtime_ns > stamp for path, stamp in zip(first.files, stamps, strict=True)] == [False] * 4 + [
+        True
+    ]
+
+
+def test_two_thousand_records_are_read_and_tabulated(tmp_path: Path, benchmark: Any) -> None:
+    """A folder of a year's work is no reason to wait."""
+    for seed in range(200):
+        for number in range(10):
+            record = cell(f"method{number}", seed, 0.5 + number / 100, 0.5, kind="pretrained")
+            path = tmp_path / f"{records.file_stem(record)}.json"
+            path.write_text(json.dumps(record))
+
+    def made() -> Report:
+        return report(records.read_all(tmp_path)[0], folder=tmp_path / "out", formats=("md",))
+
+    assert "method9" in benchmark.pedantic(made, rounds=1).text
+
+
+PRINTED = """"""
+
+MARKDOWN = """"""
+
+LATEX = r""""""
