@@ -5,6 +5,8 @@ Images and views are (N, C, S, S), uint8 as stored or floats in [0, 1].
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -40,7 +42,12 @@ def shifted(images: Tensor, pixels: int) -> Tensor:
     down, right = torch.randint(-pixels, pixels + 1, (2, N, 1), device=device)
     rows = (steps + down).clamp(0, S - 1)[:, None, :, None]
     columns = (steps + right).clamp(0, S - 1)[:, None, None, :]
-    return images[torch.arange(N, device=device)[:, None, None, None], torch.arange(C, device=device)[:, None, None], rows, columns]
+    return images[
+        torch.arange(N, device=device)[:, None, None, None],
+        torch.arange(C, device=device)[:, None, None],
+        rows,
+        columns,
+    ]
 
 
 def resized_crops(
@@ -59,7 +66,7 @@ def resized_crops(
     N, C, S, _ = images.shape
     size = size or S
     area = uniform(images, *scale).flatten()
-    log_low, log_high = torch.log(torch.tensor(ratio)).tolist()
+    log_low, log_high = (torch.log(torch.tensor(bound)).item() for bound in ratio)
     stretch = uniform(images, log_low, log_high).flatten().div(2).exp()
     width, height = (area.sqrt() * stretch).clamp(max=1), (area.sqrt() / stretch).clamp(max=1)
     mirror = 1 - 2 * chance(images, flip).flatten().float()
@@ -87,16 +94,16 @@ def recoloured(
     """
     images = floats(images)
     N = len(images)
-    kwargs = {"device": images.device, "dtype": images.dtype}
+    constant = partial(torch.tensor, device=images.device, dtype=images.dtype)
     on = chance(images, jitter).view(N, 1, 1).to(images.dtype)
 
     def factor(strength: float) -> Tensor:
         return 1 + on * uniform(images, -min(strength, 1), strength).view(N, 1, 1)
 
-    luma = torch.tensor(GREY, **kwargs).expand(3, 3)
-    identity = torch.eye(3, **kwargs)
-    yiq = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]], **kwargs)
-    back = torch.tensor([[1.0, 0.956, 0.619], [1.0, -0.272, -0.647], [1.0, -1.106, 1.703]], **kwargs)
+    luma = constant(GREY).expand(3, 3)
+    identity = torch.eye(3, device=images.device, dtype=images.dtype)
+    yiq = constant([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+    back = constant([[1.0, 0.956, 0.619], [1.0, -0.272, -0.647], [1.0, -1.106, 1.703]])
     turn = on.view(N) * uniform(images, -hue, hue).view(N) * 2 * torch.pi
     cosine, sine, one, zero = turn.cos(), turn.sin(), torch.ones_like(turn), torch.zeros_like(turn)
     rotation = torch.stack([one, zero, zero, zero, cosine, -sine, zero, sine, cosine], dim=1).view(N, 3, 3)
@@ -104,6 +111,6 @@ def recoloured(
     keep = factor(saturation) * (1 - chance(images, grey).view(N, 1, 1).to(images.dtype))
     colours = (keep * identity + (1 - keep) * luma) @ colours
     level, spread = factor(brightness), factor(contrast)
-    means = (torch.tensor(GREY, **kwargs) @ images.mean((2, 3)).unsqueeze(-1)).view(N, 1, 1)
+    means = (constant(GREY) @ images.mean((2, 3)).unsqueeze(-1)).view(N, 1, 1)
     views = (level * spread * colours) @ images.flatten(2) + level * (1 - spread) * means
     return views.clamp_(0, 1).view_as(images)

@@ -68,12 +68,15 @@ def bundle(file: Path, dataset: str, encoder: str) -> Path:
     """Copies a cached encoder into the project in half precision, and lists it with its SHA-256; returns its path."""
     tensors, facts = tensors_in(file)
     halves = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
-    stem = f"{dataset}-{encoder.replace('/', '_')}-{facts['method']}-{facts['recipe']['preset']}-s{facts['recipe']['seed']}"
+    recipe = facts["recipe"]
+    stem = f"{dataset}-{encoder.replace('/', '_')}-{facts['method']}-{recipe['preset']}-s{recipe['seed']}"
     for older in BUNDLE.glob(f"{stem}-*.safetensors"):
         older.unlink()
     path = BUNDLE / f"{stem}-{facts['recipe_hash']}.safetensors"
     write(path, halves, facts)
-    known = {file.name: {"sha256": file_hash(file)} | tensors_in(file)[1] for file in sorted(BUNDLE.glob("*.safetensors"))}
+    known = {
+        file.name: {"sha256": file_hash(file)} | tensors_in(file)[1] for file in sorted(BUNDLE.glob("*.safetensors"))
+    }
     (BUNDLE / "manifest.json").write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return path
 
@@ -93,9 +96,19 @@ def load(path: Path, encoder: Encoder) -> dict[str, Any]:
     unknown = sorted(tensors.keys() - target.keys())
     shapes = sorted(name for name in target.keys() & tensors.keys() if target[name].shape != tensors[name].shape)
     if missing or unknown or shapes:
-        told = [f"{label} {', '.join(names[:5])}{' …' if len(names) > 5 else ''}" for label, names in
-                (("missing:", missing), ("not of this encoder:", unknown), ("of another shape:", shapes)) if names]
-        raise UserError(f"{path}: these weights do not fit the encoder; {'; '.join(told)}. Choose the --encoder they were made with.")
+        told = [
+            f"{label} {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
+            for label, names in (
+                ("missing:", missing),
+                ("not of this encoder:", unknown),
+                ("of another shape:", shapes),
+            )
+            if names
+        ]
+        raise UserError(
+            f"{path}: these weights do not fit the encoder; {'; '.join(told)}. "
+            "Choose the --encoder they were made with."
+        )
     broken = sorted(name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all())
     if broken:
         raise UserError(f"{path}: {broken[0]} holds values that are not finite; use another checkpoint.")
@@ -105,9 +118,10 @@ def load(path: Path, encoder: Encoder) -> dict[str, Any]:
 
 def check_listed(path: Path) -> None:
     """Raises UserError where a bundled file is not the one that the manifest lists."""
-    if path.parent == BUNDLE:
-        listed = json.loads((BUNDLE / "manifest.json").read_text(encoding="utf-8")).get(path.name, {})
-        if listed.get("sha256") != file_hash(path):
+    if path.is_file() and path.resolve().parent == BUNDLE.resolve():
+        manifest = BUNDLE / "manifest.json"
+        listed = json.loads(manifest.read_text(encoding="utf-8")) if manifest.exists() else {}
+        if listed.get(path.name, {}).get("sha256") != file_hash(path):
             raise UserError(f"{path}: not the file that manifest.json lists; restore it from the repository.")
 
 
@@ -124,9 +138,10 @@ def tensors_in(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except SafetensorError as error:
         raise UserError(f"{path}: truncated or no safetensors file ({error}); fetch or write it again.") from None
     except Exception as error:
-        raise UserError(f"{path}: not a file of plain tensors, or damaged ({str(error).splitlines()[0]}); it was not loaded.") from None
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path}: not a file of plain tensors, or damaged ({reason}); it was not loaded.") from None
     state = state.get("state_dict", state) if isinstance(state, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise UserError(f"{path}: holds no state dict of tensors; save encoder.state_dict() and give that file.")
     return state, {}
 

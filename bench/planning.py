@@ -6,16 +6,19 @@ answer; so a typo fails, and a finished run is recognised, in a moment.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from bench import plugins
+from bench import plugins, records
 from bench.data import Facts, Source
 from bench.errors import UserError, did_you_mean
 from bench.plugins import Plugin, Setting
 from bench.recipe import PRESETS, Recipe, fingerprint
+
+Chosen = Mapping[str, dict[str, Any]]  # plugin -> setting -> value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,17 +65,13 @@ class Job:
     recipe: Recipe
     recipe_hash: str
     checkpoint: Path | None
+    trains: bool  # whether there is anything to pretrain
     cells: tuple[Cell, ...]
 
     @property
     def missing(self) -> tuple[Cell, ...]:
         """The cells still to be measured."""
         return tuple(cell for cell in self.cells if not cell.measured)
-
-    @property
-    def trains(self) -> bool:
-        """Whether there is anything to pretrain."""
-        return bool(self.method.constants.get("trains", True)) and self.checkpoint is None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,69 +96,117 @@ class Plan:
 def plan(request: Request) -> Plan:
     """Resolves every name, setting and data set; raises UserError for whatever is wrong, before any work."""
     known = {kind: plugins.plugins(kind, request.plugin_files) for kind in plugins.FOLDERS}
-    names = tuple(known["method"]) if request.methods == ("all",) else request.methods
-    methods = [plugins.named(name, known["method"], "--methods") for name in dict.fromkeys(names)]
-    asked = tuple(known["protocol"]) if request.protocols == ("all",) else request.protocols
-    protocols = [plugins.named(name, known["protocol"], "--protocol") for name in dict.fromkeys(asked)]
+    methods = selected(request.methods, known["method"], "--methods")
+    protocols = selected(request.protocols, known["protocol"], "--protocol")
     dataset = plugins.named(request.dataset, known["dataset"], "--dataset")
-    pretrain_dataset = plugins.named(request.pretrain_dataset or request.dataset, known["dataset"], "--pretrain-dataset")
-    encoder_name, _, variant = request.encoder.partition("/")
+    pretrain_dataset = plugins.named(
+        request.pretrain_dataset or request.dataset, known["dataset"], "--pretrain-dataset"
+    )
+    encoder_name, _, network = request.encoder.partition("/")
     encoder = plugins.named(encoder_name, known["encoder"], "--encoder")
     if request.preset not in PRESETS:
         raise UserError(f"--preset: {request.preset!r} is not known. {did_you_mean(request.preset, PRESETS)}")
+    if unused := set(request.checkpoints) - {method.name for method in methods}:
+        raise UserError(
+            f"--checkpoint {min(unused)}=…: that method does not run. "
+            f"{did_you_mean(min(unused), (method.name for method in methods))}"
+        )
 
-    recipe_settings = {f.name: Setting(f.name, str(f.type), f.default) for f in fields(Recipe) if f.name not in ("preset", "seed", "precision")}
-    running = {p.name: p.settings for p in (*methods, *protocols, dataset, pretrain_dataset, encoder)} | {"recipe": recipe_settings}
+    running = {plugin.name: plugin.settings for plugin in (*methods, *protocols, dataset, pretrain_dataset, encoder)}
     everything = {name for kind in known.values() for name in kind}
-    chosen = plugins.settings_from(list(request.assignments), running, everything)
+    chosen = plugins.settings_from(request.assignments, running | {"recipe": RECIPE_SETTINGS}, everything)
 
     source, facts = opened(dataset, request.data_dir, request.image_size, chosen)
     pretrain_source, pretrain_facts = source, facts
     if request.pretrain_dataset:
         pretrain_source, pretrain_facts = opened(pretrain_dataset, request.pretrain_data_dir, facts.image_size, chosen)
-        if pretrain_facts.image_size != facts.image_size:
-            raise UserError(f"--pretrain-dataset: its images are {pretrain_facts.image_size} pixels wide, those of --dataset {facts.image_size}; give one --image-size.")
-    encoder_settings = encoder.defaults | ({"name": variant} if variant else {}) | chosen.get(encoder.name, {})
-    for name in request.checkpoints:
-        if name not in {m.name for m in methods}:
-            raise UserError(f"--checkpoint {name}=…: {name!r} is not among --methods. {did_you_mean(name, [m.name for m in methods])}")
+    planned = Plan(
+        request=request,
+        source=source,
+        facts=facts,
+        pretrain_source=pretrain_source,
+        pretrain_facts=pretrain_facts,
+        encoder=encoder,
+        encoder_settings=encoder.defaults | ({"name": network} if network else {}) | chosen.get(encoder.name, {}),
+        jobs=(),
+    )
+    pairs = [(method, seed) for method in methods for seed in dict.fromkeys(request.seeds)]
+    return replace(planned, jobs=tuple(job_of(planned, method, seed, protocols, chosen) for method, seed in pairs))
 
-    shared = {"encoder": request.encoder, "encoder_settings": encoder_settings, "image_size": facts.image_size}
-    jobs = []
-    for method in methods:
-        short = {} if request.preset == "paper" else dict(method.constants.get("short") or {})
-        recipe_short = {key.removeprefix("recipe."): short.pop(key) for key in list(short) if key.startswith("recipe.")}
-        settings = method.defaults | short | chosen.get(method.name, {})
-        deviations = {k: settings[k] for k in short if settings[k] != method.defaults[k]} | {f"recipe.{k}": v for k, v in recipe_short.items()}
-        checkpoint = Path(request.checkpoints[method.name]) if method.name in request.checkpoints else None
-        check_needs(method, pretrain_source, checkpoint)
-        for seed in request.seeds:
-            recipe = replace(
-                Recipe(preset=request.preset, seed=seed, precision=request.precision),  # type: ignore[arg-type]
-                **PRESETS[request.preset] | recipe_short | chosen.get("recipe", {}),
-            )
-            trains = bool(method.constants.get("trains", True))
-            if trains and checkpoint is None and pretrain_facts.train_images < recipe.batch_size:
-                raise UserError(f"{pretrain_facts.name}: {pretrain_facts.train_images} train images are fewer than a batch of {recipe.batch_size}; --set recipe.batch_size={max(2, pretrain_facts.train_images // 2)} fits.")
-            facts_of_weights: dict[str, Any] = {"method": method.name, "settings": settings, "seed": seed} | shared
-            if trains:
-                facts_of_weights |= {"recipe": asdict(recipe) | {"preset": None}, "data": pretrain_facts.identity}
-            if checkpoint:
-                facts_of_weights = {"file": hash_of(checkpoint)} | shared
-            recipe_hash = fingerprint(facts_of_weights)
-            cells = []
-            for protocol in protocols:
-                asking = protocol.defaults | ({"taps": request.taps} if request.taps else {}) | chosen.get(protocol.name, {})
-                key = fingerprint([recipe_hash, facts.identity, protocol.name, asking, request.precision])
-                cells.append(Cell(protocol=protocol, settings=asking, key=key, measured=not request.overwrite and is_measured(request.results, key)))
-            jobs.append(Job(method=method, settings=settings, deviations=deviations, recipe=recipe, recipe_hash=recipe_hash, checkpoint=checkpoint, cells=tuple(cells)))
-    return Plan(
-        request=request, source=source, facts=facts, pretrain_source=pretrain_source, pretrain_facts=pretrain_facts,
-        encoder=encoder, encoder_settings=encoder_settings, jobs=tuple(jobs),
+
+RECIPE_SETTINGS = {
+    f.name: Setting(f.name, str(f.type), f.default)
+    for f in fields(Recipe)
+    if f.name not in ("preset", "seed", "precision")
+}
+
+
+def selected(names: tuple[str, ...], known: Mapping[str, Plugin], flag: str) -> list[Plugin]:
+    """The plugins of these names, each once, or all of them."""
+    return [plugins.named(name, known, flag) for name in (known if names == ("all",) else dict.fromkeys(names))]
+
+
+def job_of(planned: Plan, method: Plugin, seed: int, protocols: list[Plugin], chosen: Chosen) -> Job:
+    """One encoder with its effective settings and its cells, each with a key over everything that could change it."""
+    request, data = planned.request, planned.pretrain_facts
+    short = {} if request.preset == "paper" else method.constants.get("short") or {}
+    recipe_short = {key.removeprefix("recipe."): value for key, value in short.items() if key.startswith("recipe.")}
+    method_short = {key: value for key, value in short.items() if not key.startswith("recipe.")}
+    settings = method.defaults | method_short | chosen.get(method.name, {})
+    recipe = replace(
+        Recipe(preset=request.preset, seed=seed, precision=request.precision),  # type: ignore[arg-type]
+        **PRESETS[request.preset] | recipe_short | chosen.get("recipe", {}),
+    )
+    checkpoint = Path(request.checkpoints[method.name]) if method.name in request.checkpoints else None
+    trains = bool(method.constants.get("trains", True))
+    if trains and checkpoint is None:
+        check_trainable(method, planned.pretrain_source, data, recipe)
+
+    shared = {
+        "encoder": request.encoder,
+        "encoder_settings": planned.encoder_settings,
+        "image_size": planned.facts.image_size,
+    }
+    weights: dict[str, Any] = {"method": method.name, "settings": settings, "seed": seed} | shared
+    if trains:
+        weights |= {"recipe": asdict(recipe) | {"preset": None}, "data": data.identity}
+    if checkpoint:
+        weights = {"file": hash_of(checkpoint)} | shared
+    recipe_hash = fingerprint(weights)
+    cells = []
+    for protocol in protocols:
+        asking = protocol.defaults | ({"taps": request.taps} if request.taps else {}) | chosen.get(protocol.name, {})
+        key = fingerprint([recipe_hash, planned.facts.identity, protocol.name, asking, request.precision])
+        measured = not request.overwrite and records.find(request.results / "records", key) is not None
+        cells.append(Cell(protocol=protocol, settings=asking, key=key, measured=measured))
+    return Job(
+        method=method,
+        settings=settings,
+        deviations={key: value for key, value in method_short.items() if settings[key] == value != method.defaults[key]}
+        | {f"recipe.{key}": value for key, value in recipe_short.items()},
+        recipe=recipe,
+        recipe_hash=recipe_hash,
+        checkpoint=checkpoint,
+        trains=trains and checkpoint is None,
+        cells=tuple(cells),
     )
 
 
-def opened(dataset: Plugin, data_dir: str | None, image_size: int | None, chosen: Mapping[str, dict[str, Any]]) -> tuple[Source, Facts]:
+def check_trainable(method: Plugin, source: Source, facts: Facts, recipe: Recipe) -> None:
+    """Raises UserError where the data lack what the method learns from, or are fewer than a batch."""
+    if lacking := set(method.constants.get("needs") or ()) - source.provides:
+        raise UserError(
+            f"{method.name} needs {', '.join(sorted(lacking))}, which {facts.name} does not provide; "
+            "choose another --pretrain-dataset."
+        )
+    if facts.train_images < recipe.batch_size:
+        raise UserError(
+            f"{facts.name}: {facts.train_images} train images are fewer than a batch of {recipe.batch_size}; "
+            f"--set recipe.batch_size={max(2, facts.train_images // 2)} fits."
+        )
+
+
+def opened(dataset: Plugin, data_dir: str | None, image_size: int | None, chosen: Chosen) -> tuple[Source, Facts]:
     """A data set's source with its settings, and its facts; raises UserError where it cannot be used."""
     cls = dataset.load()
     settings = dict(chosen.get(dataset.name, {}))
@@ -173,29 +220,12 @@ def opened(dataset: Plugin, data_dir: str | None, image_size: int | None, chosen
     return source, source.check()
 
 
-def check_needs(method: Plugin, source: Source, checkpoint: Path | None) -> None:
-    """Raises UserError where the data lack what the method learns from."""
-    lacking = set(method.constants.get("needs") or ()) - source.provides
-    if lacking and checkpoint is None:
-        name = type(source).__name__.lower()
-        raise UserError(f"{method.name} needs {', '.join(sorted(lacking))}, which {name} does not provide; choose another --pretrain-dataset.")
-
-
 def hash_of(checkpoint: Path) -> str:
     """SHA-256 of a checkpoint's bytes; raises UserError where there is no such file."""
-    import hashlib
-
     if not checkpoint.is_file():
         raise UserError(f"--checkpoint: {checkpoint} does not exist; give the path of a .safetensors or torch file.")
     with checkpoint.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def is_measured(results: Path, key: str) -> bool:
-    """Whether the results hold a good record under that key."""
-    from bench import records
-
-    return records.find(results / "records", key) is not None
 
 
 def bounds(planned: Plan) -> set[str]:
@@ -221,7 +251,6 @@ class Estimate:
 
 def estimate(planned: Plan, job: Job) -> Estimate:
     """Where a job's encoder would come from, and what it would cost at the speed of earlier records."""
-    from bench import records
     from bench.checkpoints import found
 
     if job.checkpoint:

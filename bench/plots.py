@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from bench.report import Table
+    from bench.tables import Table
 
 LOOK = 1
 """Counts up when figures are to look different, so that old ones are drawn anew."""
@@ -45,8 +45,9 @@ def pictures(table: Table, digest: str, formats: Collection[str]) -> list[bytes]
     look: dict[Any, Any] = {"svg.hashsalt": "sslbench", "font.size": 10, "axes.titleweight": "bold", "text.color": TEXT}
     contents = []
     with sns.axes_style("white"), mpl.rc_context(look):
-        figure = draw(table)
         for ending in formats:
+            # Saving settles a figure's layout, so that a second format of it would depend on the first.
+            figure = draw(table)
             content = BytesIO()
             metadata = {"Description": f"data {digest}"} | ({"Date": None} if ending == "svg" else {"Software": None})
             figure.savefig(content, format=ending, dpi=DPI, metadata=metadata, bbox_inches="tight", pad_inches=0.15)
@@ -69,7 +70,7 @@ def draw(table: Table) -> Figure:
     handles = {
         label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.get_layout_engine().set(w_pad=0.15, wspace=0.02)  # type: ignore[union-attr,call-arg]
+    figure.get_layout_engine().set(w_pad=0.1, wspace=0.02)  # type: ignore[union-attr,call-arg]
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     figure.suptitle(textwrap.fill(table.title, 38 * len(table.taps)), x=0.01, ha="left", fontsize=12)
     return figure
@@ -100,8 +101,7 @@ def draw_panel(axes: Axes, table: Table, bars: Any, tap: str) -> None:
             if half == half:
                 axes.axvspan(value - half, value + half, color=colour, alpha=0.15, linewidth=0)
     for place, row in zip(places, bars.itertuples(), strict=True):
-        colour = TEXT if row.mean != row.mean else "white"
-        axes.text(0.02, place, table.printed(row), transform=axes.get_yaxis_transform(), va="center", color=colour)
+        axes.text(1.02, place, table.printed(row), transform=axes.get_yaxis_transform(), va="center", color=TEXT)
         published = table.published(row)
         if table.beside and published is not None:
             axes.plot(
@@ -109,7 +109,7 @@ def draw_panel(axes: Axes, table: Table, bars: Any, tap: str) -> None:
                 linestyle="none", label=f"published ({table.beside.setting})", zorder=5,
             )  # fmt: skip
     axes.set(title=tap, xlabel=table.heading, ylabel="")
-    axes.set_xlim(0, min(axes.get_xlim()[1], table.shown(1.0)) if table.in_percent else None)
+    axes.set_xlim(right=min(axes.get_xlim()[1], table.shown(1.0)) if table.in_percent else None)
     axes.grid(axis="x", color="#dddddd", linewidth=0.8)
     axes.set_axisbelow(True)
     sns.despine(ax=axes, left=True)

@@ -12,7 +12,7 @@ import ast
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
@@ -41,7 +41,9 @@ class Setting:
             return value_of(text, ast.parse(self.annotation, mode="eval").body)
         except ValueError:
             kind = self.annotation.removeprefix("Literal")
-            raise UserError(f"--set {owner}.{self.name}={text}: expected {kind}, for example {shown(self.default)}.") from None
+            raise UserError(
+                f"--set {owner}.{self.name}={text}: expected {kind}, for example {shown(self.default)}."
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class Plugin:
         name = f"sslbench_plugin_{self.name}"
         if name not in sys.modules:
             spec = importlib.util.spec_from_file_location(name, self.path)
-            assert spec and spec.loader
+            assert spec
+            assert spec.loader
             sys.modules[name] = module = importlib.util.module_from_spec(spec)
             try:
                 spec.loader.exec_module(module)
@@ -84,7 +87,9 @@ def plugins(kind: str, extra: tuple[str, ...] = ()) -> dict[str, Plugin]:
     found: dict[str, Plugin] = {}
     for plugin in (*ours(kind), *installed(kind), *(p for path in extra if (p := given(path)).kind == kind)):
         if plugin.name in found:
-            raise UserError(f"two {kind}s are called {plugin.name!r}: {found[plugin.name].path} and {plugin.path}; rename one file.")
+            raise UserError(
+                f"two {kind}s are called {plugin.name!r}: {found[plugin.name].path} and {plugin.path}; rename one file."
+            )
         found[plugin.name] = plugin
     return found
 
@@ -120,7 +125,8 @@ def read(path: Path, module: str | None, kind: str | None) -> Plugin:
     wanted = path.stem.replace("_", "").lower()
     node = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name.lower() == wanted), None)
     if node is None:
-        raise UserError(f"{path}: no class is named like the file; a plugin {path.name} needs a class {path.stem.title().replace('_', '')}.")
+        name = path.stem.title().replace("_", "")
+        raise UserError(f"{path}: no class is named like the file; a plugin {path.name} needs a class {name}.")
     lineage = list(ancestry(node, tree))
     kind = kind or next((BASES[base.name] for base, _ in lineage if base.name in BASES), None)
     if kind is None:
@@ -171,7 +177,10 @@ def declared(node: ast.ClassDef) -> tuple[dict[str, Setting] | None, dict[str, S
     for statement in node.body:
         if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
             pairs = zip(statement.args.kwonlyargs, statement.args.kw_defaults, strict=True)
-            arguments = {a.arg: Setting(a.arg, ast.unparse(a.annotation) if a.annotation else "str", literal(d)) for a, d in pairs}
+            arguments = {
+                a.arg: Setting(a.arg, ast.unparse(a.annotation) if a.annotation else "str", literal(d))
+                for a, d in pairs
+            }
         elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
             name, annotation = statement.target.id, ast.unparse(statement.annotation)
             if annotation.startswith("ClassVar") or not is_dataclass(node):
@@ -227,7 +236,13 @@ def value_of(text: str, annotation: ast.expr) -> Any:
 
 def shown(value: Any) -> str:
     """A setting's value as one would write it after ``--set``."""
-    return ",".join(map(shown, value)) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else str(value)
+    return (
+        ",".join(map(shown, value))
+        if isinstance(value, tuple)
+        else str(value).lower()
+        if isinstance(value, bool)
+        else str(value)
+    )
 
 
 def named(name: str, known: Mapping[str, Plugin], flag: str) -> Plugin:
@@ -237,8 +252,10 @@ def named(name: str, known: Mapping[str, Plugin], flag: str) -> Plugin:
     return known[name]
 
 
-def settings_from(assignments: list[str], running: Mapping[str, Mapping[str, Setting]], known: set[str]) -> dict[str, dict[str, Any]]:
-    """``plugin.key=value`` texts -> values by plugin and key, for the plugins that run; raises UserError for any typo."""
+def settings_from(
+    assignments: Iterable[str], running: Mapping[str, Mapping[str, Setting]], known: set[str]
+) -> dict[str, dict[str, Any]]:
+    """``plugin.key=value`` texts -> values by plugin and key; raises UserError for a typo or a plugin that does not run."""
     chosen: dict[str, dict[str, Any]] = {}
     for assignment in assignments:
         target, equals, text = assignment.partition("=")

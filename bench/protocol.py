@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from bench.statistics import bootstrap_interval, bootstrap_interval_macro
+from bench.statistics import bootstrap_interval, macro_bootstrap_interval
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +51,7 @@ class Protocol(ABC):
     def evaluate(self, representation: Representation) -> Iterator[Number]:
         """Yields the numbers; where they are stored or printed is not its business."""
 
-    def check(self, facts: Facts) -> None:
+    def check(self, facts: Facts) -> None:  # noqa: B027 - most protocols can ask any data
         """Raises UserError where these data cannot answer the question; called before any work."""
 
     def card(self) -> dict[str, Any]:
@@ -65,8 +65,14 @@ def accuracies(tap: str, predictions: Tensor, labels: Tensor, **details: Any) ->
     correct = predicted == truth
     low, high = bootstrap_interval(correct)
     yield Number(
-        tap=tap, metric="accuracy", value=float(correct.mean()), low=low, high=high, predictions=predicted, details=details
+        tap=tap,
+        metric="accuracy",
+        value=float(correct.mean()),
+        low=low,
+        high=high,
+        predictions=predicted,
+        details=details,
     )
     per_class = [correct[truth == label].mean() for label in np.unique(truth)]
-    low, high = bootstrap_interval_macro(correct, truth)
+    low, high = macro_bootstrap_interval(correct, truth)
     yield Number(tap=tap, metric="macro_accuracy", value=float(np.mean(per_class)), low=low, high=high)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {"views": 12_000, "batch_size": 64},
-    "small": {"views": 320_000, "batch_size": 128},
-    "paper": {"views": 200_000_000, "batch_size": 256},
+    "smoke": {"views": 8_000, "batch_size": 64},
+    "small": {"views": 250_000, "batch_size": 128},
+    "paper": {"views": 200_000_000, "batch_size": 256, "optimiser": "sgd", "learning_rate": 0.05, "weight_decay": 1e-4},
 }
 
 
@@ -19,7 +19,7 @@ class Recipe:
     """How long and how an encoder is pretrained."""
 
     preset: str = "small"
-    views: int = 320_000  # the budget: views that the encoder is trained on
+    views: int = 250_000  # the budget: views that the encoder is trained on
     batch_size: int = 128  # images a step; a step's views are this times the method's views an image
     optimiser: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 2e-3

@@ -78,7 +78,9 @@ class Representation:
 
     def extract(self, readings: Iterable[Reading]) -> Iterator[tuple[int, int]]:
         """Takes what is not cached yet in one pass over each split; yields images done and images in all."""
-        wanted = {name: [r for r in dict.fromkeys(readings) if not self._file(name, r).exists()] for name in ("train", "test")}
+        wanted = {
+            name: [r for r in dict.fromkeys(readings) if not self._file(name, r).exists()] for name in ("train", "test")
+        }
         splits = {name: getattr(self.dataset, name) for name, missing in wanted.items() if missing}
         total, done = sum(map(len, splits.values())), 0
         for name, split in splits.items():
@@ -102,7 +104,9 @@ class Representation:
     def _pass(self, name: str, split: Split, readings: list[Reading]) -> Iterator[int]:
         for reading in readings:
             if reading.tap not in self.encoder.taps:
-                raise UserError(f"--taps: the encoder has no tap {reading.tap!r}. {did_you_mean(reading.tap, self.encoder.taps)}")
+                raise UserError(
+                    f"--taps: the encoder has no tap {reading.tap!r}. {did_you_mean(reading.tap, self.encoder.taps)}"
+                )
         began = time.perf_counter()
         files: dict[Reading, tuple[Path, np.memmap]] = {}
         try:

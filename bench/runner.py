@@ -10,7 +10,7 @@ from __future__ import annotations
 import resource
 import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ class Weights:
     facts: dict[str, Any]
 
 
-def run(plan: Plan) -> Iterator[Progress | Measured]:
+def run(plan: Plan) -> Generator[Progress | Measured, None, None]:
     """Measures what is missing; a job whose loss diverges is recorded as failed and the others go on."""
     protocols = checked(plan, plan.missing)
     folder = plan.request.results / "records"
@@ -84,9 +84,7 @@ def run(plan: Plan) -> Iterator[Progress | Measured]:
                 numbers = list(protocol.evaluate(seen))
             except UserError as error:
                 record |= {"status": "failed", "error": str(error)}
-            record["metrics"] = [
-                {k: v for k, v in vars(number).items() if k != "predictions"} for number in numbers
-            ]
+            record["metrics"] = [{k: v for k, v in vars(number).items() if k != "predictions"} for number in numbers]
             record["cost"] |= {
                 "extract_seconds": seen.extract_seconds,
                 "probe_seconds": time.perf_counter() - began,
@@ -99,7 +97,7 @@ def run(plan: Plan) -> Iterator[Progress | Measured]:
             yield Progress(title=f"{job.method.name}: {cell.protocol.name}", done=1, total=1)
 
 
-def pretrained(plan: Plan) -> Iterator[Progress | tuple[Job, Weights]]:
+def pretrained(plan: Plan) -> Generator[Progress | tuple[Job, Weights], None, None]:
     """Makes sure that every job's encoder exists, and yields where each is; a diverged one is yielded as failed."""
     checked(plan, plan.jobs)
     data, device = Data(plan), device_of(plan.request.device)
@@ -134,7 +132,9 @@ def checked(plan: Plan, jobs: tuple[Job, ...]) -> dict[str, tuple[Protocol, ...]
             protocol.check(plan.facts)
             for tap in protocol.taps:
                 if tap not in encoder.taps:
-                    raise UserError(f"--taps: {plan.request.encoder} has no tap {tap!r}. {did_you_mean(tap, encoder.taps)}")
+                    raise UserError(
+                        f"--taps: {plan.request.encoder} has no tap {tap!r}. {did_you_mean(tap, encoder.taps)}"
+                    )
     return built
 
 
@@ -145,7 +145,9 @@ def check_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(1 << 20))
     except OSError as error:
-        raise UserError(f"--results {folder.parent}: cannot be written ({error.strerror}); choose a folder of yours with space.") from None
+        raise UserError(
+            f"--results {folder.parent}: cannot be written ({error.strerror}); choose a folder of yours with space."
+        ) from None
 
 
 def encoder_of(
@@ -163,7 +165,7 @@ def encoder_of(
         return encoder, Weights(kind=kind, file=file, facts=checkpoints.load(file, encoder))
 
     method: Method = job.method.load()(encoder, train_facts(plan), **job.settings)
-    method.to(device, memory_format=torch.channels_last)
+    method.to(device).to(memory_format=torch.channels_last)
     split = data.pretraining(method.needs).train
     partial = checkpoints.interrupted(job.recipe_hash)
     facts: dict[str, Any] = {
@@ -202,7 +204,7 @@ def built_encoder(plan: Plan, device: torch.device) -> Encoder:
     # Weights are drawn on the CPU, so that a seed means the same weights on every device.
     with torch.device("meta" if device.type == "meta" else "cpu"):
         encoder = plan.encoder.load()(plan.facts.image_size, **plan.encoder_settings)
-    return encoder.to(device, memory_format=torch.channels_last)
+    return encoder.to(device).to(memory_format=torch.channels_last)
 
 
 def train_facts(plan: Plan) -> TrainFacts:
@@ -219,7 +221,9 @@ def device_of(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name}: not to be had here ({str(error).splitlines()[0]}); use --device cpu.") from None
+        raise UserError(
+            f"--device {name}: not to be had here ({str(error).splitlines()[0]}); use --device cpu."
+        ) from None
     return device
 
 
@@ -255,7 +259,11 @@ def described(plan: Plan, job: Job, cell: Cell, device: torch.device, weights: W
             "dataset": asdict(plan.source),
             "protocol": cell.settings,
         },
-        "identity": {"dataset": plan.facts.identity, "pretrain_dataset": plan.pretrain_facts.identity, "recipe": job.recipe_hash},
+        "identity": {
+            "dataset": plan.facts.identity,
+            "pretrain_dataset": plan.pretrain_facts.identity,
+            "recipe": job.recipe_hash,
+        },
         "deviations": job.deviations,
         "card": {},
         "metrics": [],

@@ -101,10 +101,10 @@ def pretrain(
             method.after_step(step / steps)
             done = step
             yield Step(step=step, steps=steps, loss=value, watched={k: v.item() for k, v in method.watched.items()})
-            if time.monotonic() - saved > save_every:
+            if step < steps and time.monotonic() - saved > save_every:
                 save(resume, method, optimiser, done)
                 saved = time.monotonic()
-    except (GeneratorExit, KeyboardInterrupt):
+    except GeneratorExit:  # only ever raised between steps; Ctrl-C within one would leave half of it
         if 0 < done < steps:
             save(resume, method, optimiser, done)
         raise
@@ -169,5 +169,7 @@ def restore(path: Path, method: Method, optimiser: torch.optim.Optimizer) -> int
         method.load_state_dict(state["method"])
         optimiser.load_state_dict(state["optimiser"])
     except Exception as error:
-        raise UserError(f"{path}: cannot go on from this interrupted run ({error}); delete the file to start again.") from error
+        raise UserError(
+            f"{path}: cannot go on from this interrupted run ({error}); delete the file to start again."
+        ) from error
     return int(state["step"])

@@ -23,6 +23,9 @@ def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
 class Queue(nn.Module):
     """The last ``size`` keys, first in first out: unit vectors (size, dim)."""
 
+    keys: Tensor
+    place: Tensor
+
     def __init__(self, size: int, dim: int) -> None:
         super().__init__()
         self.register_buffer("keys", F.normalize(torch.randn(size, dim), dim=1))

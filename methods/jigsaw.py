@@ -8,8 +8,11 @@ random place of each within its cell take away the edges that continue; each
 tile is normalised by itself so that low-level statistics do not tell
 (section 4.2). The permutations are far apart in Hamming distance (algorithm 1).
 
-Where we differ: ``permutations`` defaults to 64 of the paper's up to 1000; the greedy choice starts at the identity, so the set is the
-same for everybody; one hidden layer of ``hidden`` units instead of fc7 and fc8.
+Nine tiles are one view of the budget.
+
+Where we differ: ``permutations`` defaults to 64 of the paper's up to 1000; the
+greedy choice starts at the identity, so the set is the same for everybody; one
+hidden layer of ``hidden`` units instead of fc7 and fc8.
 """
 
 from __future__ import annotations
@@ -34,15 +37,25 @@ TILES = GRID * GRID
 class Jigsaw(Method):
     """Encodes each tile by itself, joins the embeddings in shuffled order, classifies the permutation."""
 
+    permutations: Tensor  # int64 (K, 9)
+
     def __init__(
-        self, encoder: Encoder, facts: TrainFacts, *, permutations: int = 64, gap: float = 0.25, hidden: int = 512, flip: float = 0.0
+        self,
+        encoder: Encoder,
+        facts: TrainFacts,
+        *,
+        permutations: int = 64,
+        gap: float = 0.25,
+        hidden: int = 512,
+        flip: float = 0.0,
     ) -> None:
         super().__init__(encoder, facts)
         require(2 <= permutations <= 1000, "jigsaw.permutations", permutations, "2 to 1000")
         require(0 <= gap < 1, "jigsaw.gap", gap, "a share of a cell's side, from 0 to below 1")
+        require(hidden >= 1, "jigsaw.hidden", hidden, "at least 1")
+        require(0 <= flip <= 1, "jigsaw.flip", flip, "a probability")
         cell = facts.image_size // GRID
         self.cell, self.tile, self.flip = cell, max(1, round(cell * (1 - gap))), flip
-        self.views_per_image = TILES * self.tile**2 / facts.image_size**2
         self.register_buffer("permutations", torch.from_numpy(permutation_set(permutations)), persistent=False)
         self.head = nn.Sequential(
             nn.Linear(TILES * encoder.dim, hidden, bias=False),

@@ -15,6 +15,8 @@ steps a slow key encoder would still stand near its random start.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,7 +32,7 @@ class MoCo(Method):
     """Contrasts queries with their keys and with the queue."""
 
     views_per_image = 2.0
-    short = {"negatives": 2048, "momentum": 0.99, "temperature": 0.1, "groups": 2}
+    short: ClassVar = {"negatives": 2048, "momentum": 0.99, "temperature": 0.1, "groups": 2}
 
     def __init__(
         self,

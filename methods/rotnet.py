@@ -36,7 +36,12 @@ class RotNet(Method):
         self, encoder: Encoder, facts: TrainFacts, *, angles: tuple[int, ...] = (0, 90, 180, 270), flip: float = 0.5
     ) -> None:
         super().__init__(encoder, facts)
-        require(len({angle % 360 for angle in angles}) == len(angles) >= 2, "rotnet.angles", angles, "two or more different ones")
+        require(
+            len({angle % 360 for angle in angles}) == len(angles) >= 2,
+            "rotnet.angles",
+            angles,
+            "two or more different ones",
+        )
         require(0 <= flip <= 1, "rotnet.flip", flip, "a probability")
         self.angles, self.flip = angles, flip
         self.views_per_image = float(len(angles))

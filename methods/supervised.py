@@ -36,6 +36,7 @@ class Supervised(Method):
 
     def loss(self, batch: Batch) -> Tensor:
         """Cross-entropy of the labels."""
+        assert batch.labels is not None  # the data were asked for them
         views = shifted(flip_some(batch.images, self.flip), self.shift)
         logits = self.head(self.encoder(views))
         self.watched["accuracy"] = (logits.argmax(1) == batch.labels).float().mean()

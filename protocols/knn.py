@@ -26,7 +26,9 @@ class KNN(Protocol):
 
     def __post_init__(self) -> None:
         require(len(self.k) >= 1 and min(self.k) >= 1, "knn.k", self.k, "one or more numbers of at least 1")
-        require(len(self.temperature) >= 1 and min(self.temperature) > 0, "knn.temperature", self.temperature, "above 0")
+        require(
+            len(self.temperature) >= 1 and min(self.temperature) > 0, "knn.temperature", self.temperature, "above 0"
+        )
 
     def check(self, facts: Facts) -> None:
         """k neighbours must be there to be found."""
@@ -57,5 +59,9 @@ class KNN(Protocol):
                 else:
                     first = next(numbers)
                     yield Number(
-                        tap=reading.tap, metric=f"accuracy_k{k}_T{temperature:g}", value=first.value, low=first.low, high=first.high
+                        tap=reading.tap,
+                        metric=f"accuracy_k{k}_T{temperature:g}",
+                        value=first.value,
+                        low=first.low,
+                        high=first.high,
                     )

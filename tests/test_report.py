@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from bench import records
-from bench.report import CEILING, FLOOR, Report, comparable, half_width, report, tap_table
+from bench.report import Report, report
+from bench.tables import CEILING, FLOOR, comparable, half_width, tap_table
 
 
 def cell(
@@ -129,6 +130,16 @@ def test_the_floor_stands_in_every_table_it_fits() -> None:
     assert len(comparable(floors)) == 1
 
 
+def test_a_failure_before_the_protocol_stands_in_its_table() -> None:
+    """What diverged in pretraining has no card yet: it belongs where its protocol settings and budget are measured."""
+    linear, mlp = cell("rotnet", 0, 0.5, 0.5), cell("rotnet", 0, 0.6, 0.6, head="mlp")
+    linear["settings"]["protocol"], mlp["settings"]["protocol"] = {"head": "linear"}, {"head": "mlp"}
+    lost = failed("swav", 0, "the loss is not finite", card={}, source={"kind": "failed"})
+    lost["settings"]["protocol"] = {"head": "mlp"}
+    groups = comparable([lost, linear, mlp])
+    assert [[record["cell"]["method"] for record in group] for group in groups] == [["rotnet"], ["rotnet", "swav"]]
+
+
 def test_titles_tell_neighbours_apart(tmp_path: Path) -> None:
     """Two tables that differ in one setting name it, and no other."""
     runs = [cell("rotnet", 0, 0.5, 0.5, views=views) for views in (1000, 2000)]
@@ -232,8 +243,101 @@ def test_two_thousand_records_are_read_and_tabulated(tmp_path: Path, benchmark: 
     assert "method9" in benchmark.pedantic(made, rounds=1).text
 
 
-PRINTED = """"""
+PRINTED = """\
+linear: accuracy (%) on shapes, convnet, small; head = linear
 
-MARKDOWN = """"""
+method                      conv4        conv5          conv4          conv5
+                                                  (published)    (published)
+--------------------  -----------  -----------  -------------  -------------
+supervised (ceiling)   95.0 ± 2.0   96.0 ± 2.0           59.7           59.7
+random (floor)         30.5 ± 6.4   20.0 ± 0.0           27.1           12.0
+rotnet                *75.5 ± 6.4   69.5 ± 6.4           50.0           43.8
+jigsaw                62.0 ± 12.7  *72.1 ± 1.3           45.3           34.6
+moco                   50.0 ± 0.0   40.0 ± 0.0              -              -
+swav                       failed       failed              -              -
 
-LATEX = r""""""
+* best of the methods, supervised and random aside
+±: half the 95 % interval over seeds (Student's t); of fewer seeds: supervised 1
+weights bundled: supervised, rotnet, jigsaw
+weights untrained: random
+weights pretrained now: moco
+not the paper's settings, moco: negatives = 4096
+protocol card: taps = conv4, conv5; head = linear
+data shapes, encoder convnet, preset small, budget 320,000 views, seeds 0, 1
+published, never ranked with ours: ImageNet-1k, AlexNet, non-linear classifier
+published in RotNet (Gidaris 2018), Table 4, https://arxiv.org/abs/1803.07728, second-hand (CTU
+  Prague lecture slides reproducing RotNet Tables 2 and 4)
+failed: swav, seed 0: loss is not finite
+
+linear: accuracy (%) on shapes, convnet, small; head = mlp
+
+method          conv4        conv5          conv4          conv5
+                                      (published)    (published)
+--------  -----------  -----------  -------------  -------------
+rotnet    *77.0 ± 2.0   71.0 ± 2.0           50.0           43.8
+jigsaw     66.0 ± 2.0  *71.5 ± 2.0           45.3           34.6
+
+* best of the methods, supervised and random aside
+±: half the 95 % interval over test images (bootstrap)
+weights bundled: rotnet, jigsaw
+protocol card: taps = conv4, conv5; head = mlp
+data shapes, encoder convnet, preset small, budget 320,000 views, seeds 0
+published, never ranked with ours: ImageNet-1k, AlexNet, non-linear classifier
+published in RotNet (Gidaris 2018), Table 4, https://arxiv.org/abs/1803.07728, second-hand (CTU
+  Prague lecture slides reproducing RotNet Tables 2 and 4)
+
+"""
+
+MARKDOWN = """\
+### linear: accuracy (%) on shapes, convnet, small; head = linear
+
+| method               |          conv4 |          conv5 |   conv4 (published) |   conv5 (published) |
+|:---------------------|---------------:|---------------:|--------------------:|--------------------:|
+| supervised (ceiling) |     95.0 ± 2.0 |     96.0 ± 2.0 |                59.7 |                59.7 |
+| random (floor)       |     30.5 ± 6.4 |     20.0 ± 0.0 |                27.1 |                12.0 |
+| rotnet               | **75.5 ± 6.4** |   *69.5 ± 6.4* |                50.0 |                43.8 |
+| jigsaw               |  *62.0 ± 12.7* | **72.1 ± 1.3** |                45.3 |                34.6 |
+| moco                 |     50.0 ± 0.0 |     40.0 ± 0.0 |                   - |                   - |
+| swav                 |         failed |         failed |                   - |                   - |
+
+- bold: best, italic: second best of the methods, supervised and random aside
+- ±: half the 95 % interval over seeds (Student's t); of fewer seeds: supervised 1
+- weights bundled: supervised, rotnet, jigsaw
+- weights untrained: random
+- weights pretrained now: moco
+- not the paper's settings, moco: negatives = 4096
+- protocol card: taps = conv4, conv5; head = linear
+- data shapes, encoder convnet, preset small, budget 320,000 views, seeds 0, 1
+- published, never ranked with ours: ImageNet-1k, AlexNet, non-linear classifier
+- published in RotNet (Gidaris 2018), Table 4, https://arxiv.org/abs/1803.07728, second-hand (CTU Prague lecture slides reproducing RotNet Tables 2 and 4)
+- failed: swav, seed 0: loss is not finite
+"""
+
+LATEX = r"""
+\begin{table}
+\caption{linear: accuracy (\%) on shapes, convnet, small; head = linear}
+\begin{tabular}{lrrrr}
+\toprule
+ method               &         conv4 &        conv5 &   conv4 (published) &   conv5 (published) \\
+\midrule
+ supervised (ceiling) &    95.0 $\pm$ 2.0 &   96.0 $\pm$ 2.0 &                59.7 &                59.7 \\
+ random (floor)       &    30.5 $\pm$ 6.4 &   20.0 $\pm$ 0.0 &                27.1 &                12.0 \\
+ rotnet               &  \textbf{75.5 $\pm$ 6.4} & \underline{69.5 $\pm$ 6.4} &                50.0 &                43.8 \\
+ jigsaw               & \underline{62.0 $\pm$ 12.7} & \textbf{72.1 $\pm$ 1.3} &                45.3 &                34.6 \\
+ moco                 &    50.0 $\pm$ 0.0 &   40.0 $\pm$ 0.0 &                   - &                   - \\
+ swav                 &        failed &       failed &                   - &                   - \\
+\bottomrule
+\end{tabular}
+\par\footnotesize bold: best, underlined: second best of the methods, supervised and random aside
+\par\footnotesize $\pm$: half the 95 \% interval over seeds (Student's t); of fewer seeds: supervised 1
+\par\footnotesize weights bundled: supervised, rotnet, jigsaw
+\par\footnotesize weights untrained: random
+\par\footnotesize weights pretrained now: moco
+\par\footnotesize not the paper's settings, moco: negatives = 4096
+\par\footnotesize protocol card: taps = conv4, conv5; head = linear
+\par\footnotesize data shapes, encoder convnet, preset small, budget 320,000 views, seeds 0, 1
+\par\footnotesize published, never ranked with ours: ImageNet-1k, AlexNet, non-linear classifier
+\par\footnotesize published in RotNet (Gidaris 2018), Table 4, https://arxiv.org/abs/1803.07728, second-hand (CTU Prague lecture slides reproducing RotNet Tables 2 and 4)
+\par\footnotesize failed: swav, seed 0: loss is not finite
+\end{table}
+"""

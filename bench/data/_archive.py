@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PureWindowsPath
 
 from bench.data._cache import cache_folder
 from bench.data._pictures import watched
@@ -82,8 +82,8 @@ def _untar(archive: Path, folder: Path) -> Iterator[int]:
 
 def _refuse(archive: Path, name: str, *, plain: bool) -> None:
     """UserError for a member that is, or would land, anywhere but inside."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0:1]:
+    path = PureWindowsPath(name)  # which knows all separators and drives
+    if path.anchor or ".." in path.parts:
         raise UserError(
             f"{archive}: refused, because its member {name!r} would be written outside of its folder. "
             "Get the archive from a source that you trust."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -92,6 +93,10 @@ def tried(path: Path | str, size: int) -> Pixels | str:
     except MemoryError:
         raise
     except Exception as error:  # PIL raises nearly anything on damaged files
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: a seek past the end
+            raise UserError(
+                f"{path}: cannot be opened ({error.strerror}). Check its permissions and the disk, and run again."
+            ) from error
         return reason(error, path)
 
 
@@ -101,8 +106,6 @@ def reason(error: Exception, path: Path | str) -> str:
 
     if isinstance(error, UnidentifiedImageError):
         return "not a picture" if os.path.getsize(path) else "empty file"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
     return (str(error) or type(error).__name__).splitlines()[0]
 
 

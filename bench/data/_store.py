@@ -120,17 +120,16 @@ def _sync(file: IO[Any]) -> None:
 def replacing(target: Path) -> Iterator[Path]:
     """A new folder that takes the target's place when the block ends well, and vanishes when it does not."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}-", dir=target.parent))
+    # Inside the parent, so that the last step is a rename and not a copy.
+    box = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}-", dir=target.parent))
     try:
-        yield work
+        (box / "new").mkdir()
+        yield box / "new"
         if target.exists():
-            os.replace(target, Path(tempfile.mkdtemp(dir=work.parent, prefix=".old-")) / "entry")
-        work.chmod(0o755)  # mkdtemp's folders are private; a cache may be shared
-        os.replace(work, target)
+            os.replace(target, box / "old")
+        os.replace(box / "new", target)
     finally:
-        shutil.rmtree(work, ignore_errors=True)
-        for old in target.parent.glob(".old-*"):
-            shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(box, ignore_errors=True)
 
 
 @contextmanager

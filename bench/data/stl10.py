@@ -3,8 +3,8 @@
 Coates, Lee and Ng, "An Analysis of Single-Layer Networks in Unsupervised
 Feature Learning", AISTATS 2011. https://cs.stanford.edu/~acoates/stl10/
 
-Its 100,000 unlabelled pictures are not used: every method here pretrains on the
-images of the train split, so that its labels mean the same images to a probe.
+Its 100,000 unlabelled pictures are not used: in a split of ours every image has
+a label, and all methods pretrain on the train split.
 """
 
 from __future__ import annotations

@@ -21,7 +21,12 @@ class Encoder(nn.Module):
     and ``widths``, the channels of each tap.
     """
 
-    def __init__(self, *, mean: tuple[float, ...] = (0.5, 0.5, 0.5), std: tuple[float, ...] = (0.25, 0.25, 0.25)) -> None:
+    mean: Tensor  # (1, channels, 1, 1), of values in [0, 1]
+    std: Tensor
+
+    def __init__(
+        self, *, mean: tuple[float, ...] = (0.5, 0.5, 0.5), std: tuple[float, ...] = (0.25, 0.25, 0.25)
+    ) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)

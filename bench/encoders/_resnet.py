@@ -21,6 +21,10 @@ class ResidualEncoder(Encoder):
             pooling = nn.Identity()
         self.stages["conv1"] = nn.Sequential(network.conv1, network.bn1, network.relu)
         self.stages["conv2"] = nn.Sequential(pooling, network.layer1)
-        self.stages["conv3"], self.stages["conv4"], self.stages["conv5"] = network.layer2, network.layer3, network.layer4
+        self.stages["conv3"], self.stages["conv4"], self.stages["conv5"] = (
+            network.layer2,
+            network.layer3,
+            network.layer4,
+        )
         deepest = network.fc.in_features
         self.widths = {"conv1": 64} | {f"conv{n}": deepest // 2 ** (5 - n) for n in (2, 3, 4, 5)}

@@ -29,7 +29,9 @@ class AlexNet(Encoder):
         super().__init__(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
         require(len(widths) == 5, "alexnet.widths", widths, "five numbers")
         require(groups in (1, 2), "alexnet.groups", groups, "1 or 2")
-        require(image_size >= 63, "--image-size", image_size, "at least 63 pixels for alexnet; convnet takes smaller ones")
+        require(
+            image_size >= 63, "--image-size", image_size, "at least 63 pixels for alexnet; convnet takes smaller ones"
+        )
         self.widths = dict(zip(("conv1", "conv2", "conv3", "conv4", "conv5"), widths, strict=True))
         inputs = 3
         for tap, width in self.widths.items():

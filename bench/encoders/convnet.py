@@ -17,7 +17,9 @@ class ConvNet(Encoder):
         super().__init__()
         require(width >= 1, "convnet.width", width, "at least 1")
         inputs = 3
-        for tap, factor, stride in zip(("conv1", "conv2", "conv3", "conv4", "conv5"), (1, 2, 4, 4, 8), (1, 2, 2, 1, 2), strict=True):
+        for tap, factor, stride in zip(
+            ("conv1", "conv2", "conv3", "conv4", "conv5"), (1, 2, 4, 4, 8), (1, 2, 2, 1, 2), strict=True
+        ):
             self.widths[tap] = factor * width
             self.stages[tap] = convolution(inputs, factor * width, stride=stride)
             inputs = factor * width

@@ -1,0 +1,18 @@
+.PHONY: check smoke bench report fresh
+
+check:  ## format, lint, types, and nothing generated is stale
+	ruff format --check .
+	ruff check .
+	mypy
+	python -m bench.readme --check
+
+smoke:  ## every method and protocol on the embedded data, in minutes
+	python run_bench.py --methods all --protocol all --preset smoke --results results/local/smoke
+
+bench:  ## speed: ratios within one run, written to results/benchmarks.md
+	python -m pytest tests/benchmarks -m slow --benchmark-only --benchmark-json=results/local/benchmarks.json -o addopts=
+	python -m tests.benchmarks.table results/local/benchmarks.json results/benchmarks.md
+
+report:  ## tables and figures of the committed records, and the README's
+	for folder in results/*/records; do python run_bench.py report --results $$(dirname $$folder) >/dev/null; done
+	python -m bench.readme

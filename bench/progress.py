@@ -1,0 +1,59 @@
+"""Bars with the time left, and a Ctrl-C that loses nothing."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from typing import Any
+
+
+class Interrupted(Exception):
+    """Ctrl-C was pressed and the work at hand put away."""
+
+
+def followed(events: Generator[Any, None, None]) -> Iterator[Any]:
+    """Passes events on while a bar shows them; the first Ctrl-C ends the work at the next safe moment."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    pressed = False
+
+    def press(*_: object) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+        print("\nStopping as soon as it is safe; press Ctrl-C again to stop at once.", file=sys.stderr)
+
+    before = signal.signal(signal.SIGINT, press)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    try:
+        with (
+            closing(events),
+            Bars(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars,
+        ):
+            current = None
+            for event in events:
+                if hasattr(event, "title"):
+                    if current is None or bars.tasks[-1].description != event.title:
+                        if current is not None:
+                            bars.remove_task(current)
+                        current = bars.add_task(event.title, total=event.total, note=event.note)
+                    bars.update(current, completed=event.done, total=event.total, note=event.note)
+                yield event
+                if pressed:
+                    raise Interrupted
+    except KeyboardInterrupt:
+        raise Interrupted from None
+    finally:
+        signal.signal(signal.SIGINT, before)

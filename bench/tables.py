@@ -1,0 +1,270 @@
+"""Records as tables: which may be ranked together, their rows, and what a reader must know to judge them."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.published import Beside, beside
+from bench.recipe import fingerprint
+from bench.records import Record, frame, joined
+
+CEILING, FLOOR = "supervised", "random"
+"""The rows that methods are measured against: they head every table and are never ranked."""
+
+# Two-sided 95 % points of Student's t for 1, 2, ... degrees of freedom; the last one serves for all above it.
+T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+
+SOURCES = {"pretrained": "pretrained now", "file": "from a file"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows that may be ranked together, and what a reader must know of them."""
+
+    name: str  # of its files, without ending
+    protocol: str
+    place: str  # on which data, with which encoder and preset, and what tells it from its neighbours
+    metric: str
+    taps: list[str]
+    rows: pd.DataFrame  # as `tap_table` gives them
+    beside: Beside | None
+    notes: list[str]
+
+    @property
+    def in_percent(self) -> bool:
+        """Accuracies are; they are kept as fractions everywhere else."""
+        return "accuracy" in self.metric
+
+    @property
+    def title(self) -> str:
+        """What the table shows."""
+        return f"{self.protocol}: {self.heading} {self.place}"
+
+    @property
+    def heading(self) -> str:
+        """The metric and its unit."""
+        return f"{self.metric} (%)" if self.in_percent else self.metric
+
+    def shown(self, value: float) -> float:
+        """A number of the metric in its unit."""
+        return 100 * value if self.in_percent else value
+
+    def printed(self, row: Any) -> str:
+        """The mean of a row of `rows`, in words where there is none."""
+        return "failed" if row.failed else self.figure(row.mean)
+
+    def figure(self, value: float | None) -> str:
+        """A number as it is printed."""
+        if value is None or math.isnan(value):
+            return "-"
+        return f"{self.shown(value):.{1 if self.in_percent else 3}f}"
+
+    def published(self, row: Any) -> float | None:
+        """The published number for a row of `rows`."""
+        return self.beside.values.get((row.method, row.variant, row.tap)) if self.beside else None
+
+
+def comparable(records: Iterable[Record]) -> list[list[Record]]:
+    """Records that may be ranked together, group by group.
+
+    An untrained encoder and one from a file have no budget of ours to differ in, and what
+    failed in pretraining has no protocol card: they join every group otherwise like them.
+    """
+    groups: dict[str, list[Record]] = {}
+    # Who knows most about its group comes first: it leads the others.
+    for record in sorted(records, key=lambda record: (not record["card"], _budgetless(record))):
+        homes = [group for group in groups.values() if _fits(record, group[0])]
+        if not homes:
+            homes = [groups.setdefault(fingerprint([_conditions(record), _budget(record)]), [])]
+        for group in homes:
+            group.append(record)
+    return list(groups.values())
+
+
+def tabulated(group: list[Record], place: str, methods: Sequence[str], headline: str) -> Table:
+    """One group of comparable records as a table."""
+    lead, labels = group[0], _labels(group)
+    # An untrained encoder of one seed is measured again for each budget: it is one measurement still.
+    group = list({(labels[record["key"]], record["cell"]["seed"]): record for record in group}.values())
+    order = {name: place for place, name in enumerate(dict.fromkeys([CEILING, FLOOR, *methods]))}
+    group.sort(key=lambda record: (order.get(record["cell"]["method"], len(order)), labels[record["key"]]))
+    numbers = [number for record in group if record["status"] == "ok" for number in record["metrics"]]
+    metrics = list(dict.fromkeys(number["metric"] for number in numbers))
+    metric = headline if headline in metrics or not metrics else metrics[0]
+    taps = list(dict.fromkeys(number["tap"] for number in numbers if number["metric"] == metric)) or ["result"]
+    rows = frame(group)
+    rows["label"] = rows["key"].map(labels)
+    cell = lead["cell"]
+    published = beside(cell["protocol"], set(rows["method"]), taps, metric)
+    # The title tells neighbours in one report apart, the digest also the files of two reports.
+    digest = fingerprint([_conditions(lead), _budget(lead)])[:6]
+    return Table(
+        name=joined(*(cell[part] for part in ("protocol", "dataset", "encoder", "preset")), digest),
+        protocol=cell["protocol"],
+        place=place,
+        metric=metric,
+        taps=taps,
+        rows=tap_table(rows, taps, metric),
+        beside=published,
+        notes=_notes(lead, group, labels, published),
+    )
+
+
+def tap_table(rows: pd.DataFrame, taps: Sequence[str], headline: str) -> pd.DataFrame:
+    """Tidy records -> a row per label and tap: mean over seeds, half a 95 % interval, rank among the methods.
+
+    ``rows`` is `records.frame`, with a column ``label`` where a method has several rows; the
+    order is kept. What was not measured is NaN, with ``failed`` set where every seed failed.
+    """
+    if "label" not in rows:
+        rows = rows.assign(label=rows["method"])
+    table = []
+    for label, of_label in rows.groupby("label", sort=False):
+        method = of_label["method"].iloc[0]
+        for tap in taps:
+            cells = of_label[(of_label["metric"] == headline) & (of_label["tap"] == tap)]
+            table.append(
+                {
+                    "label": label,
+                    "method": method,
+                    "variant": of_label["variant"].iloc[0],
+                    "role": {CEILING: "ceiling", FLOOR: "floor"}.get(method, ""),
+                    "tap": tap,
+                    "mean": cells["value"].mean(),
+                    "half": half_width(cells),
+                    "seeds": len(cells),
+                    "failed": bool((of_label["status"] == "failed").all()),
+                }
+            )
+    ranked = pd.DataFrame(table)
+    rivals = ranked[(ranked["role"] == "") & ranked["mean"].notna()].groupby("tap")["mean"]
+    # Without a rival nobody is best.
+    ranked["rank"] = rivals.rank(ascending=False, method="min").where(rivals.transform("size") > 1)
+    return ranked
+
+
+def half_width(cells: pd.DataFrame) -> float:
+    """Half the 95 % interval of the mean: Student's t over seeds, or over test images where there is one seed."""
+    values = cells["value"].dropna()
+    if len(values) < 2:
+        return float(((cells["high"] - cells["low"]) / 2).mean())
+    t = T95[min(len(values) - 1, len(T95)) - 1]
+    return t * float(values.std()) / math.sqrt(len(values))
+
+
+def _notes(lead: Record, group: list[Record], labels: dict[str, str], published: Beside | None) -> list[str]:
+    """What stands below a table: weights, deviations, protocol card, data and budget, published sources, failures."""
+    origins: dict[str, dict[str, None]] = defaultdict(dict)  # dictionaries keep the order of the rows
+    deviations, failures = {}, []
+    for record in group:
+        label, source = labels[record["key"]], record["source"]
+        if record["status"] == "failed":
+            failures.append(f"failed: {label}, seed {record['cell']['seed']}: {_last_line(record['error'])}")
+            continue
+        kind = str(source.get("kind"))
+        file = f" ({Path(source['file']).name})" if kind == "file" and source.get("file") else ""
+        origins[SOURCES.get(kind, kind)][label + file] = None
+        deviations[label] = _said(record["deviations"])
+    cell, views = lead["cell"], lead["settings"].get("recipe", {}).get("views")
+    seeds = ", ".join(str(seed) for seed in sorted({record["cell"]["seed"] for record in group}))
+    budget = f", budget {views:,} views" if views else ""
+    return [
+        *(f"weights {origin}: {', '.join(of)}" for origin, of in origins.items()),
+        *(f"not the paper's settings, {label}: {what}" for label, what in deviations.items() if what),
+        *([f"protocol card: {_said(lead['card'])}"] if lead["card"] else []),
+        f"data {cell['dataset']}, encoder {cell['encoder']}, preset {cell['preset']}{budget}, seeds {seeds}",
+        *([f"published, never ranked with ours: {published.setting}"] if published else []),
+        *(f"published in {source}" for source in (published.sources if published else ())),
+        *failures,
+    ]
+
+
+def _labels(group: list[Record]) -> dict[str, str]:
+    """Key -> name of the row: the method, and what tells it from other rows of that method."""
+    names = {}
+    alike = defaultdict(list)
+    for record in group:
+        parts = (record["cell"][part] for part in ("method", "checkpoint", "variant"))
+        names[record["key"]] = ", ".join(str(part) for part in parts if part)
+        alike[names[record["key"]]].append(record["settings"].get("method", {}))
+    telling = {
+        record["key"]: _telling(record["settings"].get("method", {}), alike[names[record["key"]]]) for record in group
+    }
+    return {key: f"{name}, {telling[key]}" if telling[key] else name for key, name in names.items()}
+
+
+def places(groups: list[list[Record]]) -> list[str]:
+    """Where each group was measured, and what tells it from its neighbours."""
+    named = []
+    facts = defaultdict(list)
+    for lead in (group[0] for group in groups):
+        cell = lead["cell"]
+        away = f" from {cell['pretrain_dataset']}" if cell["pretrain_dataset"] not in (None, cell["dataset"]) else ""
+        name = f"on {cell['dataset']}{away}, {cell['encoder']}, {cell['preset']}"
+        flat: dict[str, Any] = {}
+        for part, value in (_conditions(lead) | _budget(lead)).items():
+            flat |= value if isinstance(value, dict) else {part: value}
+        named.append((name, flat))
+        facts[cell["protocol"], name].append(flat)
+    return [
+        name + (f"; {telling}" if (telling := _telling(own, facts[own["protocol"], name])) else "")
+        for name, own in named
+    ]
+
+
+def _fits(record: Record, lead: Record) -> bool:
+    """Whether a record may be ranked with the one that leads a group."""
+    own, others = _conditions(record), _conditions(lead)
+    if not own["card"]:
+        own["card"], others["card"] = (one["settings"].get("protocol") for one in (record, lead))
+    return own == others and (_budgetless(record) or _budget(record) == _budget(lead))
+
+
+def _conditions(record: Record) -> dict[str, Any]:
+    """What must be equal between two records to rank them, whatever their weights."""
+    return {
+        **{part: record["cell"][part] for part in ("protocol", "dataset", "encoder", "preset")},
+        "data": record["identity"].get("dataset"),
+        "encoder settings": record["settings"].get("encoder"),
+        "card": record["card"],
+    }
+
+
+def _budget(record: Record) -> dict[str, Any]:
+    """What must be equal besides to rank weights that are trained here."""
+    return {
+        "pretrain_dataset": record["cell"]["pretrain_dataset"],
+        "pretrain_data": record["identity"].get("pretrain_dataset"),
+        **{name: value for name, value in record["settings"].get("recipe", {}).items() if name != "seed"},
+    }
+
+
+def _budgetless(record: Record) -> bool:
+    """Whether the weights owe nothing to our recipe."""
+    return record["source"].get("kind") in ("untrained", "file")
+
+
+def _telling(own: dict[str, Any], others: list[dict[str, Any]]) -> str:
+    """Those of one's settings that are not the same everywhere."""
+    return _said({name: value for name, value in own.items() if any(other.get(name) != value for other in others)})
+
+
+def _said(settings: dict[str, Any]) -> str:
+    """Settings as a reader wants them."""
+    words = {
+        name: ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+        for name, value in settings.items()
+    }
+    return "; ".join(f"{name} = {value}" for name, value in words.items())
+
+
+def _last_line(error: str | None) -> str:
+    """What a traceback comes to."""
+    return (error or "").strip().rpartition("\n")[2] or "no reason recorded"

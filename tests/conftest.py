@@ -1,0 +1,41 @@
+"""What all tests share: a cache of the session's own, and a few small images from the real renderer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from bench.data import Dataset
+from bench.data.synthetic import Synthetic
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps every test, and what it starts, away from the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSLBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Sums come out in one order and tests do not crowd each other; slow tests may have all cores."""
+    before = torch.get_num_threads()
+    if not request.node.get_closest_marker("slow"):
+        torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def tiny(session_cache: None) -> Dataset:
+    """64 train and 20 test images of 32 pixels, with all that the renderer provides."""
+    return Synthetic(image_size=32, train=64, test=20).load(Synthetic.provides)
+
+
+@pytest.fixture(scope="session")
+def two_thousand(session_cache: None) -> Dataset:
+    """2,000 train images of 32 pixels, to see a pretext loss fall."""
+    return Synthetic(image_size=32, train=2_000, test=20).load(frozenset())

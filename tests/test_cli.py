@@ -1,0 +1,227 @@
+"""The command line: what it prints, writes, refuses, and how it ends."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import checkpoints, records, runner
+from bench.cli import main
+from bench.plugins import ROOT
+
+TINY = ["--set", "synthetic.train=200", "--set", "synthetic.test=50", "--set", "linear.features=256"]
+QUICK = [*TINY, "--set", "recipe.views=256", "--set", "recipe.batch_size=16"]
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A results folder of the test's own."""
+    return tmp_path / "results"
+
+
+def run(results: Path, *words: str) -> int:
+    """The command line with few images and steps."""
+    return main([*words, *QUICK, "--results", str(results)])
+
+
+def plugin(folder: Path, name: str, body: str) -> str:
+    """A method file whose loss is ``body``; returns its path."""
+    path = folder / f"{name}.py"
+    path.write_text(
+        f'"""{name}: made by a test. https://example.org"""\n\n'
+        "import os, signal\nimport torch\nfrom bench.method import Method\n\n"
+        f"class {name.title()}(Method):\n"
+        "    def __init__(self, encoder, facts, *, size: int = 3):\n"
+        "        super().__init__(encoder, facts)\n"
+        "        self.head = torch.nn.Linear(encoder.dim, 1)\n"
+        "        self.register_buffer('step', torch.zeros(()))\n"
+        "    def loss(self, batch):\n"
+        "        self.step += 1\n"
+        f"{body}\n"
+        "        return (self.head(self.encoder(batch.images)) - torch.rand(())).square().mean()\n"
+    )
+    return str(path)
+
+
+def test_prints_saves_and_does_not_measure_twice(results, capsys, monkeypatch):
+    """One command prints the table and names its files; the second run measures nothing and prints the same table."""
+    assert run(results, "--methods", "random,rotnet", "--protocol", "linear,knn", "--set", "knn.k=20") == 0
+    first = capsys.readouterr().out
+    assert "random (floor)" in first
+    assert "rotnet" in first
+    kinds = {path.suffix for path in results.rglob("*") if path.is_file()}
+    assert kinds == {".json", ".npz", ".md", ".csv", ".tex", ".png", ".svg"}
+    for path in re.findall(r"^(?:tables|figures) +(\S+)$", first, re.MULTILINE):
+        assert Path(path).is_file()
+
+    monkeypatch.setattr(runner, "run", None)
+    assert run(results, "--methods", "random,rotnet", "--protocol", "linear,knn", "--set", "knn.k=20") == 0
+    assert capsys.readouterr().out == first
+
+
+def test_record_says_how_to_measure_it_again(results):
+    """A record carries every effective setting, the source of its weights, its cost and where it was made."""
+    assert run(results, "--methods", "moco", "--protocol", "knn", "--set", "knn.k=20", "--set", "moco.negatives=64") == 0
+    (record,), damaged = records.read_all(results / "records")
+    assert not damaged
+    assert record["settings"]["method"]["negatives"] == 64
+    assert record["settings"]["recipe"]["views"] == 256
+    assert record["deviations"].keys() == {"momentum", "temperature", "groups"}
+    assert record["source"]["kind"] == "pretrained"
+    assert record["cost"]["pretrain_flops"] > 1e9
+    assert {number["metric"] for number in record["metrics"]} == {"accuracy", "macro_accuracy"}
+    assert record["card"]["k"] == [20]
+    assert len(records.read_predictions(results / "records", record)["labels"]) == 50
+
+
+def test_only_what_changed_is_measured(results, monkeypatch):
+    """Another protocol setting is a new cell on the same encoder, which is taken from the cache."""
+    assert run(results, "--methods", "rotnet", "--protocol", "knn", "--set", "knn.k=20") == 0
+    monkeypatch.setattr(runner, "pretrain", None)
+    assert run(results, "--methods", "rotnet", "--protocol", "knn", "--set", "knn.k=10") == 0
+    found, _ = records.read_all(results / "records")
+    assert sorted(record["settings"]["protocol"]["k"] for record in found) == [[10], [20]]
+    assert {record["source"]["kind"] for record in found} == {"pretrained", "cached"}
+
+
+BAD = {
+    "no such method": (["--methods", "moca"], ["moca", "Did you mean 'moco'?"]),
+    "no such protocol": (["--methods", "moco", "--protocol", "liner"], ["liner", "Did you mean 'linear'?"]),
+    "no such data set": (["--methods", "moco", "--dataset", "cifar"], ["cifar", "cifar10"]),
+    "no such encoder": (["--methods", "moco", "--encoder", "resnet19"], ["resnet19", "resnet18"]),
+    "no such tap": (["--methods", "random", "--taps", "conv6"], ["conv6", "conv5"]),
+    "no such preset": (["--methods", "moco", "--preset", "smal"], ["smal", "small"]),
+    "no such option": (["--methods", "moco", "--protocl", "knn"], ["--protocl", "--protocol"]),
+    "no such verb": (["lst"], ["lst", "list"]),
+    "no such setting": (["--methods", "moco", "--set", "moco.temprature=1"], ["temprature", "temperature"]),
+    "setting without value": (["--methods", "moco", "--set", "moco.temperature"], ["plugin.key=value"]),
+    "setting of another type": (["--methods", "moco", "--set", "moco.negatives=many"], ["many", "int"]),
+    "setting out of range": (["--methods", "moco", "--set", "moco.temperature=0"], ["moco.temperature", "above 0"]),
+    "setting of what does not run": (["--methods", "random", "--set", "moco.dim=8"], ["moco", "does not run"]),
+    "setting not among the choices": (["--methods", "random", "--set", "linear.head=tree"], ["tree", "mlp"]),
+    "methods forgotten": (["--protocol", "knn"], ["--methods"]),
+    "seeds that are no numbers": (["--methods", "random", "--seeds", "a"], ["--seeds", "0,1,2"]),
+    "directory for data without one": (["--methods", "random", "--data-dir", "x"], ["--data-dir", "--dataset folder"]),
+    "no directory for a folder": (["--methods", "random", "--dataset", "folder"], ["--data-dir"]),
+    "no such directory": (["--methods", "random", "--dataset", "folder", "--data-dir", "nowhere"], ["nowhere"]),
+    "fewer images than a batch": (["--methods", "rotnet", "--set", "recipe.batch_size=300"], ["200", "300"]),
+    "fewer images than neighbours": (["--methods", "random", "--protocol", "knn", "--set", "knn.k=500"], ["500", "200"]),
+    "no such checkpoint": (["--methods", "rotnet", "--checkpoint", "rotnet=none.pt"], ["none.pt"]),
+    "checkpoint of what does not run": (["--methods", "rotnet", "--checkpoint", "moco=x.pt"], ["moco"]),
+    "checkpoint without a method": (["--methods", "rotnet", "--checkpoint", "x.pt"], ["method=file"]),
+    "no such plugin file": (["--methods", "rotnet", "--plugin", "none.py"], ["none.py"]),
+    "no such device": (["--methods", "random", "--device", "tpu9"], ["tpu9", "--device cpu"]),
+    "image too small for the encoder": (["--methods", "random", "--encoder", "alexnet"], ["alexnet", "63"]),
+}
+
+
+@pytest.mark.parametrize("words", [pytest.param(*case, id=name.replace(" ", "-")) for name, case in ((n, [c]) for n, c in BAD.items())])
+def test_mistakes_are_told_in_one_line_before_any_work(words, results, capsys, monkeypatch):
+    """A mistake ends with exit code 2 and one line that names the thing and the mend; nothing is rendered or trained."""
+    monkeypatch.setattr(runner, "encoder_of", None)
+    arguments, told = words
+    assert main([*arguments, *(word for pair in zip(TINY[::2], TINY[1::2], strict=True) if pair[1].split(".")[0] in " ".join(arguments) or pair[1].startswith("synthetic") and "folder" not in arguments and "cifar" not in arguments for word in pair), "--results", str(results)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    for part in told:
+        assert part in error
+
+
+def test_results_that_cannot_be_written(tmp_path, capsys):
+    """A results folder that is a file is refused before any work."""
+    (tmp_path / "taken").write_text("")
+    assert run(tmp_path / "taken", "--methods", "random") == 2
+    assert "--results" in capsys.readouterr().err
+
+
+def test_checkpoint_of_another_shape_is_refused(tmp_path, results, capsys):
+    """Weights that do not fit are refused before any work, with what is missing."""
+    assert run(results, "--methods", "rotnet", "--protocol", "knn", "--set", "knn.k=20") == 0
+    (file,) = (path for path in checkpoints.cached("x").parent.glob("*.safetensors") if "rotnet" in str(path.read_bytes()[:2000]))
+    words = ["--methods", "rotnet", "--protocol", "knn", "--set", "knn.k=20", "--checkpoint", f"rotnet={file}"]
+    capsys.readouterr()
+    assert run(results, *words, "--encoder", "nin", "--taps", "conv2") == 2
+    assert "do not fit the encoder" in capsys.readouterr().err
+    assert run(results, *words) == 0
+
+
+def test_diverged_loss_is_a_failed_cell_and_the_others_go_on(tmp_path, results, capsys):
+    """A loss that turns nan ends with exit code 1 and a failed record that names the step; the other method is measured."""
+    file = plugin(tmp_path, "broken", "        if self.step == 4: return self.head.weight.sum() * float('nan')")
+    words = ["--plugin", file, "--methods", "broken,random", "--protocol", "knn", "--set", "knn.k=20"]
+    assert run(results, *words) == 1
+    found, _ = records.read_all(results / "records")
+    assert {record["cell"]["method"]: record["status"] for record in found} == {"broken": "failed", "random": "ok"}
+    assert "step 3" in next(record["error"] for record in found if record["status"] == "failed")
+    assert "failed" in capsys.readouterr().out
+
+
+def test_interrupted_pretraining_goes_on_bit_for_bit(tmp_path, results, capsys, monkeypatch):
+    """Ctrl-C in a pretraining exits with 130; the same command goes on and ends with the weights of a run never stopped."""
+    words = ["--protocol", "knn", "--set", "knn.k=20"]
+    stop = "        if self.step == 6 and os.environ.get('STOP'): os.kill(os.getpid(), signal.SIGINT)"
+    words = ["--plugin", plugin(tmp_path, "pausing", stop), "--methods", "pausing", *words]
+    monkeypatch.setenv("SSLBENCH_CACHE", str(tmp_path / "never"))
+    assert run(results, *words) == 0
+    monkeypatch.setenv("SSLBENCH_CACHE", str(tmp_path / "stopped"))
+    monkeypatch.setenv("STOP", "1")
+    assert run(results, *words, "--overwrite") == 130
+    assert "goes on from here" in capsys.readouterr().err
+    assert list((tmp_path / "stopped" / "encoders").glob("*.partial"))
+    monkeypatch.delenv("STOP")
+    assert run(results, *words, "--overwrite") == 0
+    never, stopped = (
+        checkpoints.tensors_in(next((tmp_path / name / "encoders").glob("*.safetensors")))[0] for name in ("never", "stopped")
+    )
+    assert all((never[name] == stopped[name]).all() for name in never)
+
+
+def test_dry_run_shows_cells_and_does_nothing(results, capsys):
+    """--dry-run prints each cell, its state and the disk it would take, and writes nothing."""
+    assert run(results, "--methods", "random,rotnet", "--seeds", "0,1", "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert out.count("rotnet") == 2
+    assert "untrained" in out
+    assert "MB" in out
+    assert not results.exists()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["list"], ["list", "moco"]])
+def test_answers_without_torch(words):
+    """--help and list import no torch, pandas or numpy."""
+    code = (
+        "import sys\nfrom bench.cli import main\n"
+        f"try: main({words!r})\nexcept SystemExit: pass\n"
+        "print(sorted({'torch', 'pandas', 'numpy', 'timm'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("[]\n")
+
+
+def test_readme_plugins_run_as_printed(tmp_path, results, capsys):
+    """The README's method and protocol, copied out of it, run from outside the repository."""
+    blocks = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    files = []
+    for name, code in blocks:
+        (tmp_path / name).write_text(code)
+        files += ["--plugin", str(tmp_path / name)]
+    assert [name for name, _ in blocks] == ["sharpness.py", "spread.py"]
+    words = [word for word in QUICK if word not in ("--set", "linear.features=256")]
+    words = [word for setting in words for word in ("--set", setting)]
+    assert main([*files, "--methods", "sharpness,random", "--protocol", "spread", "--set", "sharpness.size=5", *words, "--results", str(results)]) == 0
+    out = capsys.readouterr().out
+    assert "effective_rank" in out
+    assert "sharpness" in out
+
+
+def test_committed_shell_entry_point_matches():
+    """run_bench.py and the installed command are the same function."""
+    assert "from bench.cli import main" in (ROOT / "run_bench.py").read_text()
+    assert 'sslbench = "bench.cli:main"' in (ROOT / "pyproject.toml").read_text()
+    assert signal.getsignal(signal.SIGINT) is not None
+    assert os.path.exists(ROOT / "methods")

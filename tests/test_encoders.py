@@ -1,0 +1,159 @@
+"""Encoders: what taps are read, and that reading changes nothing; the folder listing is the list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from bench.data import Dataset
+from bench.encoders import Encoder
+from bench.errors import UserError
+from bench.plugins import plugins
+
+SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "alexnet": [{}, {"batch_norm": False, "lrn": True, "groups": 2, "widths": (96, 256, 384, 384, 256)}],
+    "nin": [{"blocks": 3}, {"blocks": 5}],
+    "timm": [{"name": "mobilenetv3_small_050"}, {"name": "vit_tiny_patch16_224"}],
+}
+SIZES = {"alexnet": 64}
+CASES = [
+    pytest.param(plugin, settings, id="-".join([name, *(str(value) for value in settings.values())]))
+    for name, plugin in plugins("encoder").items()
+    for settings in SETTINGS.get(name, [{}])
+]
+
+
+def built(plugin: Any, settings: dict[str, Any]) -> Encoder:
+    torch.manual_seed(0)
+    return plugin.load()(SIZES.get(plugin.name, 32), **settings)
+
+
+@pytest.fixture
+def images(tiny: Dataset, request: pytest.FixtureRequest) -> torch.Tensor:
+    """Three uint8 images of the size that the encoder at hand takes."""
+    factor = SIZES.get(request.node.callspec.params["plugin"].name, 32) // 32
+    return tiny.train.images[:3].repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+
+
+@pytest.mark.parametrize(("plugin", "settings"), CASES)
+def test_an_encoder_can_be_read(plugin: Any, settings: dict[str, Any], images: torch.Tensor) -> None:
+    """Taps conv1 … conv5 come in order, as wide as told; uint8 and floats, one tap or all, give the same numbers."""
+    encoder = built(plugin, settings).eval()
+    assert list(encoder.taps) == sorted(encoder.taps)
+    assert {*encoder.taps} <= {"conv1", "conv2", "conv3", "conv4", "conv5"}
+    assert len(encoder.taps) >= 3
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    with torch.no_grad():
+        maps = encoder.features(images, encoder.taps)
+        embedding = encoder(images)
+        again = encoder(images.float() / 255)
+        alone = {tap: encoder.features(images, [tap]) for tap in encoder.taps[:: len(encoder.taps) - 1]}
+    assert list(maps) == list(encoder.taps)
+    assert {tap: features.shape[:2] for tap, features in maps.items()} == {
+        tap: (3, width) for tap, width in encoder.widths.items()
+    }
+    sides = [features.shape[-1] for features in maps.values()]
+    assert sides == sorted(sides, reverse=True)
+    assert all(features.ndim == 4 and features.isfinite().all() for features in maps.values())
+    assert embedding.shape == (3, encoder.dim)
+    torch.testing.assert_close(embedding, maps[encoder.taps[-1]].mean((2, 3)), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(embedding, again)
+    for tap, found in alone.items():
+        assert list(found) == [tap]
+        torch.testing.assert_close(found[tap], maps[tap])
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+
+
+@pytest.mark.parametrize(("plugin", "settings"), CASES)
+def test_a_tap_is_not_overwritten(plugin: Any, settings: dict[str, Any], images: torch.Tensor) -> None:
+    """A tap's features are not changed by the layers that run after it (an in-place ReLU would)."""
+    encoder = built(plugin, settings).eval()
+    copies = {}
+    with torch.no_grad():
+        kept = {tap: (features, copies.setdefault(tap, features.clone()))[0] for tap, features in encoder.maps(images)}
+    assert all(torch.equal(features, copies[tap]) for tap, features in kept.items())
+
+
+@pytest.mark.parametrize(("plugin", "settings"), CASES)
+def test_low_precision_is_finite(plugin: Any, settings: dict[str, Any], images: torch.Tensor) -> None:
+    """A training pass under bf16 autocast gives finite features near those of fp32."""
+    encoder = built(plugin, settings).eval()
+    with torch.no_grad():
+        exact = encoder(images)
+        with torch.autocast("cpu", torch.bfloat16):
+            coarse = encoder(images)
+    assert coarse.isfinite().all()
+    assert (coarse.float() - exact).norm() < 0.1 * exact.norm()
+
+
+@pytest.mark.parametrize(("plugin", "settings"), CASES)
+def test_an_encoder_is_checked_on_no_device(plugin: Any, settings: dict[str, Any]) -> None:
+    """On the meta device an encoder builds in no memory, with the same names, shapes and taps."""
+    with torch.device("meta"):
+        empty = built(plugin, settings)
+    real = built(plugin, settings)
+    assert {parameter.device.type for parameter in empty.parameters()} == {"meta"}
+    assert {name: value.shape for name, value in empty.state_dict().items()} == {
+        name: value.shape for name, value in real.state_dict().items()
+    }
+    assert empty.widths == real.widths
+    assert not {"mean", "std"} & real.state_dict().keys()
+
+
+@pytest.mark.parametrize(("plugin", "settings"), [case for case in CASES if case.values[0].name != "timm"])
+def test_reading_stops_at_the_deepest_tap(plugin: Any, settings: dict[str, Any], images: torch.Tensor) -> None:
+    """Stages beyond the deepest tap asked for do not run."""
+    encoder = built(plugin, settings).eval()
+    ran: list[str] = []
+    for tap, stage in encoder.stages.items():
+        stage.register_forward_hook(lambda *_, tap=tap: ran.append(tap))
+    found = encoder.features(images, ["conv2", "conv1"])
+    assert list(found) == ran == ["conv1", "conv2"]
+
+
+@pytest.mark.parametrize("size", [32, 128])
+def test_residual_stems(size: int) -> None:
+    """Small images meet a 3 x 3 stem of stride 1, large ones the paper's of stride 2 and a pooling."""
+    encoder = plugins("encoder")["resnet18"].load()(size).eval()
+    with torch.no_grad():
+        maps = encoder.features(torch.rand(1, 3, size, size), ["conv1", "conv2"])
+    assert maps["conv1"].shape[-1] == (32 if size == 32 else 64)
+    assert maps["conv2"].shape[-1] == 32
+
+
+def test_normalisation_lives_in_the_encoder() -> None:
+    """The first layer sees (images - mean) / std per channel, channels last."""
+    encoder = Encoder(mean=(0.1, 0.2, 0.3), std=(0.5, 1.0, 2.0))
+    seen = encoder.prepared(torch.full((2, 3, 4, 4), 51, dtype=torch.uint8))
+    assert seen[0, :, 0, 0].tolist() == pytest.approx([0.2, 0.0, -0.05])
+    assert seen.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "settings", "told"),
+    [
+        ("convnet", 32, {"width": 0}, "convnet.width"),
+        ("alexnet", 32, {}, "--image-size"),
+        ("alexnet", 64, {"widths": (1, 2)}, "alexnet.widths"),
+        ("alexnet", 64, {"groups": 3}, "alexnet.groups"),
+        ("nin", 32, {"blocks": 2}, "nin.blocks"),
+        ("timm", 32, {"name": "resnet81"}, "Did you mean 'resnet"),
+    ],
+)
+def test_bad_settings_are_refused(name: str, size: int, settings: dict[str, Any], told: str) -> None:
+    """A setting out of range is a UserError that names it."""
+    with pytest.raises(UserError, match=told):
+        plugins("encoder")[name].load()(size, **settings)
+
+
+def test_training_updates_batch_statistics_and_evaluation_does_not(tiny: Dataset) -> None:
+    """The check above has something to see: in training mode the running means do move."""
+    encoder = plugins("encoder")["convnet"].load()(32)
+    norm = next(module for module in encoder.modules() if isinstance(module, nn.BatchNorm2d))
+    encoder.eval()(tiny.train.images[:4])
+    assert norm.running_mean.abs().sum() == 0
+    encoder.train()(tiny.train.images[:4])
+    assert norm.running_mean.abs().sum() > 0

@@ -1,0 +1,254 @@
+"""What every file in methods/ promises; the folder listing is the list, so a new file is tested without an edit."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from bench.data import Dataset
+from bench.encoders.convnet import ConvNet
+from bench.errors import UserError
+from bench.method import Batch, Method, TrainFacts
+from bench.plugins import Plugin, plugins
+from bench.training import batch_of
+
+ALL = list(plugins("method").values())
+TRAINED = [plugin for plugin in ALL if plugin.constants.get("trains", True)]
+CPU = torch.device("cpu")
+every = pytest.mark.parametrize("plugin", ALL, ids=lambda plugin: plugin.name)
+every_trained = pytest.mark.parametrize("plugin", TRAINED, ids=lambda plugin: plugin.name)
+
+
+def built(plugin: Plugin, *, size: int = 32, seed: int = 0, **settings: Any) -> Method:
+    """The method over a narrow encoder, with the settings of a short run."""
+    torch.manual_seed(seed)
+    encoder = ConvNet(size, width=4)
+    facts = TrainFacts(images=64, classes=10, image_size=size)
+    return plugin.load()(encoder, facts, **plugin.load().short | settings).train()  # type: ignore[attr-defined]
+
+
+def batch_for(method: Method, data: Dataset, start: int = 0, size: int = 16) -> Batch:
+    """A batch as the training loop makes it: with what the method declares and nothing else."""
+    return batch_of(method, data.train, torch.arange(start, start + size), CPU)
+
+
+def seeded_loss(method: Method, batch: Batch, seed: int = 0) -> Tensor:
+    torch.manual_seed(seed)
+    return method.loss(batch)
+
+
+def trained(method: Method, data: Dataset, steps: range) -> list[float]:
+    """Losses of a few plain steps, each with its own batch and seed."""
+    losses = []
+    for step in steps:
+        loss = seeded_loss(method, batch_for(method, data, 8 * step), step)
+        method.zero_grad()
+        loss.backward()
+        with torch.no_grad():
+            for parameter in method.parameters():
+                if parameter.grad is not None:
+                    parameter -= 0.05 * parameter.grad
+        method.after_step((step + 1) / 4)
+        losses.append(loss.item())
+    return losses
+
+
+@every
+def test_the_docstring_cites_its_source(plugin: Plugin) -> None:
+    """A file says in one sentence what it is, where it comes from, and where we differ from it."""
+    text = ast.get_docstring(ast.parse(plugin.path.read_text(encoding="utf-8"))) or ""
+    assert re.fullmatch(r"\S.*[.\])]", plugin.summary)
+    assert re.search(r"https?://\S+|\bdoi:10\.\d+", text)
+    assert re.search(r"\b(19|20)\d\d\b|papers\.nips", text), "the year"
+    assert re.search(r"^Where we differ: \S", text, re.MULTILINE)
+
+
+@every
+def test_a_file_is_one_paper(plugin: Plugin) -> None:
+    """One class named like the file, in at most 120 lines, and in at least 40 where something is trained."""
+    lines = len(plugin.path.read_text(encoding="utf-8").splitlines())
+    assert lines <= 120
+    assert lines >= 40 or plugin not in TRAINED
+    assert issubclass(plugin.load(), Method)
+    assert plugin.class_name.lower() == plugin.name.replace("_", "") == plugin.load().__name__.lower()
+
+
+@every
+def test_every_setting_has_a_default(plugin: Plugin) -> None:
+    """Settings are named keyword-only arguments, each annotated and with a default that the listing shows."""
+    _, *parameters = inspect.signature(plugin.load().__init__).parameters.values()  # type: ignore[misc]
+    required, settings = parameters[:2], parameters[2:]
+    assert [parameter.name for parameter in required] == ["encoder", "facts"]
+    assert {parameter.kind for parameter in settings} <= {inspect.Parameter.KEYWORD_ONLY}
+    assert {parameter.name: parameter.default for parameter in settings} == plugin.defaults
+    assert inspect.Parameter.empty not in {
+        x for parameter in settings for x in (parameter.default, parameter.annotation)
+    }
+    assert set(plugin.load().short) <= set(plugin.defaults)  # type: ignore[attr-defined]
+
+
+@every
+def test_needs_are_known(plugin: Plugin) -> None:
+    """What a method needs is something that a batch can hold."""
+    assert plugin.load().needs <= {"labels", "clips", "depth", "captions"}  # type: ignore[attr-defined]
+
+
+@every_trained
+def test_a_bad_setting_is_refused(plugin: Plugin) -> None:
+    """A number that makes no sense (far below zero, or not a number) is a UserError that names the setting."""
+    for name, default in plugin.defaults.items():
+        values = [-(10**6)] if type(default) is int else [-1e6, float("nan")] if type(default) is float else []
+        for value in values:
+            with pytest.raises(UserError, match=f"^{plugin.name}.{name} = "):
+                built(plugin, **{name: value})
+
+
+@every_trained
+def test_the_loss_is_a_finite_scalar_that_trains_the_encoder(plugin: Plugin, tiny: Dataset) -> None:
+    """The loss is one finite number, and its gradient reaches the encoder's first layer."""
+    method = built(plugin)
+    loss = seeded_loss(method, batch_for(method, tiny))
+    assert loss.shape == ()
+    assert loss.isfinite()
+    loss.backward()
+    first = next(method.encoder.parameters())
+    assert first.grad is not None
+    assert first.grad.isfinite().all()
+    assert first.grad.abs().sum() > 0
+    assert all(value.numel() == 1 and not value.requires_grad for value in method.watched.values())
+
+
+@every_trained
+def test_the_paper_s_settings_run(plugin: Plugin, tiny: Dataset) -> None:
+    """The defaults, too, give a finite loss."""
+    method = built(plugin, **plugin.defaults)
+    assert seeded_loss(method, batch_for(method, tiny)).isfinite()
+
+
+@every_trained
+@pytest.mark.parametrize("size", [32, 64])
+def test_image_sizes(plugin: Plugin, size: int, tiny: Dataset) -> None:
+    """Images of 32 and of 64 pixels are both fine."""
+    method = built(plugin, size=size)
+    batch = batch_for(method, tiny)
+    larger = {
+        name: value.repeat_interleave(size // 32, -1).repeat_interleave(size // 32, -2)
+        for name in ("images", "clips", "depth")
+        if (value := getattr(batch, name)) is not None
+    }
+    assert seeded_loss(method, Batch(**vars(batch) | larger)).isfinite()
+
+
+@every_trained
+def test_the_batch_is_left_alone(plugin: Plugin, tiny: Dataset) -> None:
+    """A loss does not write into what it is given."""
+    method = built(plugin)
+    batch = batch_for(method, tiny)
+    before = copy.deepcopy(batch)
+    seeded_loss(method, batch).backward()
+    for name, value in vars(before).items():
+        now = getattr(batch, name)
+        assert torch.equal(now, value) if isinstance(value, Tensor) else now == value
+
+
+@every_trained
+def test_same_seed_same_loss(plugin: Plugin, tiny: Dataset) -> None:
+    """All randomness comes from the seed: built and run twice, a method gives the same loss to the last bit."""
+    once, again = (built(plugin, seed=3) for _ in range(2))
+    assert trained(once, tiny, range(2)) == trained(again, tiny, range(2))
+
+
+@every_trained
+def test_heads_do_not_shift_the_encoder(plugin: Plugin) -> None:
+    """A seed gives every method the same encoder: heads are drawn after it and never touch it."""
+    torch.manual_seed(7)
+    alone = ConvNet(32, width=4).state_dict()
+    inside = built(plugin, seed=7).encoder.state_dict()
+    assert all(torch.equal(inside[name], value) for name, value in alone.items())
+
+
+@every_trained
+def test_equal_images_get_different_views(plugin: Plugin, tiny: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a batch of copies the encoder sees more different views than of one image: draws are per image."""
+    method = built(plugin)
+    one = batch_for(method, tiny, size=1)
+    repeated = {
+        name: value.repeat_interleave(16, 0) if isinstance(value, Tensor) else value * 16
+        for name, value in vars(one).items()
+        if value is not None
+    }
+    seen: list[Tensor] = []
+    prepare = method.encoder.prepared
+
+    def recorded(images: Tensor) -> Tensor:
+        seen.append(images.detach().float().flatten(1))
+        return prepare(images)
+
+    monkeypatch.setattr(method.encoder, "prepared", recorded)
+    draws = []
+    for seed in (1, 2):
+        seen.clear()
+        seeded_loss(method, Batch(**repeated), seed)
+        draws.append(torch.cat(seen))
+    if torch.equal(*draws):
+        pytest.skip("no randomness in the views")
+    for views in draws:
+        assert len(views.unique(dim=0)) > len(views) // 16
+
+
+@every_trained
+def test_after_step_keeps_what_it_must(plugin: Plugin, tiny: Dataset) -> None:
+    """After steps at the start, middle and end of a run all state is finite, and the next loss too."""
+    method = built(plugin)
+    for progress in (0.01, 0.5, 1.0):
+        seeded_loss(method, batch_for(method, tiny)).backward()
+        method.after_step(progress)
+    assert all(value.isfinite().all() for value in method.state_dict().values())
+    assert seeded_loss(method, batch_for(method, tiny, 16)).isfinite()
+
+
+@every_trained
+def test_a_state_dict_holds_all_that_training_needs(plugin: Plugin, tiny: Dataset) -> None:
+    """A fresh method filled from another's state dict goes on exactly as that one does."""
+    method = built(plugin)
+    trained(method, tiny, range(2))
+    fresh = built(plugin, seed=9)
+    fresh.load_state_dict(copy.deepcopy(method.state_dict()))
+    assert trained(fresh, tiny, range(2, 4)) == trained(method, tiny, range(2, 4))
+    for name, value in method.state_dict().items():
+        assert torch.equal(fresh.state_dict()[name], value), name
+
+
+@every_trained
+def test_no_device_slips(plugin: Plugin, tiny: Dataset) -> None:
+    """Built and run on a GPU that is only pretended, nothing meets a tensor of the CPU."""
+    needs = plugin.load().needs  # type: ignore[attr-defined]
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+        with torch.device("cuda"):
+            method = built(plugin)
+        for module in method.modules():  # what was made from numpy moves when the method does
+            module._buffers.update(
+                {name: value.to("cuda") for name, value in module._buffers.items() if value is not None}
+            )
+        real = batch_for(method, tiny)
+        moved = {name: fake.from_tensor(v).to("cuda") if isinstance(v, Tensor) else v for name, v in vars(real).items()}
+        assert {name for name, value in moved.items() if value is not None} == {"images", "indices"} | needs
+        loss = method.loss(Batch(**moved))
+        assert loss.device.type == "cuda"
+        assert all(value.device.type == "cuda" for value in method.watched.values())
+        method.after_step(0.5)
+
+
+def test_nothing_is_registered_twice() -> None:
+    """The listing holds every file of the folder that has no leading underscore."""
+    folder = Path(ALL[0].path).parent
+    assert {plugin.name for plugin in ALL} >= {path.stem for path in folder.glob("[!_]*.py")}

@@ -1,0 +1,315 @@
+"""The probes agree with scikit-learn and with slow twins, and refuse what makes no sense."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.cluster import KMeans
+from sklearn.linear_model import LogisticRegression, Ridge
+from torch import Tensor
+
+from bench import probes
+from bench.errors import UserError
+
+
+def blobs(n: int, d: int, classes: int = 4, *, seed: int = 0, apart: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Overlapping classes (n, d) whose features have very different scales and a common offset, and labels (n,)."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(classes, d, generator=torch.Generator().manual_seed(9)) * apart
+    labels = torch.arange(n) % classes
+    noise = torch.randn(n, d, generator=generator) @ (torch.randn(d, d, generator=generator) / d**0.5)
+    return (centres[labels] + 2 * noise) * torch.logspace(-1, 1, d) + 3, labels
+
+
+def sklearns(X: Tensor, y: Tensor, C: float) -> tuple[float, LogisticRegression]:
+    """scikit-learn's optimum in our units: objective / (C N)."""
+    model = LogisticRegression(C=C, tol=1e-10, max_iter=20000, solver="lbfgs").fit(X.double().numpy(), y.numpy())
+    p = model.predict_proba(X.double().numpy())[np.arange(len(y)), y.numpy()]
+    return float(-np.log(p).mean() + (model.coef_**2).sum() / (2 * C * len(y))), model
+
+
+@pytest.mark.parametrize(("n", "d", "classes"), [(300, 20, 4), (60, 100, 3), (200, 10, 2)])
+def test_logistic_regression_reaches_scikit_learns_optimum(n, d, classes):
+    """Objective within 1e-4 at strengths from 1e-4 to 1e4, with more features than images too, and with two classes."""
+    X, y = blobs(n, d, classes, apart=0.3)
+    X = (X - X.mean(0)) / X.std(0)
+    strengths = [1e-4, 1e-2, 1.0, 1e2, 1e4]
+    ours = probes.logistic_regression(X, y, classes, strengths, tolerance=1e-7)
+    for i, C in enumerate(strengths):
+        optimum, model = sklearns(X, y, C)
+        assert float(ours.objective[i]) == pytest.approx(optimum, rel=1e-4, abs=1e-7)
+        agreement = (ours.predict(X)[i].numpy() == model.predict(X.numpy())).mean()
+        assert agreement > 0.99
+
+
+def test_reported_objective_is_that_of_the_reported_weights():
+    """The weights, taken back to the features as given, have the objective they claim."""
+    X, y = blobs(200, 12)
+    C = torch.tensor([1e-3, 1e-1], dtype=torch.float64)
+    fit = probes.logistic_regression(X, y, 4, C)
+    for i in range(2):
+        loss = torch.nn.functional.cross_entropy(fit.scores(X)[i].double(), y)
+        objective = loss + fit.weights[i].double().square().sum() / (2 * C[i] * len(y))
+        assert float(objective) == pytest.approx(float(fit.objective[i]), rel=1e-5)
+
+
+def test_strengths_side_by_side_do_not_disturb_each_other():
+    """A strength's result alone and among others is the same optimum."""
+    X, y = blobs(200, 12)
+    together = probes.logistic_regression(X, y, 4, [1e-4, 1e-2, 1.0]).objective
+    alone = torch.cat([probes.logistic_regression(X, y, 4, [c]).objective for c in (1e-4, 1e-2, 1.0)])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=0)
+
+
+def test_sketched_curvature_changes_the_way_and_not_the_goal():
+    """With Nyström's approximation in the place of the covariance the optimum is the same."""
+    X, y = blobs(150, 40)
+    exact = probes.Regression(probes.Table(X, standardise=True), y, 4)
+    sketched = probes.Regression(probes.Table(X, standardise=True), y, 4)
+    sketched.curvature = probes.Curvature.of(sketched.table, full=10, rank=16)
+    C = [1e-3, 1e-1]
+    found = [r.solve(C, r.start(C), 1e-7, 1000, "fp32")[0].objective for r in (exact, sketched)]
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=0)
+
+
+def test_full_sketch_is_the_covariance():
+    """Nyström's approximation at full rank solves as the eigendecomposition does."""
+    X, _ = blobs(150, 30)
+    table = probes.Table(X, standardise=True)
+    gradient, weight, penalty = torch.randn(2, 3, 30), torch.full((2, 3, 1), 0.3), torch.tensor([[[0.1]], [[1.0]]])
+    solved = [probes.Curvature.of(table, full=f, rank=29).solve(gradient, weight, penalty) for f in (64, 8)]
+    torch.testing.assert_close(solved[0], solved[1], rtol=0.05, atol=0.02)
+
+
+def test_covariance_by_blocks_is_the_covariance():
+    """Upper blocks, mirrored, equal X'X."""
+    X, _ = blobs(50, 600)
+    table = probes.Table(X, standardise=True)
+    Z = torch.cat(list(table))
+    torch.testing.assert_close(probes.covariance(table), Z.T @ Z, rtol=1e-3, atol=1e-3)
+
+
+def test_bf16_first_and_fp32_after_reaches_the_same_optimum():
+    """Low precision only does the bulk; the finish decides."""
+    X, y = blobs(200, 16)
+    low, high = (probes.logistic_regression(X, y, 4, [1e-3, 1e-1], precision=p) for p in ("bf16", "fp32"))
+    torch.testing.assert_close(low.objective, high.objective, rtol=1e-5, atol=0)
+
+
+def test_features_read_in_chunks_give_the_same(monkeypatch):
+    """Neither the chunk size nor whether a prepared copy fits in memory matters."""
+    X, y = blobs(230, 16)
+    test, _ = blobs(50, 16, seed=1)
+    whole = probes.linear_probe(X, y, test, 4)
+    monkeypatch.setattr(probes, "chunk_rows", lambda features: 64)
+    monkeypatch.setattr(probes, "COPY_BYTES", 0)
+    parts = probes.linear_probe(X, y, test, 4)
+    assert parts.strength == whole.strength
+    torch.testing.assert_close(parts.scores, whole.scores, rtol=1e-2, atol=1e-2)
+    for key, votes in probes.knn(X, y, test, 4, k=(5, 20)).items():
+        assert torch.equal(votes, probes.knn(X, y, test, 4, k=(5, 20), chunk=7)[key])
+
+
+def test_order_of_training_images_does_not_matter():
+    """The held-out part is chosen by what the images are, not by where they stand."""
+    X, y = blobs(240, 16)
+    test, _ = blobs(100, 16, seed=1)
+    shuffle = torch.randperm(240, generator=torch.Generator().manual_seed(3))
+    one, other = probes.linear_probe(X, y, test, 4), probes.linear_probe(X[shuffle], y[shuffle], test, 4)
+    keep = probes.training_part(X, y, 0.1, 0)
+    assert torch.equal(probes.training_part(X[shuffle], y[shuffle], 0.1, 0), keep[shuffle])
+    assert one.strength == other.strength
+    torch.testing.assert_close(one.scores, other.scores, rtol=1e-2, atol=1e-2)
+    one, other = (probes.mlp_probe(X[i], y[i], test, 4, epochs=2) for i in (torch.arange(240), shuffle))
+    torch.testing.assert_close(one.scores, other.scores, rtol=1e-2, atol=1e-2)
+
+
+def test_held_out_part_is_stratified_and_leaves_every_class_an_image():
+    """A tenth of each class is held out, nothing of a class with one image."""
+    y = torch.cat([torch.zeros(50), torch.ones(20), torch.full((1,), 2)]).long()
+    keep = probes.training_part(torch.randn(71, 5), y, 0.1, 0)
+    assert torch.bincount(y[~keep], minlength=3).tolist() == [5, 2, 0]
+    assert not torch.equal(keep, probes.training_part(torch.randn(71, 5), y, 0.1, 1))
+
+
+@pytest.mark.parametrize("probe", [probes.linear_probe, probes.mlp_probe])
+def test_probe_of_ideal_features_is_perfect(probe):
+    """Features that name the class give accuracy 1, constant columns among them do no harm, and float16 will do."""
+    y = torch.arange(120) % 3
+    X = torch.nn.functional.one_hot(y, 5).half() * 4
+    assert torch.equal(probe(X, y, X[:20], 3).predictions, y[:20])
+
+
+def test_ties_go_to_the_strongest_regularisation():
+    """Where every strength is perfect on the held-out part, the smallest C is taken, wherever it stands in the list."""
+    y = torch.arange(120) % 3
+    X = torch.nn.functional.one_hot(y, 3).float()
+    assert probes.linear_probe(X, y, X, 3, strengths=[1.0, 1e-2, 10.0]).strength == 1e-2
+
+
+def test_a_class_without_images_is_never_predicted():
+    """Ten classes of which three occur: the others have no say."""
+    X, y = blobs(90, 8, 3)
+    answers = probes.linear_probe(X, y * 3, X, 10).predictions
+    assert set(answers.tolist()) <= {0, 3, 6}
+
+
+def test_mlp_probe_learns_what_no_linear_probe_can():
+    """Exclusive or: the MLP solves it, the linear probe is at chance; a seed repeats it; decay can be chosen."""
+    X = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
+    y = ((X[:, 0] > 0) ^ (X[:, 1] > 0)).long()
+    mlp = probes.mlp_probe(X, y, X, 2, strengths=(1e-3, 1e-1), epochs=30, batch=50)
+    assert (mlp.predictions == y).float().mean() > 0.95
+    assert (probes.linear_probe(X, y, X, 2).predictions == y).float().mean() < 0.7
+    assert torch.equal(mlp.scores, probes.mlp_probe(X, y, X, 2, strengths=(1e-3, 1e-1), epochs=30, batch=50).scores)
+
+
+def test_four_points_by_hand():
+    """Neighbours at 10 (A), 12 (B), 15 (B) and 180 degrees (A): k = 1 says A, k = 3 says B, and a cold T says A."""
+    angles = torch.deg2rad(torch.tensor([10.0, 12.0, 15.0, 180.0]))
+    bank = torch.stack([angles.cos(), angles.sin()], 1) * torch.tensor([[1.0], [5.0], [0.1], [2.0]])
+    found = probes.knn(
+        bank, torch.tensor([0, 1, 1, 0]), torch.tensor([[2.0, 0.0]]), 2, k=(1, 3, 9), temperature=(0.07, 1e-3)
+    )
+    assert {key: int(v) for key, v in found.items()} == {
+        (1, 0.07): 0, (1, 1e-3): 0, (3, 0.07): 1, (3, 1e-3): 0, (9, 0.07): 1, (9, 1e-3): 0,
+    }  # fmt: skip
+
+
+def test_knn_agrees_with_a_loop():
+    """Prediction for prediction Wu et al.'s rule, written as a loop in float64."""
+    X, y = blobs(300, 8, apart=0.5)
+    test, _ = blobs(40, 8, seed=1)
+    found = probes.knn(X, y, test, 4, k=(1, 10, 200), temperature=(0.07, 1.0))
+    for (k, t), answers in found.items():
+        for query, answer in zip(test, answers.tolist(), strict=True):
+            s = torch.nn.functional.cosine_similarity(query.double()[None], X.double())
+            votes = [0.0] * 4
+            for i in s.argsort(descending=True)[:k].tolist():
+                votes[int(y[i])] += float(torch.exp((s[i] - 1) / t))
+            assert answer == votes.index(max(votes))
+
+
+def test_knn_survives_a_bank_smaller_than_k_and_zero_vectors():
+    """k is clamped to the bank; an all-zero image is answered, not a NaN."""
+    found = probes.knn(torch.zeros(3, 4), torch.tensor([0, 1, 1]), torch.zeros(2, 4), 2, k=(200,), temperature=(1e-3,))
+    assert found[200, 1e-3].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("kind", ["random", "sorted", "equal", "few apart"])
+def test_largest_is_topk(kind):
+    """The shortcut's values are topk's and its indices point at them, on rows that invite it to fail too."""
+    scores = torch.randn(6, 8000, generator=torch.Generator().manual_seed(0))
+    if kind == "sorted":
+        scores = scores.sort(dim=1).values
+    elif kind == "equal":
+        scores = torch.zeros_like(scores)
+    elif kind == "few apart":
+        scores[:, ::16] += 100
+    values, indices = probes.largest(scores, 100)
+    assert torch.equal(values, scores.topk(100).values)
+    assert torch.equal(scores.gather(1, indices), values)
+    assert all(len(set(row)) == 100 for row in indices.tolist())
+
+
+def test_bank_in_tiles_finds_the_same_neighbours(monkeypatch):
+    """A bank too large to be prepared whole, in more than one tile, has the same neighbours."""
+    bank, queries = torch.randn(70000, 4), torch.randn(5, 4)
+    monkeypatch.setattr(probes, "COPY_BYTES", 0)
+    ((s, i),) = probes.nearest(bank, queries, 20, 256)
+    exact = torch.nn.functional.normalize(queries) @ torch.nn.functional.normalize(bank).T
+    torch.testing.assert_close(s, exact.topk(20).values)
+    torch.testing.assert_close(exact.gather(1, i), s)
+
+
+@pytest.mark.parametrize(("n", "d"), [(60, 10), (20, 50)])
+def test_ridge_agrees_with_scikit_learn(n, d):
+    """Weights and bias of every penalty, with fewer and with more features than images."""
+    X, _ = blobs(n, d)
+    Y = torch.randn(n, 3, generator=torch.Generator().manual_seed(1))
+    weights, bias = probes.ridge(X, Y, [0.1, 10.0])
+    for i, penalty in enumerate([0.1, 10.0]):
+        model = Ridge(alpha=penalty).fit(X.double().numpy(), Y.double().numpy())
+        np.testing.assert_allclose(weights[i].numpy(), model.coef_.T, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(bias[i].numpy(), model.intercept_, rtol=1e-3, atol=1e-3)
+
+
+def test_k_means_finds_clear_clusters_as_scikit_learn_does():
+    """Well-separated groups come back whole with scikit-learn's inertia, and a seed repeats them."""
+    X, y = blobs(200, 5, apart=20.0)
+    found = probes.k_means(X, 4)
+    assert found.inertia == pytest.approx(KMeans(4, n_init=5, random_state=0).fit(X.numpy()).inertia_, rel=1e-3)
+    assert len({(int(a), int(b)) for a, b in zip(found.assignments, y, strict=True)}) == 4
+    assert torch.equal(found.assignments, probes.k_means(X, 4).assignments)
+
+
+def test_k_means_fills_empty_clusters():
+    """Centres placed where no image is are moved to images."""
+    X = torch.tensor([[0.0], [1.0], [10.0], [11.0], [30.0]])
+    found = probes.lloyd(X, torch.tensor([[0.0], [500.0], [900.0]]), 20)
+    assert sorted(torch.bincount(found.assignments, minlength=3).tolist()) == [1, 2, 2]
+
+
+def test_k_means_with_as_many_clusters_as_images_leaves_no_distance():
+    """Every image is its own centre, and equal images do not trip it."""
+    assert probes.k_means(torch.arange(6.0)[:, None], 6).inertia == 0
+    assert probes.k_means(torch.ones(6, 2), 3).inertia == 0
+
+
+def nan_at(row: int) -> Tensor:
+    X = torch.randn(20, 4)
+    X[row, 2] = torch.nan
+    return X
+
+
+X, Y = torch.randn(20, 4), torch.arange(20) % 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        (lambda: probes.linear_probe(nan_at(3), Y, X, 2), "NaN"),
+        (lambda: probes.linear_probe(X, Y, nan_at(3), 2), "NaN"),
+        (lambda: probes.knn(X / 0, Y, X, 2), "NaN"),
+        (lambda: probes.linear_probe(X, Y * 0, X, 2), "same label"),
+        (lambda: probes.mlp_probe(X, Y * 0, X, 2), "same label"),
+        (lambda: probes.linear_probe(X, Y + 1, X, 2), "labels"),
+        (lambda: probes.linear_probe(X, Y - 1, X, 2), "labels"),
+        (lambda: probes.linear_probe(X, Y[:5], X, 2), "labels"),
+        (lambda: probes.linear_probe(X[:0], Y[:0], X, 2), "images"),
+        (lambda: probes.linear_probe(X, Y, X, 2, strengths=[-1.0]), "strengths"),
+        (lambda: probes.logistic_regression(X, Y, 2, [1.0], precision="fp8"), "precision"),
+        (lambda: probes.knn(X, Y, X, 2, k=(0,)), "k"),
+        (lambda: probes.knn(X, Y, X, 2, temperature=(0.0,)), "temperature"),
+        (lambda: probes.k_means(X, 21), "k"),
+        (lambda: probes.ridge(X, X[:3], [1.0]), "targets"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(wrong, word):
+    """What cannot be measured is refused with a sentence, not with a NaN."""
+    with pytest.raises(UserError, match=word) as error:
+        wrong()
+    assert "\n" not in str(error.value)
+
+
+def test_no_device_slips():
+    """On fake CUDA tensors a pass of the solver, its preconditioner, the search and the clusters stay on the device."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    problem = probes.Regression(probes.Table(torch.randn(30, 6), standardise=True), torch.arange(30) % 3, 3)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        problem.table.features = torch.empty(30, 6, device="cuda")
+        problem.table.mean, problem.table.scale = torch.empty(6, device="cuda"), torch.empty(6, device="cuda")
+        problem.table.kept = []
+        problem.labels, problem.priors = torch.zeros(30, dtype=torch.int64, device="cuda"), torch.ones(3, device="cuda")
+        eigen = torch.empty(6, 6, device="cuda"), torch.empty(6, device="cuda"), torch.empty((), device="cuda")
+        problem.curvature = probes.Curvature(*eigen)
+        x, penalty = problem.start([1.0, 2.0]), torch.ones(2, dtype=torch.float64, device="cuda")
+        for dtype in (torch.float32, torch.bfloat16):
+            f, g, doubt = problem.evaluate(x, penalty, None, dtype)
+            direction = problem.direction(g, doubt, penalty, [(g, g, f)])
+            assert {t.device.type for t in (x, f, g, direction)} == {"cuda"}
+        ((s, i),) = probes.nearest(torch.empty(50, 4, device="cuda"), torch.empty(9, 4, device="cuda"), 5, 16)
+        assert s.shape == i.shape == (9, 5)
+        assert s.is_cuda
+        assert probes.assigned(torch.empty(9, 4, device="cuda"), torch.empty(2, 4, device="cuda"))[1].is_cuda
+        assert probes.hashes(torch.empty(9, 4, device="cuda"), 0).is_cuda

@@ -1,0 +1,131 @@
+"""RotNet: which view is turned by how much, and that nothing but the picture tells."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.augment import flip_some
+from bench.data import Dataset
+from bench.encoders.convnet import ConvNet
+from bench.errors import UserError
+from bench.method import Batch, TrainFacts
+from bench.recipe import Recipe
+from bench.training import pretrain
+from methods import rotnet
+from methods.rotnet import RotNet, every_rotation, rotated
+
+FACTS = TrainFacts(images=64, classes=10, image_size=32)
+
+
+def turned_left(image: Tensor, quarters: int) -> Tensor:
+    """The image (C, S, S) turned counter-clockwise, pixel by pixel."""
+    for _ in range(quarters):
+        S = image.shape[-1]
+        rows = [torch.stack([image[:, column, S - 1 - row] for column in range(S)], dim=1) for row in range(S)]
+        image = torch.stack(rows, dim=1)
+    return image
+
+
+@pytest.mark.parametrize("angles", [(0, 90, 180, 270), (90, 270), (180, 0)])
+def test_views_and_turns_match_a_loop(angles: tuple[int, ...]) -> None:
+    """View number k * N + n is image n turned by angle k, and its label is k."""
+    images = torch.arange(3 * 2 * 5 * 5).view(3, 2, 5, 5).to(torch.uint8)
+    views, turns = every_rotation(images, angles)
+    want = [(turned_left(image, angle // 90), k) for k, angle in enumerate(angles) for image in images]
+    assert views.dtype == torch.uint8
+    assert torch.equal(views, torch.stack([view for view, _ in want]))
+    assert turns.tolist() == [k for _, k in want]
+
+
+def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
+    """The mean over all rotations of all images of -log of the share given to the true rotation."""
+    torch.manual_seed(0)
+    method = RotNet(ConvNet(32, width=4), FACTS).eval()
+    images = tiny.train.images[:3]
+    torch.manual_seed(1)
+    loss = method.loss(Batch(images=images, indices=torch.arange(3)))
+    torch.manual_seed(1)
+    flipped = flip_some(images, 0.5)
+    terms, right = [], []
+    for image in flipped:
+        for turn in range(4):
+            logits = method.head(method.encoder(turned_left(image, turn).unsqueeze(0)))[0].tolist()
+            terms.append(math.log(sum(math.exp(z) for z in logits)) - logits[turn])
+            right.append(max(range(4), key=logits.__getitem__) == turn)
+    assert loss.item() == pytest.approx(sum(terms) / 12, abs=1e-4)
+    assert method.watched["accuracy"].item() == pytest.approx(sum(right) / 12)
+
+
+@pytest.mark.parametrize("size", [31, 32, 34])
+def test_quarter_turns_by_interpolation(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the wobble, resampling by 0, 90, 180 and 270 degrees is rot90 of the inner square."""
+    monkeypatch.setattr(rotnet, "WOBBLE", 0.0)
+    images = torch.rand(2, 3, size, size)
+    side = int(size / math.sqrt(2))
+    edge = (size - side) // 2
+    inner = images[..., edge : edge + side, edge : edge + side]
+    if (size - side) % 2:  # the inner square's pixels lie between the image's
+        inner = F.avg_pool2d(images, 2, 1)[..., edge : edge + side, edge : edge + side]
+    for quarters in range(4):
+        got = rotated(images, 90 * quarters)
+        torch.testing.assert_close(got, inner.rot90(quarters, (2, 3)), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("size", [32, 45, 64])
+def test_no_black_corner_enters(size: int) -> None:
+    """A turned view reads no place outside its image: where the outermost ring of pixels differs, no view shows it."""
+    images = torch.ones(4, 1, size, size)
+    outside = F.pad(images, (size,) * 4)
+    for angle in range(0, 360, 15):
+        assert rotated(images, angle).min() > 1 - 1e-5
+        # The same turn in a three times larger, black picture, cut to the same square.
+        torch.manual_seed(angle)
+        side, large = int(size / math.sqrt(2)), int(3 * size / math.sqrt(2))
+        wide = rotated(outside, angle)
+        start = (large - side + 1) // 2
+        assert wide[..., start + 1 : start + side - 1, start + 1 : start + side - 1].min() > 0.99
+
+
+def test_every_class_is_resampled_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one oblique angle, 0 degrees too loses its margin and gets a wobble of its own for each image."""
+    images = torch.rand(1, 3, 32, 32).repeat(8, 1, 1, 1)
+    views, turns = every_rotation(images, (0, 45, 90))
+    assert views.shape == (24, 3, 22, 22)
+    assert turns.tolist() == [0] * 8 + [1] * 8 + [2] * 8
+    assert all(len(views[turns == k].flatten(1).unique(dim=0)) == 8 for k in range(3))
+    monkeypatch.setattr(rotnet, "WOBBLE", 0.0)
+    mild = torch.linspace(0, 1, 32).expand(2, 3, 32, 32)
+    still = rotated(mild, 45)
+    assert still[0, 0, 0, 0] == pytest.approx(still[0, 0, 11, 11].item() - 10.5 * math.sqrt(0.5) / 31, abs=0.03)
+
+
+def test_one_angle_is_no_task() -> None:
+    """A single angle, or the same one twice, is refused."""
+    for angles in ((), (90,), (0, 360), (0, 90, 90)):
+        with pytest.raises(UserError, match=r"rotnet\.angles"):
+            RotNet(ConvNet(32, width=4), FACTS, angles=angles)
+
+
+def test_a_view_is_counted_for_every_angle() -> None:
+    """Four turns cost four views of the budget an image, eight cost eight."""
+    assert RotNet(ConvNet(32, width=4), FACTS).views_per_image == 4
+    method = RotNet(ConvNet(32, width=4), FACTS, angles=tuple(range(0, 360, 45)))
+    assert method.views_per_image == 8
+    assert isinstance(method.head, nn.Linear)
+    assert method.head.out_features == 8
+
+
+@pytest.mark.slow
+def test_the_loss_falls_below_chance(two_thousand: Dataset, tmp_path) -> None:
+    """300 steps bring the loss well below log 4, that of guessing among four rotations."""
+    torch.manual_seed(0)
+    method = RotNet(ConvNet(32, width=16), TrainFacts(images=2_000, classes=10, image_size=32))
+    recipe = Recipe(views=300 * 32 * 4, batch_size=32)
+    losses = [step.loss for step in pretrain(method, two_thousand.train, recipe, torch.device("cpu"), tmp_path / "run")]
+    assert len(losses) == 300
+    assert sum(losses[-30:]) / 30 < 0.85 * math.log(4)

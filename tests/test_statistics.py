@@ -1,0 +1,111 @@
+"""The statistics agree with scipy, with brute force and with hand-worked cases."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bench import statistics
+from bench.errors import UserError
+
+HALF = np.arange(400) % 2 == 0
+
+
+def test_bootstrap_agrees_with_resampling_images():
+    """The binomial shortcut gives the interval that drawing images with replacement gives."""
+    correct = np.arange(500) % 5 > 0
+    draws = np.random.default_rng(1).integers(0, 500, (4000, 500))
+    expected = np.quantile(correct[draws].mean(1), [0.025, 0.975])
+    assert statistics.bootstrap_interval(correct, draws=20000) == pytest.approx(expected, abs=3e-3)
+
+
+def test_bootstrap_of_perfect_answers_has_no_width():
+    """All right is all right in every resample."""
+    assert statistics.bootstrap_interval(np.ones(10, bool)) == (1, 1)
+    assert statistics.macro_bootstrap_interval(np.ones(10, bool), np.arange(10) % 3) == (1, 1)
+
+
+def test_macro_bootstrap_agrees_with_resampling_images():
+    """The multinomial shortcut gives the interval of the mean per class that drawing images gives."""
+    labels = np.repeat([0, 1, 2], [200, 60, 40])
+    correct = np.random.default_rng(0).random(300) < np.array([0.9, 0.5, 0.2])[labels]
+    draws = np.random.default_rng(1).integers(0, 300, (4000, 300))
+    means = [(correct[draws] & (labels[draws] == c)).sum(1) / (labels[draws] == c).sum(1) for c in range(3)]
+    expected = np.quantile(np.mean(means, axis=0), [0.025, 0.975])
+    found = statistics.macro_bootstrap_interval(correct, labels, draws=10000)
+    assert found == pytest.approx(expected, abs=8e-3)
+
+
+def test_a_wider_level_gives_a_wider_interval_and_a_seed_repeats_it():
+    """Level and seed do what their names say."""
+    narrow = statistics.bootstrap_interval(HALF, level=0.5)
+    wide = statistics.bootstrap_interval(HALF, level=0.99)
+    assert wide[0] < narrow[0] < 0.5 < narrow[1] < wide[1]
+    assert statistics.bootstrap_interval(HALF, level=0.5) == narrow
+
+
+def test_interval_over_seeds_is_students():
+    """Mean and interval over seeds equal scipy's; one run has no width."""
+    runs = [0.61, 0.64, 0.60, 0.66]
+    expected = stats.t.interval(0.95, 3, np.mean(runs), stats.sem(runs))
+    assert statistics.mean_interval_over_seeds(runs) == pytest.approx((np.mean(runs), *expected))
+    assert statistics.mean_interval_over_seeds([0.5]) == (0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(0, 0), (1, 0), (7, 2), (30, 45), (600, 700)])
+def test_mcnemar_is_the_exact_binomial_test(only_a, only_b):
+    """Only the images on which A and B differ count, and they count as fair coins."""
+    a = np.array([1] * only_a + [0] * only_b + [1] * 20)
+    b = np.array([0] * only_a + [1] * only_b + [1] * 20)
+    expected = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1
+    assert statistics.mcnemar(a, b) == pytest.approx(expected)
+    assert statistics.mcnemar(b, a) == statistics.mcnemar(a, b)
+
+
+def test_paired_bootstrap_sees_what_the_methods_share():
+    """The difference is that of the accuracies, and its interval that of resampled images."""
+    generator = np.random.default_rng(0)
+    a = generator.random(400) < 0.7
+    b = np.where(generator.random(400) < 0.9, a, ~a)
+    draws = np.random.default_rng(1).integers(0, 400, (4000, 400))
+    expected = np.quantile((a[draws] * 1.0 - b[draws]).mean(1), [0.025, 0.975])
+    difference, *interval = statistics.paired_bootstrap(a, b, draws=20000)
+    assert difference == pytest.approx(a.mean() - b.mean())
+    assert interval == pytest.approx(expected, abs=5e-3)
+    assert statistics.paired_bootstrap(a, a) == (0, 0, 0)
+
+
+def test_holm_by_hand():
+    """0.01 * 4, 0.02 * 3, then never less than the one before, never more than 1."""
+    assert statistics.holm([0.02, 0.01, 0.9, 0.03]) == pytest.approx([0.06, 0.04, 0.9, 0.06])
+    assert statistics.holm([0.6, 0.7]) == pytest.approx([1, 1])
+
+
+def test_average_ranks_by_hand():
+    """The highest value ranks first and ties share their ranks."""
+    assert statistics.average_ranks([[0.9, 0.8, 0.7], [0.5, 0.5, 0.1]]) == pytest.approx([1.25, 1.75, 3])
+
+
+def test_rank_correlation_sees_order_only():
+    """A monotone curve correlates fully, its reverse inversely, a constant not at all."""
+    assert statistics.rank_correlation([1, 2, 3, 4], [1, 8, 27, 64]) == pytest.approx(1)
+    assert statistics.rank_correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
+    assert np.isnan(statistics.rank_correlation([1, 2, 3], [5, 5, 5]))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: statistics.bootstrap_interval([]),
+        lambda: statistics.bootstrap_interval([0.3, 1]),
+        lambda: statistics.bootstrap_interval(HALF, level=95),
+        lambda: statistics.bootstrap_interval(HALF, draws=0),
+        lambda: statistics.macro_bootstrap_interval(HALF, [0, 1]),
+        lambda: statistics.mcnemar(HALF, HALF[:3]),
+        lambda: statistics.mean_interval_over_seeds([]),
+    ],
+)
+def test_mistakes_are_told_in_one_line(wrong):
+    """Empty, mismatched and out-of-range input is the user's error."""
+    with pytest.raises(UserError) as error:
+        wrong()
+    assert "\n" not in str(error.value)

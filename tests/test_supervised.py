@@ -1,0 +1,52 @@
+"""The supervised ceiling: plain cross-entropy of the labels on shifted, mirrored images."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.augment import flip_some, shifted
+from bench.data import Dataset
+from bench.encoders.convnet import ConvNet
+from bench.method import Batch, TrainFacts
+from bench.recipe import Recipe
+from bench.training import pretrain
+from methods.supervised import Supervised
+
+
+def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
+    """The mean over the images of -log of the share given to the true class, on views of up to an eighth's shift."""
+    torch.manual_seed(0)
+    method = Supervised(ConvNet(32, width=4), TrainFacts(images=64, classes=10, image_size=32)).eval()
+    images, labels = tiny.train.images[:6], tiny.train.labels[:6]
+    assert len(labels.unique()) > 1
+    torch.manual_seed(1)
+    loss = method.loss(Batch(images=images, indices=torch.arange(6), labels=labels))
+    torch.manual_seed(1)
+    views = shifted(flip_some(images, 0.5), 4)
+    terms, right = [], []
+    for view, label in zip(views, labels.tolist(), strict=True):
+        logits = method.head(method.encoder(view.unsqueeze(0)))[0].tolist()
+        terms.append(math.log(sum(math.exp(z) for z in logits)) - logits[label])
+        right.append(max(range(10), key=logits.__getitem__) == label)
+    assert loss.item() == pytest.approx(sum(terms) / 6, abs=1e-4)
+    assert method.watched["accuracy"].item() == pytest.approx(sum(right) / 6)
+
+
+def test_the_head_has_one_output_a_class() -> None:
+    """Two classes make two logits."""
+    assert Supervised(ConvNet(32), TrainFacts(images=9, classes=2, image_size=32)).head.out_features == 2
+
+
+@pytest.mark.slow
+def test_the_loss_falls_below_chance(two_thousand: Dataset, tmp_path: Path) -> None:
+    """300 steps bring the loss well below log 10, that of guessing among ten classes."""
+    torch.manual_seed(0)
+    method = Supervised(ConvNet(32, width=16), TrainFacts(images=2_000, classes=10, image_size=32))
+    recipe = Recipe(views=300 * 64, batch_size=64)
+    losses = [step.loss for step in pretrain(method, two_thousand.train, recipe, torch.device("cpu"), tmp_path / "run")]
+    assert len(losses) == 300
+    assert sum(losses[-30:]) / 30 < 0.6 * math.log(10)

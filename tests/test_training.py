@@ -1,0 +1,277 @@
+"""The pretraining loop: it spends the budget, is the same for all, and can be cut off anywhere."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.data import Dataset
+from bench.encoders.convnet import ConvNet
+from bench.errors import UserError
+from bench.method import Batch, Method, TrainFacts
+from bench.plugins import plugins
+from bench.recipe import Recipe
+from bench.training import (
+    Diverged,
+    batch_of,
+    batches,
+    flops_of_step,
+    low_precision,
+    optimiser_of,
+    pretrain,
+    schedule,
+    steps_of,
+)
+
+CPU = torch.device("cpu")
+TRAINED = [plugin.name for plugin in plugins("method").values() if plugin.constants.get("trains", True)]
+
+
+class Toy(Method):
+    """Asks each image for its mean brightness; notes what it was given."""
+
+    def __init__(self, encoder: ConvNet, facts: TrainFacts, *, breaks_at: int = 0) -> None:
+        super().__init__(encoder, facts)
+        self.head = nn.Linear(encoder.dim, 1)
+        self.breaks_at = breaks_at
+        self.seen: list[list[int]] = []
+        self.draws: list[float] = []
+        self.progress: list[float] = []
+
+    def loss(self, batch: Batch) -> Tensor:
+        self.seen.append(batch.indices.tolist())
+        self.draws.append(torch.rand(()).item())
+        target = batch.images.float().mean((1, 2, 3)) / 255
+        scale = math.nan if len(self.seen) == self.breaks_at else 1.0
+        return scale * (self.head(self.encoder(batch.images)).squeeze(1) - target).square().mean()
+
+    def after_step(self, progress: float) -> None:
+        self.progress.append(progress)
+
+
+def toy(seed: int = 0, **settings: Any) -> Toy:
+    torch.manual_seed(seed)
+    return Toy(ConvNet(32, width=4), TrainFacts(images=64, classes=10, image_size=32), **settings)
+
+
+def method_of(name: str, seed: int = 0) -> Method:
+    torch.manual_seed(seed)
+    encoder = ConvNet(32, width=4)
+    cls: Any = plugins("method")[name].load()
+    method = cls(encoder, TrainFacts(images=64, classes=10, image_size=32), **cls.short)
+    return method.to(memory_format=torch.channels_last)
+
+
+def recipe_of(method: Method, steps: int, **changes: Any) -> Recipe:
+    """A budget of so many steps of 16 images."""
+    return Recipe(**{"views": round(steps * 16 * method.views_per_image), "batch_size": 16} | changes)
+
+
+@pytest.mark.parametrize(
+    ("views", "batch_size", "views_per_image", "steps"),
+    [(8_000, 64, 1.0, 125), (8_000, 64, 4.0, 31), (8_000, 64, 2.0, 62), (1_000, 10, 0.5, 200), (10, 64, 4.0, 1)],
+)
+def test_steps_spend_the_budget(views: int, batch_size: int, views_per_image: float, steps: int) -> None:
+    """Steps times images times views an image is the budget, to the nearest step; there is one at least."""
+    method = toy()
+    method.views_per_image = views_per_image
+    assert steps_of(method, Recipe(views=views, batch_size=batch_size)) == steps
+
+
+def test_the_schedule_rises_and_falls() -> None:
+    """A linear rise over the warm-up, then half a cosine down to nothing, without a jump."""
+    assert schedule(0, 0.1) == 0
+    assert schedule(0.05, 0.1) == pytest.approx(0.5)
+    assert schedule(0.1, 0.1) == pytest.approx(1)
+    assert schedule(0.55, 0.1) == pytest.approx(0.5)
+    assert schedule(1, 0.1) == pytest.approx(0)
+    assert schedule(0, 0) == 1
+    shares = [schedule(step / 1000, 0.05) for step in range(1001)]
+    assert max(abs(a - b) for a, b in itertools.pairwise(shares)) <= 0.0201
+
+
+def test_batches_cover_each_epoch_once() -> None:
+    """An epoch shows each image at most once and leaves out a rest shorter than a batch; epochs differ in order."""
+    order = batches(50, 16, seed=3)
+    epochs = [torch.cat([next(order) for _ in range(3)]) for _ in range(4)]
+    for epoch in epochs:
+        assert len(epoch.unique()) == len(epoch) == 48
+        assert {*epoch.tolist()} <= {*range(50)}
+    assert len({tuple(epoch.tolist()) for epoch in epochs}) == 4
+    left_out = Counter(itertools.chain.from_iterable({*range(50)} - {*epoch.tolist()} for epoch in epochs))
+    assert len(left_out) > 2
+    again = batches(50, 16, seed=3)
+    torch.rand(5)  # the global generator has no part in it
+    assert torch.equal(torch.cat([next(again) for _ in range(3)]), epochs[0])
+    assert not torch.equal(next(batches(50, 16, seed=4)), epochs[0][:16])
+
+
+def test_every_method_sees_the_same_batches_and_draws(tiny: Dataset, tmp_path: Path) -> None:
+    """Step s has its own images and its own seed, whatever a method draws or how its weights began."""
+    one, other = toy(seed=1), toy(seed=2)
+    list(pretrain(one, tiny.train, recipe_of(one, 6), CPU, tmp_path / "one"))
+    for _ in pretrain(other, tiny.train, recipe_of(other, 6), CPU, tmp_path / "other"):
+        torch.rand(7)
+    assert one.seen == other.seen
+    assert one.draws == other.draws
+    assert len(set(one.draws)) == 6
+    assert one.progress == pytest.approx([(step + 1) / 6 for step in range(6)])
+    third = toy()
+    list(pretrain(third, tiny.train, recipe_of(third, 6, seed=1), CPU, tmp_path / "third"))
+    assert third.seen != one.seen
+
+
+def test_a_run_tells_its_steps_and_lowers_the_loss(tiny: Dataset, tmp_path: Path) -> None:
+    """Each step is yielded with its number and loss; a run that ends leaves nothing to resume."""
+    method = toy()
+    steps = list(pretrain(method, tiny.train, recipe_of(method, 30), CPU, tmp_path / "run"))
+    assert [step.step for step in steps] == list(range(1, 31))
+    assert {step.steps for step in steps} == {30}
+    assert steps[-1].loss < 0.5 * steps[0].loss
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+def test_a_resumed_run_is_the_run_never_stopped(name: str, optimiser: str, tiny: Dataset, tmp_path: Path) -> None:
+    """Closed after a step and taken up by a fresh method object, a run ends with the same weights to the last bit."""
+    whole, cut, resumed = method_of(name), method_of(name), method_of(name, seed=5)
+    recipe = recipe_of(whole, 6, optimiser=optimiser)
+    losses = [step.loss for step in pretrain(whole, tiny.train, recipe, CPU, tmp_path / "whole")]
+    run = pretrain(cut, tiny.train, recipe, CPU, tmp_path / "cut")
+    before = [next(run).loss for _ in range(4)]
+    run.close()
+    after = list(pretrain(resumed, tiny.train, recipe, CPU, tmp_path / "cut"))
+    assert [step.step for step in after] == [5, 6]
+    assert before + [step.loss for step in after] == losses
+    state = resumed.state_dict()
+    for key, value in whole.state_dict().items():
+        assert torch.equal(state[key], value), key
+
+
+def test_a_run_is_kept_now_and_then(tiny: Dataset, tmp_path: Path) -> None:
+    """What is needed to go on is written while training too, so a power cut does not cost the run."""
+    method = toy()
+    run = pretrain(method, tiny.train, recipe_of(method, 5), CPU, tmp_path / "run", save_every=0)
+    next(run)
+    assert not (tmp_path / "run").exists()
+    next(run)
+    assert torch.load(tmp_path / "run", weights_only=True)["step"] == 1
+    list(run)
+    assert torch.load(tmp_path / "run", weights_only=True)["step"] == 4, "a finished run has nothing to go on with"
+
+
+def test_an_interrupted_step_is_not_kept(tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle of a step never saves the half of it; the last whole state stays."""
+    method = toy()
+    run = pretrain(method, tiny.train, recipe_of(method, 5), CPU, tmp_path / "run", save_every=0)
+    next(run), next(run)
+
+    def interrupt(progress: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(method, "after_step", interrupt)  # the weights have moved, the step is not done
+    with pytest.raises(KeyboardInterrupt):
+        next(run)
+    kept = torch.load(tmp_path / "run", weights_only=True)
+    fresh = toy()
+    list(itertools.islice(pretrain(fresh, tiny.train, recipe_of(fresh, 5), CPU, tmp_path / "fresh"), kept["step"]))
+    assert kept["step"] == 2
+    assert all(torch.equal(value, kept["method"][name]) for name, value in fresh.state_dict().items())
+
+
+def test_a_damaged_run_is_refused(tiny: Dataset, tmp_path: Path) -> None:
+    """A file to go on from that is cut short, or of another method, is one clear line and never half used."""
+    method = toy()
+    run = pretrain(method, tiny.train, recipe_of(method, 5), CPU, tmp_path / "run")
+    next(run)
+    run.close()
+    whole = (tmp_path / "run").read_bytes()
+    (tmp_path / "short").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="cannot go on"):
+        next(pretrain(toy(), tiny.train, recipe_of(method, 5), CPU, tmp_path / "short"))
+    with pytest.raises(UserError, match="cannot go on"):
+        next(pretrain(method_of("rotnet"), tiny.train, recipe_of(method, 5), CPU, tmp_path / "run"))
+
+
+def test_divergence_names_the_step(tiny: Dataset, tmp_path: Path) -> None:
+    """A loss that is no number ends the run, tells where, and leaves nothing to resume."""
+    method = toy(breaks_at=3)
+    run = pretrain(method, tiny.train, recipe_of(method, 5), CPU, tmp_path / "run", save_every=0)
+    assert [next(run).step for _ in range(2)] == [1, 2]
+    with pytest.raises(Diverged, match="nan at step 3 of 5"):
+        next(run)
+    assert not any(tmp_path.iterdir())
+    assert all(value.isfinite().all() for value in method.state_dict().values())
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_counting_flops_changes_nothing(name: str, tiny: Dataset) -> None:
+    """The count is above that of the encoder's forward passes, and weights, randomness and the next loss stay."""
+    method, recipe = method_of(name), Recipe(batch_size=16)
+    before = copy.deepcopy(method.state_dict())
+    batch = batch_of(method, tiny.train, torch.arange(16), CPU)
+    torch.manual_seed(0)
+    expected = copy.deepcopy(method).train().loss(batch).item()
+    torch.manual_seed(0)
+    flops = flops_of_step(method, tiny.train, recipe, CPU)
+    assert method.loss(batch).item() == expected
+    method.load_state_dict(before)
+    assert flops_of_step(method, tiny.train, recipe, CPU) == flops > 1_000_000
+    assert all(torch.equal(value, before[key]) for key, value in method.state_dict().items())
+    assert all(parameter.grad is None for parameter in method.parameters())
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+@pytest.mark.parametrize("name", TRAINED)
+def test_biases_and_norm_weights_do_not_decay(name: str, optimiser: str) -> None:
+    """Every weight that learns is in one group; matrices and filters decay, biases and batch-norm weights do not."""
+    method = method_of(name)
+    made = optimiser_of(method, Recipe(optimiser=optimiser, weight_decay=0.3))  # type: ignore[arg-type]
+    decay = {id(p): group["weight_decay"] for group in made.param_groups for p in group["params"]}
+    names = {id(p): name for name, p in method.named_parameters()}
+    spared = {
+        id(p)
+        for module in method.modules()
+        for key, p in module.named_parameters(recurse=False)
+        if key == "bias" or isinstance(module, nn.modules.batchnorm._BatchNorm)
+    }
+    assert len(spared) > 2
+    assert decay.keys() == {id(p) for p in method.parameters() if p.requires_grad}
+    for key, value in decay.items():
+        assert value == (0.0 if key in spared else 0.3), names[key]
+
+
+def test_a_batch_holds_what_is_needed(tiny: Dataset) -> None:
+    """Images, indices and what the method declares; a clip for an image where there are fewer clips."""
+    method, indices = toy(), torch.tensor([5, 63, 0])
+    plain = batch_of(method, tiny.train, indices, CPU)
+    assert torch.equal(plain.images, tiny.train.images[indices])
+    assert torch.equal(plain.indices, indices)
+    assert (plain.labels, plain.clips, plain.depth, plain.captions) == (None,) * 4
+    method.needs = frozenset({"labels", "clips", "depth", "captions"})  # type: ignore[misc]
+    rich = batch_of(method, tiny.train, indices, CPU)
+    assert rich.labels is not None
+    assert rich.clips is not None
+    assert rich.depth is not None
+    assert rich.labels.tolist() == [tiny.train.labels[i].item() for i in (5, 63, 0)]
+    assert len(tiny.train.clips) == 6  # type: ignore[arg-type]
+    assert torch.equal(rich.clips, tiny.train.clips[[5, 3, 0]])  # type: ignore[index]
+    assert torch.equal(rich.depth, tiny.train.depth[indices])  # type: ignore[index]
+    assert rich.captions == tuple(tiny.train.captions[i] for i in (5, 63, 0))  # type: ignore[index]
+
+
+def test_precision_can_be_asked_for() -> None:
+    """A named precision is used as named; left open, it is bf16 only where the device computes in it."""
+    assert low_precision(CPU, "bf16")
+    assert not low_precision(CPU, "fp32")
+    assert low_precision(CPU) in (True, False)
+    assert not low_precision(torch.device("meta"))
