@@ -150,7 +150,7 @@ class Curvature:
         if d <= full:
             values, vectors = torch.linalg.eigh(covariance(table) / n)
             return cls(vectors, values.clamp_min(0), torch.ones((), device=device))
-        rank = min(rank, n)
+        rank = min(rank, n, d)
         normal = torch.randn(d, rank, generator=torch.Generator().manual_seed(0)).to(device)
         probes = torch.linalg.qr(normal)[0]
         sketch, trace = torch.zeros(d, rank, device=device), torch.zeros((), device=device)
@@ -165,7 +165,7 @@ class Curvature:
         values, rotation = torch.linalg.eigh(root @ root.T)
         vectors = (root.T @ rotation) / values.clamp_min(1e-30).sqrt()
         values = (values - shift).clamp_min(0)
-        return cls(vectors, values, (trace - values.sum()).clamp_min(0) / (d - rank) + shift)
+        return cls(vectors, values, (trace - values.sum()).clamp_min(0) / max(1, d - rank) + shift)
 
     def solve(self, gradient: Tensor, weight: Tensor, penalty: Tensor) -> Tensor:
         """(weight * covariance + penalty)^-1 gradient; gradient (A, K, D), weight (A, K, 1), penalty (A, 1, 1)."""
@@ -267,7 +267,7 @@ class Regression:
     def direction(
         self, gradient: Tensor, doubt: Tensor, penalty: Tensor, pairs: list[tuple[Tensor, Tensor, Tensor]]
     ) -> Tensor:
-        """Inverse Hessian times gradient: Nocedal's two loops around the Hessian at zero weights, times the doubt left."""
+        """Inverse Hessian times gradient: Nocedal's two loops around the Hessian at zero weights times the doubt."""
         q, shares = gradient.clone(), []
         for s, y, r in reversed(pairs):
             shares.append((r * dot(s, q)).float()[:, None, None])

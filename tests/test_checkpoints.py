@@ -155,7 +155,7 @@ def with_code(path: Path, state: dict[str, Tensor]) -> None:
 
 
 def plain_pickle(path: Path, state: dict[str, Tensor]) -> None:
-    path.write_bytes(pickle.dumps(Code(path.with_name("executed"))))
+    path.write_bytes(pickle.dumps(Code(path.with_name("executed")), protocol=2))
 
 
 def empty(path: Path, state: dict[str, Tensor]) -> None:
@@ -202,7 +202,7 @@ def numbered(path: Path, state: dict[str, Tensor]) -> None:
 def test_a_bad_file_is_refused(
     name: str, spoil: Callable[[Path, dict[str, Tensor]], None], told: str, tmp_path: Path
 ) -> None:
-    """A file that is not this encoder's weights, whole and finite, is one clear line; no code runs, nothing is filled."""
+    """A file that is not this encoder's weights, whole and finite, is one clear line; no code runs, nothing is set."""
     path = tmp_path / name
     spoil(path, {name: value.clone().contiguous() for name, value in encoder_of(0).state_dict().items()})
     encoder, before = encoder_of(1), encoder_of(1)

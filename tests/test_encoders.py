@@ -40,17 +40,16 @@ def images(tiny: Dataset, request: pytest.FixtureRequest) -> torch.Tensor:
 
 @pytest.mark.parametrize(("plugin", "settings"), CASES)
 def test_an_encoder_can_be_read(plugin: Any, settings: dict[str, Any], images: torch.Tensor) -> None:
-    """Taps conv1 … conv5 come in order, as wide as told; uint8 and floats, one tap or all, give the same numbers."""
+    """Taps come in order, as wide as told; uint8 and floats, one tap or all, give the same numbers."""
     encoder = built(plugin, settings).eval()
-    assert list(encoder.taps) == sorted(encoder.taps)
-    assert {*encoder.taps} <= {"conv1", "conv2", "conv3", "conv4", "conv5"}
-    assert len(encoder.taps) >= 3
+    layers = [f"conv{n}" for n in range(1, 6)]
+    assert list(encoder.taps) in ([[plugin.name]] if not [*encoder.parameters()] else [layers[:3], layers[:4], layers])
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     with torch.no_grad():
         maps = encoder.features(images, encoder.taps)
         embedding = encoder(images)
         again = encoder(images.float() / 255)
-        alone = {tap: encoder.features(images, [tap]) for tap in encoder.taps[:: len(encoder.taps) - 1]}
+        alone = {tap: encoder.features(images, [tap]) for tap in (encoder.taps[0], encoder.taps[-1])}
     assert list(maps) == list(encoder.taps)
     assert {tap: features.shape[:2] for tap, features in maps.items()} == {
         tap: (3, width) for tap, width in encoder.widths.items()
@@ -95,7 +94,7 @@ def test_an_encoder_is_checked_on_no_device(plugin: Any, settings: dict[str, Any
     with torch.device("meta"):
         empty = built(plugin, settings)
     real = built(plugin, settings)
-    assert {parameter.device.type for parameter in empty.parameters()} == {"meta"}
+    assert {value.device.type for value in (*empty.parameters(), *empty.buffers())} == {"meta"}
     assert {name: value.shape for name, value in empty.state_dict().items()} == {
         name: value.shape for name, value in real.state_dict().items()
     }
@@ -110,8 +109,8 @@ def test_reading_stops_at_the_deepest_tap(plugin: Any, settings: dict[str, Any],
     ran: list[str] = []
     for tap, stage in encoder.stages.items():
         stage.register_forward_hook(lambda *_, tap=tap: ran.append(tap))
-    found = encoder.features(images, ["conv2", "conv1"])
-    assert list(found) == ran == ["conv1", "conv2"]
+    found = encoder.features(images, reversed(encoder.taps[:2]))
+    assert list(found) == ran == list(encoder.taps[:2])
 
 
 @pytest.mark.parametrize("size", [32, 128])

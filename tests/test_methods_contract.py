@@ -228,6 +228,7 @@ def test_a_state_dict_holds_all_that_training_needs(plugin: Plugin, tiny: Datase
         assert torch.equal(fresh.state_dict()[name], value), name
 
 
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")  # by deepcopy, within torch
 @every_trained
 def test_no_device_slips(plugin: Plugin, tiny: Dataset) -> None:
     """Built and run on a GPU that is only pretended, nothing meets a tensor of the CPU."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -92,16 +93,18 @@ def test_no_black_corner_enters(size: int) -> None:
 
 
 def test_every_class_is_resampled_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With one oblique angle, 0 degrees too loses its margin and gets a wobble of its own for each image."""
+    """With one oblique angle, 0 degrees too loses its margin, and each image of each class has its own wobble."""
     images = torch.rand(1, 3, 32, 32).repeat(8, 1, 1, 1)
     views, turns = every_rotation(images, (0, 45, 90))
     assert views.shape == (24, 3, 22, 22)
     assert turns.tolist() == [0] * 8 + [1] * 8 + [2] * 8
     assert all(len(views[turns == k].flatten(1).unique(dim=0)) == 8 for k in range(3))
     monkeypatch.setattr(rotnet, "WOBBLE", 0.0)
-    mild = torch.linspace(0, 1, 32).expand(2, 3, 32, 32)
-    still = rotated(mild, 45)
-    assert still[0, 0, 0, 0] == pytest.approx(still[0, 0, 11, 11].item() - 10.5 * math.sqrt(0.5) / 31, abs=0.03)
+    ramp = torch.linspace(0, 1, 32).expand(2, 3, 32, 32)  # brighter to the right
+    turned = rotated(ramp, 45)[0, 0]  # now brighter to the upper right
+    reach = 0.5 + 10.5 * math.sqrt(2) / 31
+    corners = [turned[0, 0], turned[0, -1], turned[-1, 0], turned[-1, -1]]
+    assert [corner.item() for corner in corners] == pytest.approx([0.5, reach, 1 - reach, 0.5], abs=1e-3)
 
 
 def test_one_angle_is_no_task() -> None:
@@ -121,7 +124,7 @@ def test_a_view_is_counted_for_every_angle() -> None:
 
 
 @pytest.mark.slow
-def test_the_loss_falls_below_chance(two_thousand: Dataset, tmp_path) -> None:
+def test_the_loss_falls_below_chance(two_thousand: Dataset, tmp_path: Path) -> None:
     """300 steps bring the loss well below log 4, that of guessing among four rotations."""
     torch.manual_seed(0)
     method = RotNet(ConvNet(32, width=16), TrainFacts(images=2_000, classes=10, image_size=32))

@@ -1,0 +1,112 @@
+"""What every frozen protocol must do, for each file of the folder."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from bench.plugins import plugins
+from bench.representation import Reading, Representation
+
+CLASSES = 4
+PROTOCOLS = plugins("protocol")
+QUICK = {"k": (5,)}
+"""Settings that suit forty images, where a protocol has them."""
+
+
+class Given:
+    """A representation whose features are given: what a protocol sees, without an encoder."""
+
+    classes = CLASSES
+    device = torch.device("cpu")
+
+    def __init__(self, train, test, train_labels, test_labels):
+        self.features = {"train": train, "test": test}
+        self.train_labels, self.test_labels = train_labels, test_labels
+
+    def train(self, reading: Reading):
+        """Features (N, D)."""
+        return self.features["train"]
+
+    def test(self, reading: Reading):
+        """Features (M, D)."""
+        return self.features["test"]
+
+
+def given(train=40, test=400, *, shuffled=False, order=None) -> Given:
+    """Features that are their class, a little blurred; with labels that are right, or drawn anew."""
+    generator = torch.Generator().manual_seed(0)
+    labels = [torch.arange(n) % CLASSES for n in (train, test)]
+    features = [torch.eye(CLASSES)[y] * 4 + 0.3 * torch.randn(len(y), CLASSES, generator=generator) for y in labels]
+    if shuffled:
+        labels = [y[torch.randperm(len(y), generator=generator)] for y in labels]
+    if order is not None:
+        features[0], labels[0] = features[0][order], labels[0][order]
+    return Given(*features, *labels)
+
+
+@pytest.fixture(params=PROTOCOLS)
+def protocol(request):
+    """Each protocol of the folder, with one tap."""
+    plugin = PROTOCOLS[request.param]
+    quick = {name: value for name, value in QUICK.items() if name in plugin.settings}
+    return plugin.load()(taps=("conv5",), **quick)
+
+
+def headline(protocol, representation) -> float:
+    """The number that tables show."""
+    return next(n.value for n in protocol.evaluate(representation) if n.metric == protocol.headline)
+
+
+def test_ideal_features_score_one(protocol):
+    """Features that are the class are read without a mistake."""
+    assert headline(protocol, given()) == 1
+
+
+def test_shuffled_labels_score_chance(protocol):
+    """Where labels say nothing about the features, accuracy is that of guessing."""
+    assert headline(protocol, given(train=400, shuffled=True)) == pytest.approx(1 / CLASSES, abs=0.1)
+
+
+def test_twice_gives_the_same(protocol):
+    """A protocol draws nothing that is not seeded."""
+    first, second = (list(protocol.evaluate(given(shuffled=True))) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        assert (a.metric, a.value, a.low, a.high) == (b.metric, b.value, b.low, b.high)
+
+
+def test_order_of_training_images_does_not_matter(protocol):
+    """The train split is a set."""
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(3))
+    assert headline(protocol, given(order=order)) == headline(protocol, given())
+
+
+def test_ten_test_images_are_enough(protocol):
+    """A handful of test images gives numbers with intervals, not a crash."""
+    for number in protocol.evaluate(given(test=10)):
+        assert number.low is None or number.low <= number.value <= number.high
+
+
+def test_numbers_carry_intervals_and_predictions(protocol):
+    """The headline comes with its interval and one prediction an image, so that it can be checked and compared."""
+    number = next(n for n in protocol.evaluate(given()) if n.metric == protocol.headline)
+    assert number.low <= number.value <= number.high
+    assert number.predictions.shape == (400,)
+
+
+def test_is_frozen_and_its_card_says_everything(protocol):
+    """A protocol cannot change after it was built, and its card holds every setting."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        protocol.taps = ()
+    assert protocol.card().keys() == {f.name for f in dataclasses.fields(protocol)}
+
+
+def test_encoder_is_bit_identical_afterwards(protocol, tiny):
+    """Probing changes no weight and no batch-norm statistic."""
+    from bench.encoders.convnet import ConvNet
+
+    encoder = ConvNet(32, width=4)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    list(protocol.evaluate(Representation(encoder, tiny, "data", torch.device("cpu"), "fp32")))
+    assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
+    assert not encoder.training

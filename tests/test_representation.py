@@ -1,0 +1,96 @@
+"""Features are taken once, and are what the encoder gives."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from bench.encoders.convnet import ConvNet
+from bench.errors import UserError
+from bench.representation import Reading, Representation
+
+READINGS = (Reading("conv4", 2048), Reading("conv5", 1024), Reading("conv5"))
+
+
+def encoder_of(seed: int) -> ConvNet:
+    """A small convnet with its own weights."""
+    torch.manual_seed(seed)
+    return ConvNet(32, width=8)
+
+
+def representation(encoder, dataset, identity="data") -> Representation:
+    """On the CPU in full precision."""
+    return Representation(encoder, dataset, identity, torch.device("cpu"), "fp32")
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """Counts the batches that go through an encoder."""
+    seen = []
+    features = ConvNet.features
+    monkeypatch.setattr(ConvNet, "features", lambda self, *a: (seen.append(1), features(self, *a))[1])
+    return seen
+
+
+def test_features_are_the_pooled_maps_of_the_taps(tiny):
+    """Every reading equals the encoder's own maps, pooled by hand."""
+    encoder = encoder_of(1)
+    seen = representation(encoder, tiny)
+    with torch.no_grad():
+        maps = encoder.eval().features(tiny.train.images, ["conv4", "conv5"])
+    torch.testing.assert_close(seen.train(READINGS[0]), maps["conv4"].flatten(1))
+    torch.testing.assert_close(seen.train(READINGS[1]), maps["conv5"].flatten(1))
+    torch.testing.assert_close(seen.train(READINGS[2]), maps["conv5"].mean((2, 3)))
+    assert seen.test(READINGS[2]).shape == (20, 64)
+
+
+@pytest.mark.parametrize(("numbers", "side"), [(10_000, 8), (32 * 63, 7), (32 * 16, 4), (1, 1), (None, 1)])
+def test_a_reading_keeps_at_most_so_many_numbers(numbers, side):
+    """The grid is the largest square that fits, never larger than the map."""
+    maps = torch.rand(2, 32, 8, 8)
+    assert Reading("conv4", numbers).pooled(maps).shape == (2, 32 * side**2)
+    torch.testing.assert_close(Reading("conv4", 512).pooled(maps), F.avg_pool2d(maps, 2).flatten(1))
+
+
+def test_one_pass_serves_every_reading(tiny, passes):
+    """All readings of a split cost one forward pass over its images, and a second asking costs none."""
+    seen = representation(encoder_of(2), tiny)
+    assert list(seen.extract(READINGS))[-1] == (84, 84)
+    assert len(passes) == 2
+    assert list(seen.extract(READINGS)) == []
+    for reading in READINGS:
+        seen.train(reading)
+        seen.test(reading)
+    assert len(passes) == 2
+
+
+def test_the_same_weights_are_not_read_twice_whatever_holds_them(tiny, passes):
+    """Another encoder object with the same weights finds the features; other weights or data do not."""
+    list(representation(encoder_of(3), tiny).extract(READINGS))
+    before = len(passes)
+    assert list(representation(encoder_of(3), tiny).extract(READINGS)) == []
+    assert len(passes) == before
+    assert list(representation(encoder_of(4), tiny).extract(READINGS))
+    assert list(representation(encoder_of(3), tiny, "other data").extract(READINGS))
+
+
+def test_the_encoder_is_bit_identical_afterwards(tiny):
+    """Extraction changes neither weights nor batch-norm statistics."""
+    encoder = encoder_of(5)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    list(representation(encoder, tiny).extract(READINGS))
+    assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
+
+
+def test_an_interrupted_pass_leaves_nothing_behind(tiny):
+    """A pass that is cut off leaves no half-written features to be believed later."""
+    seen = representation(encoder_of(6), tiny)
+    going = seen.extract(READINGS)
+    next(going)
+    going.close()
+    assert list(seen.extract(READINGS))[-1] == (84, 84)
+
+
+def test_an_unknown_tap_is_named(tiny):
+    """A tap that the encoder lacks is a UserError with the nearest one."""
+    with pytest.raises(UserError, match="conv6"):
+        representation(encoder_of(7), tiny).train(Reading("conv6"))
