@@ -102,7 +102,7 @@ def show(
 
 
 def gathered(results: Path) -> tuple[list[Record], list[tuple[Path, str]]]:
-    """The records of a results folder after those that come with the project, and the damaged files among its own."""
+    """The project's own records and those of a results folder after them; and the damaged files among the latter."""
     from bench.records import read_all
 
     committed = [

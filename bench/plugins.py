@@ -255,7 +255,7 @@ def named(name: str, known: Mapping[str, Plugin], flag: str) -> Plugin:
 def settings_from(
     assignments: Iterable[str], running: Mapping[str, Mapping[str, Setting]], known: set[str]
 ) -> dict[str, dict[str, Any]]:
-    """``plugin.key=value`` texts -> values by plugin and key; raises UserError for a typo or a plugin that does not run."""
+    """``plugin.key=value`` texts -> values by plugin and key; UserError for a typo or a plugin that does not run."""
     chosen: dict[str, dict[str, Any]] = {}
     for assignment in assignments:
         target, equals, text = assignment.partition("=")

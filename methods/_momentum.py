@@ -41,7 +41,7 @@ class Queue(nn.Module):
 
 
 def in_groups(network: nn.Module, views: Tensor, groups: int) -> Tensor:
-    """Runs each of ``groups`` parts of a batch (N, ...) by itself, as on so many devices: each has its own batch statistics."""
+    """Runs ``groups`` parts of a batch (N, ...) each by itself, as on so many devices, with batch statistics of its own."""
     return torch.cat([network(part) for part in views.chunk(groups)])
 
 

@@ -34,7 +34,8 @@ class KNN(Protocol):
         """k neighbours must be there to be found."""
         if max(self.k) > facts.train_images:
             raise UserError(
-                f"knn.k = {max(self.k)}: {facts.name} has {facts.train_images} train images; --set knn.k={max(1, facts.train_images // 10)} fits."
+                f"knn.k = {max(self.k)}: {facts.name} has only {facts.train_images} train images; "
+                f"--set knn.k={max(1, facts.train_images // 10)} fits."
             )
 
     def readings(self) -> tuple[Reading, ...]:

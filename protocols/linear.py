@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from bench.errors import require
@@ -26,10 +27,12 @@ class Linear(Protocol):
     """Accuracy of a classifier on each frozen tap."""
 
     head: Literal["linear", "mlp"] = "linear"
-    features: int = 9000  # each tap is pooled to at most so many values
+    features: int = 2048  # each tap is pooled to at most so many values; the papers took about 9000
+    strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the regularisation: scikit-learn's C
     held_out: float = 0.1  # share of train on which the regularisation is chosen
 
     def __post_init__(self) -> None:
+        require(min(self.strengths, default=0) > 0, "linear.strengths", self.strengths, "one or more numbers above 0")
         require(self.features >= 1, "linear.features", self.features, "at least 1")
         require(0 < self.held_out < 1, "linear.held_out", self.held_out, "a share between 0 and 1")
 
@@ -39,7 +42,7 @@ class Linear(Protocol):
 
     def evaluate(self, representation: Representation) -> Iterator[Number]:
         """Yields micro and macro accuracy at each tap."""
-        fit = linear_probe if self.head == "linear" else mlp_probe
+        fit = partial(linear_probe, strengths=self.strengths) if self.head == "linear" else mlp_probe
         for reading in self.readings():
             probe = fit(
                 representation.train(reading),

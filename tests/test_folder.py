@@ -100,7 +100,7 @@ WRONG: dict[str, tuple[Callable[[Path], str | None], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("make, words", WRONG.values(), ids=WRONG.keys())
+@pytest.mark.parametrize(("make", "words"), WRONG.values(), ids=WRONG.keys())
 def test_what_is_wrong_is_told_in_one_line(
     pets: Path, make: Callable[[Path], str | None], words: list[str], cache: Path
 ) -> None:
@@ -114,7 +114,7 @@ def test_what_is_wrong_is_told_in_one_line(
 
 
 @pytest.mark.parametrize(
-    "settings, words",
+    ("settings", "words"),
     [
         ({"image_size": 4}, ["image_size = 4", "8 to 1024"]),
         ({"workers": 0}, ["workers = 0", "at least 1"]),
@@ -144,8 +144,10 @@ def test_order_labels_and_facts(pets: Path) -> None:
     facts, data = source.check(), source.load(LOAD)
     assert (facts.name, facts.classes, facts.image_size) == ("pets", ("cat", "dog"), 16)
     assert (facts.train_images, facts.test_images) == (6, 6)
-    assert data.train.labels.tolist() == [0, 0, 0, 1, 1, 1] and data.train.labels.dtype == torch.int64
-    assert data.train.images[:].dtype == torch.uint8 and data.train.images[:].shape == (6, 3, 16, 16)
+    assert data.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert data.train.labels.dtype == torch.int64
+    assert data.train.images[:].dtype == torch.uint8
+    assert data.train.images[:].shape == (6, 3, 16, 16)
     assert data.train.images[:][:, 0, 0, 0].tolist() == [0, 1, 2, 60, 61, 62]
     assert data.test.images[torch.tensor([5, 0])][:, 0, 0, 0].tolist() == [182, 120]
 
@@ -223,7 +225,7 @@ ATTACKS: dict[str, tuple[Callable[[Path], Path], str]] = {
 }
 
 
-@pytest.mark.parametrize("make, why", ATTACKS.values(), ids=ATTACKS.keys())
+@pytest.mark.parametrize(("make", "why"), ATTACKS.values(), ids=ATTACKS.keys())
 def test_an_archive_that_reaches_outside_is_refused(
     tmp_path: Path, cache: Path, make: Callable[[Path], Path], why: str
 ) -> None:
@@ -311,14 +313,15 @@ MODES: dict[str, tuple[Image.Image, str, list[int]]] = {
 }
 
 
-@pytest.mark.parametrize("image, suffix, expected", MODES.values(), ids=MODES.keys())
+@pytest.mark.parametrize(("image", "suffix", "expected"), MODES.values(), ids=MODES.keys())
 def test_every_kind_of_picture_becomes_rgb(
     tmp_path: Path, image: Image.Image, suffix: str, expected: list[int]
 ) -> None:
     path = tmp_path / f"picture.{suffix}"
     image.save(path, lossless=True)  # which only WebP heeds
     picture = decoded(path, 8)
-    assert picture.shape == (3, 8, 8) and picture.dtype == np.uint8
+    assert picture.shape == (3, 8, 8)
+    assert picture.dtype == np.uint8
     assert column(picture) == expected
 
 
@@ -330,7 +333,8 @@ def test_pictures_are_turned_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6
     Image.fromarray(stored).save(tmp_path / "sideways.png", exif=exif)
     picture = decoded(tmp_path / "sideways.png", 16)
-    assert (picture[:, :8] == 255).all() and (picture[:, 8:] == 0).all()
+    assert (picture[:, :8] == 255).all()
+    assert (picture[:, 8:] == 0).all()
 
 
 def test_the_centre_of_the_longer_side_is_kept(tmp_path: Path) -> None:
@@ -356,7 +360,8 @@ def test_unreadable_pictures_are_named_all_at_once(pets: Path) -> None:
         with pytest.raises(UserError) as caught:
             Folder(data_dir=str(pets)).load(LOAD)
         sentence = str(caught.value)
-        assert "3 pictures cannot be read" in sentence and "--skip-unreadable" in sentence
+        assert "3 pictures cannot be read" in sentence
+        assert "--skip-unreadable" in sentence
         assert all(
             name in sentence for name in ("train/cat/1.png (not a picture)", "train/dog/0.png", "test/cat/0.png")
         )
@@ -428,7 +433,8 @@ def test_an_edited_picture_of_equal_length_is_decoded_again(pets: Path) -> None:
     save(pets / "train" / "cat" / "1.bmp", 255)
     os.utime(pets / "train" / "cat" / "1.bmp", (1, 1))
     after = Folder(data_dir=str(pets)).load(LOAD).train.images[:]
-    assert before[1].max() == 0 and after[1].min() == 255
+    assert before[1].max() == 0
+    assert after[1].min() == 255
 
 
 @pytest.mark.parametrize("victim", ["images.npy", "labels.npy", "broken.json"])
@@ -442,7 +448,8 @@ def test_a_damaged_cache_is_rebuilt(pets: Path, cache: Path, reads: list[str], v
         (entry / victim).write_bytes(content[:-1] if damage == "cut" else b"rubbish")
     again = Folder(data_dir=str(pets)).load(LOAD)
     assert len(reads) == 18  # the train split once more
-    assert torch.equal(first, again.train.images[:]) and again.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert torch.equal(first, again.train.images[:])
+    assert again.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert [path.name for path in (cache / "pictures").iterdir() if path.name[0] == "." and path.is_dir()] == []
 
 
@@ -497,7 +504,8 @@ def test_lazy_images_are_what_decoding_them_all_gives(tmp_path: Path) -> None:
     images = LazyImages(tmp_path, paths, size=48, workers=2)
     ((whole, broken),) = _pictures.chunks_decoded([str(tmp_path / path) for path in paths], 48, 2)
     expected = torch.from_numpy(whole)
-    assert broken == [] and len(images) == 4
+    assert broken == []
+    assert len(images) == 4
     assert torch.equal(images[:], expected)
     assert torch.equal(images[1:3], expected[1:3])
     for indices in (
@@ -514,7 +522,8 @@ def test_large_sets_are_read_when_asked_for(pets: Path, reads: list[str], monkey
     monkeypatch.setattr(_tree, "RESIDENT", 0)
     reads.clear()
     data = Folder(data_dir=str(pets)).load(LOAD)
-    assert isinstance(data.train.images, LazyImages) and reads == []
+    assert isinstance(data.train.images, LazyImages)
+    assert reads == []
     assert torch.equal(data.train.images[torch.tensor([4, 1])], kept[[4, 1]])
     assert len(reads) == 2
 
@@ -554,7 +563,7 @@ def test_imagenet_is_read_lazily_at_224_pixels(wordnet: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "make, words",
+    ("make", "words"),
     [
         (lambda root: None, ["--dataset imagenet", "--data-dir DIR", "ILSVRC2012_img_train.tar", "image-net.org"]),
         (lambda root: str(root / "gone"), ["gone", "no such", "train/<wnid>/*.JPEG"]),

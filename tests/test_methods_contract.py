@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bench.data import Dataset
@@ -228,22 +228,26 @@ def test_a_state_dict_holds_all_that_training_needs(plugin: Plugin, tiny: Datase
         assert torch.equal(fresh.state_dict()[name], value), name
 
 
-@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")  # by deepcopy, within torch
 @every_trained
 def test_no_device_slips(plugin: Plugin, tiny: Dataset) -> None:
-    """Built and run on a GPU that is only pretended, nothing meets a tensor of the CPU."""
-    needs = plugin.load().needs  # type: ignore[attr-defined]
-    with FakeTensorMode(allow_non_fake_inputs=True) as fake:
-        with torch.device("cuda"):
-            method = built(plugin)
-        for module in method.modules():  # what was made from numpy moves when the method does
-            module._buffers.update(
-                {name: value.to("cuda") for name, value in module._buffers.items() if value is not None}
-            )
-        real = batch_for(method, tiny)
-        moved = {name: fake.from_tensor(v).to("cuda") if isinstance(v, Tensor) else v for name, v in vars(real).items()}
-        assert {name for name, value in moved.items() if value is not None} == {"images", "indices"} | needs
-        loss = method.loss(Batch(**moved))
+    """Moved to a GPU that is only pretended, nothing meets a tensor of the CPU."""
+    method = built(plugin)
+    batch = {name: value for name, value in vars(batch_for(method, tiny)).items() if value is not None}
+    assert batch.keys() == {"images", "indices"} | method.needs
+    with FakeTensorMode():
+
+        def moved(value: Tensor) -> Tensor:
+            return torch.empty(value.shape, dtype=value.dtype, device="cuda")
+
+        for module in method.modules():
+            for name, weight in module._parameters.items():
+                if weight is not None:
+                    module._parameters[name] = nn.Parameter(moved(weight), requires_grad=weight.requires_grad)
+            for name, buffer in module._buffers.items():
+                if buffer is not None:
+                    module._buffers[name] = moved(buffer)
+        batch = {name: moved(value) if isinstance(value, Tensor) else value for name, value in batch.items()}
+        loss = method.loss(Batch(**batch))
         assert loss.device.type == "cuda"
         assert all(value.device.type == "cuda" for value in method.watched.values())
         method.after_step(0.5)

@@ -186,7 +186,7 @@ def test_the_loss_falls_below_chance(two_thousand: Dataset, tmp_path: Path) -> N
     torch.manual_seed(0)
     negatives = 512
     method = MoCo(
-        ConvNet(32, width=16),
+        ConvNet(32, width=8),
         TrainFacts(images=2_000, classes=10, image_size=32),
         **MoCo.short | {"negatives": negatives},
     )

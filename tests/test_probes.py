@@ -195,22 +195,6 @@ def test_knn_survives_a_bank_smaller_than_k_and_zero_vectors():
     assert found[200, 1e-3].tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("kind", ["random", "sorted", "equal", "few apart"])
-def test_largest_is_topk(kind):
-    """The shortcut's values are topk's and its indices point at them, on rows that invite it to fail too."""
-    scores = torch.randn(6, 8000, generator=torch.Generator().manual_seed(0))
-    if kind == "sorted":
-        scores = scores.sort(dim=1).values
-    elif kind == "equal":
-        scores = torch.zeros_like(scores)
-    elif kind == "few apart":
-        scores[:, ::16] += 100
-    values, indices = probes.largest(scores, 100)
-    assert torch.equal(values, scores.topk(100).values)
-    assert torch.equal(scores.gather(1, indices), values)
-    assert all(len(set(row)) == 100 for row in indices.tolist())
-
-
 def test_bank_in_tiles_finds_the_same_neighbours(monkeypatch):
     """A bank too large to be prepared whole, in more than one tile, has the same neighbours."""
     bank, queries = torch.randn(70000, 4), torch.randn(5, 4)

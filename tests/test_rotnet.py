@@ -127,8 +127,8 @@ def test_a_view_is_counted_for_every_angle() -> None:
 def test_the_loss_falls_below_chance(two_thousand: Dataset, tmp_path: Path) -> None:
     """300 steps bring the loss well below log 4, that of guessing among four rotations."""
     torch.manual_seed(0)
-    method = RotNet(ConvNet(32, width=16), TrainFacts(images=2_000, classes=10, image_size=32))
-    recipe = Recipe(views=300 * 32 * 4, batch_size=32)
+    method = RotNet(ConvNet(32, width=8), TrainFacts(images=2_000, classes=10, image_size=32))
+    recipe = Recipe(views=300 * 16 * 4, batch_size=16)
     losses = [step.loss for step in pretrain(method, two_thousand.train, recipe, torch.device("cpu"), tmp_path / "run")]
     assert len(losses) == 300
     assert sum(losses[-30:]) / 30 < 0.85 * math.log(4)

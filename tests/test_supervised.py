@@ -45,7 +45,7 @@ def test_the_head_has_one_output_a_class() -> None:
 def test_the_loss_falls_below_chance(two_thousand: Dataset, tmp_path: Path) -> None:
     """300 steps bring the loss well below log 10, that of guessing among ten classes."""
     torch.manual_seed(0)
-    method = Supervised(ConvNet(32, width=16), TrainFacts(images=2_000, classes=10, image_size=32))
+    method = Supervised(ConvNet(32, width=8), TrainFacts(images=2_000, classes=10, image_size=32))
     recipe = Recipe(views=300 * 64, batch_size=64)
     losses = [step.loss for step in pretrain(method, two_thousand.train, recipe, torch.device("cpu"), tmp_path / "run")]
     assert len(losses) == 300

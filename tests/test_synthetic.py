@@ -59,7 +59,10 @@ def test_images_do_not_depend_on_what_else_is_needed(cache: Path) -> None:
     drop(cache)
     rich = small(needs=EVERYTHING).train
     assert torch.equal(plain.images[:], rich.images[:])
-    assert plain.clips is None and plain.masks is None and plain.depth is None and plain.captions is None
+    assert plain.clips is None
+    assert plain.masks is None
+    assert plain.depth is None
+    assert plain.captions is None
 
 
 def test_another_seed_draws_other_images() -> None:
@@ -129,15 +132,21 @@ def test_train_and_test_share_no_image() -> None:
 def test_shapes(size: int) -> None:
     """Everything has the contract's shape and type at any size."""
     train = small(image_size=size, train=30, needs=EVERYTHING).train
-    assert train.images[:].shape == (30, 3, size, size) and train.images[:].dtype == torch.uint8
-    assert train.labels.shape == (30,) and train.labels.dtype == torch.int64
-    assert train.clips is not None and train.clips.shape == (3, 8, 3, size, size)
+    assert train.images[:].shape == (30, 3, size, size)
+    assert train.images[:].dtype == torch.uint8
+    assert train.labels.shape == (30,)
+    assert train.labels.dtype == torch.int64
+    assert train.clips is not None
+    assert train.clips.shape == (3, 8, 3, size, size)
     assert train.clips.dtype == torch.uint8
-    assert train.masks is not None and train.masks.shape == (3, 8, size, size)
+    assert train.masks is not None
+    assert train.masks.shape == (3, 8, size, size)
     assert train.masks.dtype == torch.uint8
-    assert train.depth is not None and train.depth.shape == (30, size, size)
+    assert train.depth is not None
+    assert train.depth.shape == (30, size, size)
     assert train.depth.dtype == torch.float32
-    assert train.captions is not None and len(train.captions) == 30
+    assert train.captions is not None
+    assert len(train.captions) == 30
 
 
 def borders(images: Tensor) -> Tensor:
@@ -163,7 +172,8 @@ def test_horizon_plants_an_up() -> None:
 def test_masks_mark_what_moves() -> None:
     """Pixels in a mask change more from frame to frame than those of the background, and masks move."""
     train = small(train=200, needs=frozenset({"clips", "masks"})).train
-    assert train.clips is not None and train.masks is not None
+    assert train.clips is not None
+    assert train.masks is not None
     change = train.clips.float().diff(dim=1).abs().mean(2)
     touched = (train.masks[:, 1:] > 0) | (train.masks[:, :-1] > 0)
     assert change[touched].mean() > 2 * change[~touched].mean()
@@ -176,7 +186,8 @@ def test_things_stand_before_the_background() -> None:
     """Depth is positive and finite, and the middle of the picture, where objects are, is nearer than its corners."""
     depth = small(needs=frozenset({"depth"})).train.depth
     assert depth is not None
-    assert depth.isfinite().all() and (depth > 0).all()
+    assert depth.isfinite().all()
+    assert (depth > 0).all()
     assert depth[:, 14:18, 14:18].mean() < depth[:, 0, 0].mean() - 2
     assert (depth.flatten(1).amin(1) < depth.flatten(1).amax(1) - 1).all()
 

@@ -68,7 +68,7 @@ def fake(root: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray[Any, Any]:
     return np.concatenate(batches[:5])
 
 
-@pytest.mark.parametrize("module, source", ALL)
+@pytest.mark.parametrize(("module", "source"), ALL)
 def test_the_published_facts_agree_with_torchvisions(module: Any, source: type[Source]) -> None:
     published, theirs = module.PUBLISHED, getattr(torchvision.datasets, module.__name__.rpartition(".")[2].upper())
     assert (published.url, published.folder, published.archive) == (theirs.url, theirs.base_folder, theirs.filename)
@@ -76,7 +76,7 @@ def test_the_published_facts_agree_with_torchvisions(module: Any, source: type[S
     assert files <= set(published.files)
 
 
-@pytest.mark.parametrize("module, source", ALL)
+@pytest.mark.parametrize(("module", "source"), ALL)
 def test_facts_need_neither_files_nor_network(module: Any, source: type[Source], downloads: list[str]) -> None:
     facts = source().check()
     assert len(set(facts.classes)) == len(facts.classes) == (100 if facts.name == "cifar100" else 10)
@@ -96,9 +96,11 @@ def test_pictures_and_labels_are_the_files(tmp_path: Path, monkeypatch: pytest.M
     where = tmp_path / "data" / ("cifar-10-batches-py" if inside else "")
     data = Cifar10(data_dir=str(where)).load(LOAD)
     assert torch.equal(data.train.images[:], torch.from_numpy(pixels))
-    assert data.train.labels.tolist() == [0, 1] * 5 and data.train.labels.dtype == torch.int64
+    assert data.train.labels.tolist() == [0, 1] * 5
+    assert data.train.labels.dtype == torch.int64
     assert data.test.labels.tolist() == [0, 1, 2, 3]
-    assert data.image_size == 32 and data.name == "cifar10"
+    assert data.image_size == 32
+    assert data.name == "cifar10"
 
 
 @pytest.mark.usefixtures("tiny")
@@ -131,7 +133,7 @@ def test_stl10_is_upright_and_counts_from_zero(tmp_path: Path, monkeypatch: pyte
     assert data.test.labels.tolist() == [0, 9, 4]
 
 
-@pytest.mark.parametrize("module, source", ALL)
+@pytest.mark.parametrize(("module", "source"), ALL)
 def test_without_a_network_the_file_to_fetch_is_named(
     module: Any, source: type[Source], cache: Path, downloads: list[str]
 ) -> None:
@@ -139,7 +141,8 @@ def test_without_a_network_the_file_to_fetch_is_named(
     with pytest.raises(UserError) as caught:
         source().load(LOAD)
     published, sentence = module.PUBLISHED, str(caught.value)
-    assert "no route to host" in sentence and f"Fetch {published.url} by hand" in sentence
+    assert "no route to host" in sentence
+    assert f"Fetch {published.url} by hand" in sentence
     assert f"put {published.archive} into {cache / 'datasets'}" in sentence
     assert downloads == [published.url] * 2
 
@@ -190,7 +193,7 @@ def incomplete(root: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "make, words",
+    ("make", "words"),
     [
         (lambda root: root / "no" / "such", ["no/such", "exists", "Correct --data-dir"]),
         (wrong_file, ["not a directory", "Give --data-dir the directory", "cifar-10-python.tar.gz"]),
