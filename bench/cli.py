@@ -138,7 +138,7 @@ def pretrain(words: list[str]) -> int:
 
 
 def forecast(planned: Plan) -> str:
-    """The cells of a plan, which are measured, where their encoders would come from, and an estimate of time and disk."""
+    """The cells of a plan, where their encoders would come from, and an estimate of time and disk."""
     from tabulate import tabulate
 
     from bench.planning import estimate
