@@ -41,7 +41,7 @@ class Queue(nn.Module):
 
 
 def in_groups(network: nn.Module, views: Tensor, groups: int) -> Tensor:
-    """Runs ``groups`` parts of a batch (N, ...) each by itself, as on so many devices, with its own batch statistics."""
+    """Runs ``groups`` parts of a batch (N, ...) each by itself, as on so many GPUs, with its own batch statistics."""
     return torch.cat([network(part) for part in views.chunk(groups)])
 
 

@@ -18,7 +18,7 @@ def table(run: dict) -> str:
     parts = [
         "# Speed",
         "Medians of one run; each ratio is to the first row of its group, so it holds on other machines too.",
-        f"Measured by `make bench` on {machine.get('brand_raw', 'an unnamed processor')}, {machine.get('count')} cores.",
+        f"By `make bench` on {machine.get('brand_raw', 'an unnamed processor')}, {machine.get('count')} cores.",
     ]
     for group, rows in groups.items():
         first = rows[0]["stats"]["median"]
