@@ -5,13 +5,28 @@ Images and views are (N, C, S, S), uint8 as stored or floats in [0, 1].
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Concatenate, ParamSpec
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+P = ParamSpec("P")
+
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
+
+
+def in_full_precision(view: Callable[Concatenate[Tensor, P], Tensor]) -> Callable[Concatenate[Tensor, P], Tensor]:
+    """A view function outside autocast, whose matrix products would round where a crop lies and what colour it has."""
+
+    @wraps(view)
+    def full(images: Tensor, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+        with torch.autocast(images.device.type, enabled=False):
+            return view(images, *args, **kwargs)
+
+    return full
 
 
 def floats(images: Tensor) -> Tensor:
@@ -50,6 +65,7 @@ def shifted(images: Tensor, pixels: int) -> Tensor:
     ]
 
 
+@in_full_precision
 def resized_crops(
     images: Tensor,
     *,
@@ -77,6 +93,7 @@ def resized_crops(
     return F.grid_sample(floats(images), grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
+@in_full_precision
 def recoloured(
     images: Tensor,
     *,

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as packed
 from torch import Tensor
 
 from bench.data._cache import cache_folder
 from bench.encoders import Encoder
 from bench.errors import UserError
 from bench.plugins import ROOT
+from bench.records import write_whole
 
 BUNDLE = ROOT / "methods" / "pretrained"
 
@@ -57,11 +56,7 @@ def save(path: Path, encoder: Encoder, facts: dict[str, Any]) -> None:
 
 def write(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     """A safetensors file with facts in its header, put in its place all at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        pass
-    save_file(tensors, file.name, {"facts": json.dumps(facts, sort_keys=True)})
-    os.replace(file.name, path)
+    write_whole(path, packed(tensors, {"facts": json.dumps(facts, sort_keys=True)}))
 
 
 def bundle(file: Path, dataset: str, encoder: str) -> Path:

@@ -56,6 +56,8 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.encoder = encoder
         self.facts = facts
+        self.view_size = facts.image_size
+        """Side in pixels of the smallest view that the encoder is given."""
         self.watched: dict[str, Tensor] = {}
         """Scalars of the last step beside the loss (an accuracy, a spread), for logs and records."""
 

@@ -78,6 +78,7 @@ def run(plan: Plan) -> Generator[Progress | Measured, None, None]:
             yield Progress(title=f"{job.method.name}: {cell.protocol.name}", done=0, total=1)
             began = time.perf_counter()
             record = described(plan, job, cell, device, weights) | {"card": protocol.card() | splits(dataset)}
+            record["provenance"]["precision"] = "bf16" if seen.low else "fp32"
             record["identity"]["weights"] = checkpoints.weights_hash(encoder)
             numbers: list[Number] = []
             try:
@@ -124,7 +125,7 @@ def checked(plan: Plan, jobs: tuple[Job, ...]) -> dict[str, tuple[Protocol, ...]
         encoder = built_encoder(plan, torch.device("meta"))
         if job.checkpoint is None:
             with torch.device("meta"):
-                job.method.load()(encoder, train_facts(plan), **job.settings)
+                check_view(plan, job.method.load()(encoder, train_facts(plan), **job.settings))
         else:
             checkpoints.load(job.checkpoint, built_encoder(plan, torch.device("cpu")))
         built[job.recipe_hash] = tuple(cell.protocol.load()(**cell.settings) for cell in job.missing)
@@ -136,6 +137,19 @@ def checked(plan: Plan, jobs: tuple[Job, ...]) -> dict[str, tuple[Protocol, ...]
                         f"--taps: {plan.request.encoder} has no tap {tap!r}. {did_you_mean(tap, encoder.taps)}"
                     )
     return built
+
+
+def check_view(plan: Plan, method: Method) -> None:
+    """Raises UserError where a method's views are too small for the encoder; a forward pass without data tells."""
+    side = method.view_size
+    try:
+        method.encoder(torch.zeros(2, 3, side, side, device="meta"))
+    except (RuntimeError, AssertionError):
+        name = type(method).__name__.lower()
+        raise UserError(
+            f"--encoder {plan.request.encoder}: cannot see {name}'s views of {side} pixels; "
+            "give a larger --image-size or another encoder."
+        ) from None
 
 
 def check_writable(folder: Path) -> None:
@@ -181,15 +195,13 @@ def encoder_of(
     }
     flops = flops_of_step(method, split, job.recipe, device) * steps_of(method, job.recipe)
     seconds, losses, watched = 0.0, [], {}
-    began = time.perf_counter()
     for step in pretrain(method, split, job.recipe, device, partial):
-        seconds += time.perf_counter() - began
+        seconds += step.seconds
         losses.append(step.loss)
         watched = step.watched
         recent = losses[-50:]
         note = f"loss {sum(recent) / len(recent):.3f}" + "".join(f", {k} {v:.3f}" for k, v in watched.items())
         yield Progress(title=f"{job.method.name}: pretraining", done=step.step, total=step.steps, note=note)
-        began = time.perf_counter()
     tail = losses[-max(1, len(losses) // 20) :]
     facts["pretext"] = {"first_loss": losses[0], "last_loss": sum(tail) / len(tail)} | watched
     facts["cost"] = {"pretrain_seconds": seconds, "pretrain_views": job.recipe.views, "pretrain_flops": flops}

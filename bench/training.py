@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from bench.data import Split
 from bench.errors import UserError
 from bench.method import Batch, Method
 from bench.recipe import Recipe
+from bench.records import write_whole
 
 
 class Diverged(Exception):
@@ -32,6 +32,7 @@ class Step:
     step: int  # from 1
     steps: int
     loss: float
+    seconds: float
     watched: dict[str, float]
 
 
@@ -67,7 +68,7 @@ def batches(images: int, batch_size: int, seed: int) -> Iterator[Tensor]:
 def pretrain(
     method: Method, split: Split, recipe: Recipe, device: torch.device, resume: Path, *, save_every: float = 120.0
 ) -> Iterator[Step]:
-    """Trains the method in place over the recipe's budget, yielding each step.
+    """Trains the method in place over the recipe's budget, yielding each step, those of an interrupted run first.
 
     Every ``save_every`` seconds, and when the caller closes the generator, all that is needed to
     go on is written to ``resume``; a run that goes on is the run that was never stopped, since
@@ -78,9 +79,12 @@ def pretrain(
     optimiser = optimiser_of(method, recipe)
     steps = steps_of(method, recipe)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=low_precision(device, recipe.precision))
-    done = restore(resume, method, optimiser)
+    history = restore(resume, method, optimiser)
+    for done, (loss, seconds) in enumerate(history, 1):
+        yield Step(step=done, steps=steps, loss=loss, seconds=seconds, watched={})
+    done = len(history)
     order = batches(len(split), recipe.batch_size, recipe.seed)
-    saved = time.monotonic()
+    saved = began = time.monotonic()
     try:
         for step in range(1, steps + 1):
             indices = next(order)
@@ -90,23 +94,27 @@ def pretrain(
                 group["lr"] = recipe.learning_rate * schedule((step - 0.5) / steps, recipe.warmup)
             torch.manual_seed((recipe.seed << 32) + step)
             with autocast:
-                loss = method.loss(batch_of(method, split, indices, device))
-            value = loss.item()
-            if not math.isfinite(value):
+                objective = method.loss(batch_of(method, split, indices, device))
+            loss = objective.item()
+            if not math.isfinite(loss):
                 resume.unlink(missing_ok=True)
-                raise Diverged(f"the loss was {value} at step {step} of {steps}")
+                raise Diverged(f"the loss was {loss} at step {step} of {steps}")
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            objective.backward()
             optimiser.step()
             method.after_step(step / steps)
+            watched = {name: value.item() for name, value in method.watched.items()}
+            seconds = time.monotonic() - began
+            history.append((loss, seconds))
             done = step
-            yield Step(step=step, steps=steps, loss=value, watched={k: v.item() for k, v in method.watched.items()})
+            yield Step(step=step, steps=steps, loss=loss, seconds=seconds, watched=watched)
             if step < steps and time.monotonic() - saved > save_every:
-                save(resume, method, optimiser, done)
+                save(resume, method, optimiser, history)
                 saved = time.monotonic()
+            began = time.monotonic()
     except GeneratorExit:  # only ever raised between steps; Ctrl-C within one would leave half of it
         if 0 < done < steps:
-            save(resume, method, optimiser, done)
+            save(resume, method, optimiser, history)
         raise
 
 
@@ -152,24 +160,25 @@ def flops_of_step(method: Method, split: Split, recipe: Recipe, device: torch.de
     return counter.get_total_flops()
 
 
-def save(path: Path, method: Method, optimiser: torch.optim.Optimizer, step: int) -> None:
-    """Writes all that a run needs to go on, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        torch.save({"step": step, "method": method.state_dict(), "optimiser": optimiser.state_dict()}, file)
-    os.replace(file.name, path)
+def save(path: Path, method: Method, optimiser: torch.optim.Optimizer, history: list[tuple[float, float]]) -> None:
+    """Writes all that a run needs to go on, and the loss and seconds of each step done."""
+    state = {"history": history, "method": method.state_dict(), "optimiser": optimiser.state_dict()}
+    packed = BytesIO()
+    torch.save(state, packed)
+    write_whole(path, packed.getvalue())
 
 
-def restore(path: Path, method: Method, optimiser: torch.optim.Optimizer) -> int:
-    """Steps already done according to ``path``; 0 where there is nothing to go on from."""
+def restore(path: Path, method: Method, optimiser: torch.optim.Optimizer) -> list[tuple[float, float]]:
+    """Loss and seconds of the steps already done according to ``path``; none where there is nothing to go on from."""
     if not path.exists():
-        return 0
+        return []
     try:
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         method.load_state_dict(state["method"])
         optimiser.load_state_dict(state["optimiser"])
+        return [(float(loss), float(seconds)) for loss, seconds in state["history"]]
     except Exception as error:
         raise UserError(
-            f"{path}: cannot go on from this interrupted run ({error}); delete the file to start again."
+            f"{path}: cannot go on from this interrupted run ({str(error).partition(chr(10))[0]}); "
+            "delete the file to start again."
         ) from error
-    return int(state["step"])

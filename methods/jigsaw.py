@@ -56,6 +56,7 @@ class Jigsaw(Method):
         require(0 <= flip <= 1, "jigsaw.flip", flip, "a probability")
         cell = facts.image_size // GRID
         self.cell, self.tile, self.flip = cell, max(1, round(cell * (1 - gap))), flip
+        self.view_size = self.tile
         self.register_buffer("permutations", torch.from_numpy(permutation_set(permutations)), persistent=False)
         self.head = nn.Sequential(
             nn.Linear(TILES * encoder.dim, hidden, bias=False),

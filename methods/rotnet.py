@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.augment import flip_some, floats, uniform
+from bench.augment import flip_some, floats, in_full_precision, uniform
 from bench.encoders import Encoder
 from bench.errors import require
 from bench.method import Batch, Method, TrainFacts
@@ -44,7 +44,9 @@ class RotNet(Method):
         )
         require(0 <= flip <= 1, "rotnet.flip", flip, "a probability")
         self.angles, self.flip = angles, flip
-        self.views_per_image = float(len(angles))
+        oblique = any(angle % 90 for angle in angles)
+        self.view_size = inner_side(facts.image_size) if oblique else facts.image_size
+        self.views_per_image = len(angles) * (self.view_size / facts.image_size) ** 2
         self.head = nn.Linear(encoder.dim, len(angles))
 
     def loss(self, batch: Batch) -> Tensor:
@@ -66,10 +68,16 @@ def every_rotation(images: Tensor, angles: tuple[int, ...]) -> tuple[Tensor, Ten
     return torch.cat([rotated(floats(images), angle) for angle in angles]), turns
 
 
+def inner_side(side: int) -> int:
+    """Side of the largest upright square inside a square of that side, turned by any angle."""
+    return int(side / math.sqrt(2))
+
+
+@in_full_precision
 def rotated(images: Tensor, degrees: float) -> Tensor:
     """Turns each image counter-clockwise about its centre and keeps the largest square safe at any angle."""
     N, C, S, _ = images.shape
-    side = int(S / math.sqrt(2))
+    side = inner_side(S)
     angle = math.radians(degrees) + uniform(images, -WOBBLE, WOBBLE).flatten()
     cosine, sine, zero = angle.cos() * side / S, angle.sin() * side / S, torch.zeros_like(angle)
     affine = torch.stack([cosine, -sine, zero, sine, cosine, zero], dim=1).view(N, 2, 3)

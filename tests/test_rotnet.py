@@ -115,10 +115,11 @@ def test_one_angle_is_no_task() -> None:
 
 
 def test_a_view_is_counted_for_every_angle() -> None:
-    """Four turns cost four views of the budget an image, eight cost eight."""
+    """Four turns cost four views of the budget an image; eight oblique ones, cut to 22 of 32 pixels, by their share."""
     assert RotNet(ConvNet(32, width=4), FACTS).views_per_image == 4
     method = RotNet(ConvNet(32, width=4), FACTS, angles=tuple(range(0, 360, 45)))
-    assert method.views_per_image == 8
+    assert method.views_per_image == pytest.approx(8 * (22 / 32) ** 2)
+    assert method.view_size == 22
     assert isinstance(method.head, nn.Linear)
     assert method.head.out_features == 8
 
