@@ -13,6 +13,9 @@ bench:  ## speed: ratios within one run, written to results/benchmarks.md
 	python -m pytest tests/benchmarks -m slow --benchmark-only --benchmark-json=results/local/benchmarks.json -o addopts=
 	python -m tests.benchmarks.table results/local/benchmarks.json results/benchmarks.md
 
+fresh: report  ## fails when a committed table, figure or the README is stale
+	git diff --exit-code --stat -- README.md results
+
 report:  ## tables and figures of the committed records, and the README's
 	for folder in results/*/records; do python run_bench.py report --results $$(dirname $$folder) >/dev/null; done
 	python -m bench.readme

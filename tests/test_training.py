@@ -167,7 +167,7 @@ def test_a_run_is_kept_now_and_then(tiny: Dataset, tmp_path: Path) -> None:
     next(run)
     assert len(torch.load(tmp_path / "run", weights_only=True)["history"]) == 1
     list(run)
-    assert len(torch.load(tmp_path / "run", weights_only=True)["history"]) == 4, "a finished run has nothing to go on with"
+    assert len(torch.load(tmp_path / "run", weights_only=True)["history"]) == 4, "a run that ended leaves nothing"
 
 
 def test_an_interrupted_step_is_not_kept(tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
