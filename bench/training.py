@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ def pretrain(
     history = restore(resume, method, optimiser)
     for done, (loss, seconds) in enumerate(history, 1):
         yield Step(step=done, steps=steps, loss=loss, seconds=seconds, watched={})
-    done = len(history)
+    done, split = len(history), resident(split, device)
     order = batches(len(split), recipe.batch_size, recipe.seed)
     saved = began = time.monotonic()
     try:
@@ -128,6 +128,12 @@ def optimiser_of(method: Method, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimiser == "sgd":
         return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
     return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+
+
+def resident(split: Split, device: torch.device) -> Split:
+    """The split with what lies in memory moved to the device, so that a batch is an index select there."""
+    moved: dict[str, Any] = {name: value.to(device) for name, value in vars(split).items() if isinstance(value, Tensor)}
+    return replace(split, **moved)
 
 
 def batch_of(method: Method, split: Split, indices: Tensor, device: torch.device) -> Batch:

@@ -1,0 +1,67 @@
+"""What the README says is so."""
+
+import re
+import shlex
+
+import pytest
+
+from bench import readme
+from bench.cli import main
+from bench.plugins import ROOT
+
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line.split("run_bench.py ", 1)[1].split("  #")[0]
+    for block in re.findall(r"^```\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+    for line in block.splitlines()
+    if "run_bench.py " in line and "python run_bench.py …" not in line
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_understood(command, tmp_path, capsys):
+    """Each command of the README parses and plans without an error (or lacks only data or files of the reader's)."""
+    words = shlex.split(command)
+    if words[0] in ("list", "report"):
+        assert main(words[:2] if words[0] == "list" else ["list"]) == 0
+        return
+    code = main([*words, "--dry-run", "--results", str(tmp_path)])
+    error = capsys.readouterr().err
+    assert code == 0 or re.search(r"pictures|sharpness\.py|spread\.py", error), error
+
+
+def test_the_tree_names_what_is_there():
+    """Every path of the README's tree exists."""
+    tree = TEXT.split("## The tree")[1].split("```")[1]
+    folder = ""
+    for line in tree.strip().splitlines():
+        for name in line[:22].split():
+            if name.startswith("…"):
+                continue
+            path = name if not line.startswith(" ") else folder + name
+            assert (ROOT / path).exists(), path
+        if not line.startswith(" ") and line.split()[0].endswith("/"):
+            folder = line.split()[0]
+
+
+def test_parts_are_filled_from_their_files(tmp_path, monkeypatch, capsys):
+    """A part takes its file's contents; a stale one is told with exit code 1 and renewed on request."""
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "README.md").write_text("nothing\n")
+    (tmp_path / "table.md").write_text("| a |\n")
+    (tmp_path / "README.md").write_text("x\n<!-- from table.md -->\nold\n<!-- end -->\ny\n")
+    monkeypatch.setattr(readme, "ROOT", tmp_path)
+    monkeypatch.setattr("sys.argv", ["readme", "--check"])
+    assert readme.main() == 1
+    assert "stale" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["readme"])
+    assert readme.main() == 0
+    assert (tmp_path / "README.md").read_text() == "x\n<!-- from table.md -->\n| a |\n<!-- end -->\ny\n"
+    monkeypatch.setattr("sys.argv", ["readme", "--check"])
+    assert readme.main() == 0
+
+
+def test_what_the_readme_shows_exists():
+    """Pictures and generated parts point at committed files."""
+    for path in re.findall(r"!\[[^]]*\]\((\S+)\)", TEXT) + re.findall(r"<!-- from (\S+) -->", TEXT):
+        assert (ROOT / path).is_file(), path
