@@ -22,6 +22,7 @@ from bench.errors import UserError
 from bench.plugins import ROOT
 from bench.records import write_whole
 
+COUNTER = "num_batches_tracked"  # steers nothing in evaluation, and many files leave it out
 BUNDLE = ROOT / "methods" / "pretrained"
 
 
@@ -63,16 +64,18 @@ def bundle(file: Path, dataset: str, encoder: str) -> Path:
     """Copies a cached encoder into the project in half precision, and lists it with its SHA-256; returns its path."""
     tensors, facts = tensors_in(file)
     halves = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
+    if not all(value.isfinite().all() for value in halves.values()):
+        raise UserError(f"{file}: holds numbers beyond half precision, and so cannot be bundled.")
     recipe = facts["recipe"]
     stem = f"{dataset}-{encoder.replace('/', '_')}-{facts['method']}-{recipe['preset']}-s{recipe['seed']}"
-    for older in BUNDLE.glob(f"{stem}-*.safetensors"):
-        older.unlink()
     path = BUNDLE / f"{stem}-{facts['recipe_hash']}.safetensors"
     write(path, halves, facts)
+    for older in set(BUNDLE.glob(f"{stem}-*.safetensors")) - {path}:
+        older.unlink()
     known = {
         file.name: {"sha256": file_hash(file)} | tensors_in(file)[1] for file in sorted(BUNDLE.glob("*.safetensors"))
     }
-    (BUNDLE / "manifest.json").write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_whole(BUNDLE / "manifest.json", (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
     return path
 
 
@@ -85,8 +88,7 @@ def load(path: Path, encoder: Encoder) -> dict[str, Any]:
     check_listed(path)
     tensors, facts = tensors_in(path)
     target = encoder.state_dict()
-    # Batch counters steer nothing in evaluation, and many files leave them out.
-    optional = {name for name in target if name.endswith("num_batches_tracked")}
+    optional = {name for name in target if name.endswith(COUNTER)}
     missing = sorted(target.keys() - tensors.keys() - optional)
     unknown = sorted(tensors.keys() - target.keys())
     shapes = sorted(name for name in target.keys() & tensors.keys() if target[name].shape != tensors[name].shape)
@@ -111,13 +113,20 @@ def load(path: Path, encoder: Encoder) -> dict[str, Any]:
     return facts
 
 
+def manifest() -> dict[str, dict[str, Any]]:
+    """What is known of each bundled file, its SHA-256 among it, by file name."""
+    path = BUNDLE / "manifest.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({error}); restore it from the repository.") from None
+
+
 def check_listed(path: Path) -> None:
     """Raises UserError where a bundled file is not the one that the manifest lists."""
-    if path.is_file() and path.resolve().parent == BUNDLE.resolve():
-        manifest = BUNDLE / "manifest.json"
-        listed = json.loads(manifest.read_text(encoding="utf-8")) if manifest.exists() else {}
-        if listed.get(path.name, {}).get("sha256") != file_hash(path):
-            raise UserError(f"{path}: not the file that manifest.json lists; restore it from the repository.")
+    listed = path.is_file() and path.resolve().parent == BUNDLE.resolve()
+    if listed and manifest().get(path.name, {}).get("sha256") != file_hash(path):
+        raise UserError(f"{path}: not the file that manifest.json lists; restore it from the repository.")
 
 
 def tensors_in(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -145,6 +154,8 @@ def weights_hash(encoder: Encoder) -> str:
     """Hex digest of all weights and batch-norm statistics: the content, whatever the file was called."""
     digest = hashlib.sha256()
     for name, value in sorted(encoder.state_dict().items()):
+        if name.endswith(COUNTER):
+            continue
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Interrupted:
         print("\nStopped. Everything measured is kept; the same command goes on from here.", file=sys.stderr)
         return 130
+    except KeyboardInterrupt:
+        return 130
     except BrokenPipeError:
         return 141
 
@@ -43,6 +45,9 @@ def run(words: list[str]) -> int:
     options = parser("run").parse_args(words)
     planned = planned_from(options)
     if options.dry_run:
+        from bench.runner import checked
+
+        checked(planned, planned.jobs)
         print(forecast(planned))
         return 0
     failed = 0
@@ -66,11 +71,9 @@ def planned_from(options: argparse.Namespace) -> Plan:
 
 def tell(planned: Plan) -> None:
     """Shows the cells of a plan, with floor and ceiling where they have been measured."""
-    from bench.planning import bounds
-
     results = planned.request.results
     found, damaged = gathered(results)
-    wanted = {cell.key for job in planned.jobs for cell in job.cells} | bounds(planned)
+    wanted = {cell.key for job in planned.jobs for cell in job.cells} | planned.bounds
     chosen = {record["key"]: record for record in found if record["key"] in wanted}
     methods = tuple(dict.fromkeys(job.method.name for job in planned.jobs))
     show(list(chosen.values()), damaged, results, methods, planned.request.plugin_files)
@@ -105,9 +108,8 @@ def gathered(results: Path) -> tuple[list[Record], list[tuple[Path, str]]]:
     """The project's own records and those of a results folder after them; and the damaged files among the latter."""
     from bench.records import read_all
 
-    committed = [
-        record for folder in sorted((plugins.ROOT / "results").glob("*/records")) for record in read_all(folder)[0]
-    ]
+    folders = sorted(plugins.ROOT.glob("results/*/records"))
+    committed = [r for folder in folders if folder.parent != results.resolve() for r in read_all(folder)[0]]
     own, damaged = read_all(results / "records")
     return committed + own, damaged
 
@@ -117,6 +119,9 @@ def pretrain(words: list[str]) -> int:
     options = parser("pretrain").parse_args(words)
     planned = planned_from(options)
     if options.dry_run:
+        from bench.runner import checked
+
+        checked(planned, planned.jobs)
         print(forecast(planned))
         return 0
     from bench import checkpoints, runner
@@ -184,6 +189,8 @@ def report(words: list[str]) -> int:
 
     found, damaged = read_all(options.results / "records")
     if not found:
+        for path, reason in damaged:
+            print(f"skipped: {path}: {reason}", file=sys.stderr)
         raise UserError(
             f"{options.results}: holds no records; "
             f"python run_bench.py --methods rotnet --results {options.results} makes some."
@@ -227,7 +234,7 @@ def described(kind: str, plugin: plugins.Plugin) -> str:
     if plugin.settings:
         lines += ["", "settings"]
         lines += [
-            f"  --set {plugin.name}.{s.name}={plugins.shown(s.default)}  ({s.annotation})"
+            f"  --set {plugin.name}.{s.name}={plugins.shown(s.default) if s.known else '…'}  ({s.annotation})"
             for s in plugin.settings.values()
         ]
     if short := plugin.constants.get("short"):

@@ -61,7 +61,7 @@ class Job:
 
     method: Plugin
     settings: dict[str, Any]
-    deviations: dict[str, Any]  # where a run shorter than the paper's changes the paper's settings
+    deviations: dict[str, Any]  # where the settings are not the paper's
     recipe: Recipe
     recipe_hash: str
     checkpoint: Path | None
@@ -86,6 +86,7 @@ class Plan:
     encoder: Plugin
     encoder_settings: dict[str, Any]
     jobs: tuple[Job, ...]
+    bounds: frozenset[str] = frozenset()  # keys that the floor's and the ceiling's cells would have
 
     @property
     def missing(self) -> tuple[Job, ...]:
@@ -106,6 +107,16 @@ def plan(request: Request) -> Plan:
     encoder = plugins.named(encoder_name, known["encoder"], "--encoder")
     if request.preset not in PRESETS:
         raise UserError(f"--preset: {request.preset!r} is not known. {did_you_mean(request.preset, PRESETS)}")
+    if network and "name" not in encoder.settings:
+        raise UserError(
+            f"--encoder {request.encoder}: {encoder_name} has no variants; --encoder {encoder_name} is all."
+        )
+    if request.taps == ():
+        raise UserError("--taps: names nothing; for example --taps conv4,conv5.")
+    if request.pretrain_data_dir and not request.pretrain_dataset:
+        raise UserError("--pretrain-data-dir: of which data set? Name it with --pretrain-dataset.")
+    if max(request.seeds) >= 2**31:
+        raise UserError(f"--seeds: {max(request.seeds)} is too large; take numbers below 2147483648.")
     if unused := set(request.checkpoints) - {method.name for method in methods}:
         raise UserError(
             f"--checkpoint {min(unused)}=…: that method does not run. "
@@ -130,8 +141,15 @@ def plan(request: Request) -> Plan:
         encoder_settings=encoder.defaults | ({"name": network} if network else {}) | chosen.get(encoder.name, {}),
         jobs=(),
     )
-    pairs = [(method, seed) for method in methods for seed in dict.fromkeys(request.seeds)]
-    return replace(planned, jobs=tuple(job_of(planned, method, seed, protocols, chosen) for method, seed in pairs))
+    pairs = [
+        (method, seed)
+        for method in methods
+        # Weights from a file are what they are: another seed would not change them.
+        for seed in dict.fromkeys(request.seeds[:1] if method.name in request.checkpoints else request.seeds)
+    ]
+    jobs = tuple(job_of(planned, method, seed, protocols, chosen) for method, seed in pairs)
+    rivals = {method.name for method in methods}
+    return replace(planned, jobs=jobs, bounds=bounds(planned, rivals, known["method"], protocols, chosen))
 
 
 RECIPE_SETTINGS = {
@@ -143,6 +161,8 @@ RECIPE_SETTINGS = {
 
 def selected(names: tuple[str, ...], known: Mapping[str, Plugin], flag: str) -> list[Plugin]:
     """The plugins of these names, each once, or all of them."""
+    if not names:
+        raise UserError(f"{flag}: names nothing. Known: {', '.join(known)}.")
     return [plugins.named(name, known, flag) for name in (known if names == ("all",) else dict.fromkeys(names))]
 
 
@@ -171,19 +191,26 @@ def job_of(planned: Plan, method: Plugin, seed: int, protocols: list[Plugin], ch
     if trains:
         weights |= {"recipe": asdict(recipe) | {"preset": None}, "data": data.identity}
     if checkpoint:
-        weights = {"file": hash_of(checkpoint)} | shared
+        weights = {"method": method.name, "file": hash_of(checkpoint)} | shared
+    if outside := [plugin for plugin in (method, planned.encoder) if plugin.module is None]:
+        weights["source"] = [hash_of(plugin.path) for plugin in outside]  # their code may change between two runs
     recipe_hash = fingerprint(weights)
     cells = []
     for protocol in protocols:
-        asking = protocol.defaults | ({"taps": request.taps} if request.taps else {}) | chosen.get(protocol.name, {})
-        key = fingerprint([recipe_hash, planned.facts.identity, protocol.name, asking, request.precision])
+        asking = (
+            protocol.defaults
+            | ({"taps": tuple(dict.fromkeys(request.taps))} if request.taps else {})
+            | chosen.get(protocol.name, {})
+        )
+        source = hash_of(protocol.path) if protocol.module is None else None
+        key = fingerprint([recipe_hash, planned.facts.identity, protocol.name, asking, request.precision, source])
         measured = not request.overwrite and records.find(request.results / "records", key) is not None
         cells.append(Cell(protocol=protocol, settings=asking, key=key, measured=measured))
     return Job(
         method=method,
         settings=settings,
-        deviations={key: value for key, value in method_short.items() if settings[key] == value != method.defaults[key]}
-        | {f"recipe.{key}": value for key, value in recipe_short.items()},
+        deviations={key: value for key, value in settings.items() if value != method.defaults.get(key)}
+        | {f"recipe.{key}": getattr(recipe, key) for key in recipe_short},
         recipe=recipe,
         recipe_hash=recipe_hash,
         checkpoint=checkpoint,
@@ -228,16 +255,18 @@ def hash_of(checkpoint: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def bounds(planned: Plan) -> set[str]:
-    """Keys that the floor's and the ceiling's cells would have under the same request."""
+def bounds(
+    planned: Plan, rivals: set[str], known: Mapping[str, Plugin], protocols: list[Plugin], chosen: Chosen
+) -> frozenset[str]:
+    """Keys that the floor's and the ceiling's cells would have under the same request, where they are not in it."""
     keys: set[str] = set()
-    for name in ("random", "supervised"):
+    for name in {"random", "supervised"} & known.keys() - rivals:
         try:
-            twin = plan(replace(planned.request, methods=(*planned.request.methods, name)))
+            for seed in planned.request.seeds:
+                keys |= {cell.key for cell in job_of(planned, known[name], seed, protocols, chosen).cells}
         except UserError:
             continue  # these data carry no labels to be supervised by
-        keys |= {cell.key for job in twin.jobs if job.method.name == name for cell in job.cells}
-    return keys
+    return frozenset(keys)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,7 +280,7 @@ class Estimate:
 
 def estimate(planned: Plan, job: Job) -> Estimate:
     """Where a job's encoder would come from, and what it would cost at the speed of earlier records."""
-    from bench.checkpoints import found
+    from bench.checkpoints import found, manifest
 
     if job.checkpoint:
         source = "from file"
@@ -260,11 +289,12 @@ def estimate(planned: Plan, job: Job) -> Estimate:
     else:
         known = found(job.recipe_hash)
         source = known[0] if known else "to pretrain"
-    speeds = [
-        record["cost"]["pretrain_views"] / record["cost"]["pretrain_seconds"]
-        for record in records.read_all(planned.request.results / "records")[0]
-        if record["cell"]["encoder"] == planned.request.encoder and record["cost"].get("pretrain_seconds")
-    ]
+    encoder = planned.request.encoder
+    known_costs = [facts["cost"] for facts in manifest().values() if facts["encoder"] == encoder]
+    for record in records.read_all(planned.request.results / "records")[0]:
+        if record["cell"]["encoder"] == encoder and record["cost"].get("pretrain_seconds"):
+            known_costs.append(record["cost"])
+    speeds = [cost["pretrain_views"] / cost["pretrain_seconds"] for cost in known_costs]
     minutes = f"{job.recipe.views / sorted(speeds)[len(speeds) // 2] / 60:.1f}" if speeds else ""
     numbers = sum(cell.settings.get("features", 2048) * len(cell.settings["taps"]) for cell in job.missing)
     images = planned.facts.train_images + planned.facts.test_images

@@ -34,6 +34,7 @@ class Setting:
     name: str
     annotation: str
     default: Any
+    known: bool = True  # False where the default is computed, and so cannot be read
 
     def parsed(self, text: str, owner: str) -> Any:
         """The value that ``text`` stands for; raises UserError where it is not of the declared type."""
@@ -71,21 +72,27 @@ class Plugin:
             sys.modules[name] = module = importlib.util.module_from_spec(spec)
             try:
                 spec.loader.exec_module(module)
-            except BaseException:
+            except Exception as error:
                 del sys.modules[name]
-                raise
+                raise UserError(
+                    f"{self.path}: fails on import ({type(error).__name__}: {error}); mend the file."
+                ) from error
         return getattr(sys.modules[name], self.class_name)
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """Every setting at its default."""
-        return {name: setting.default for name, setting in self.settings.items()}
+        """Every setting at its default; one whose default is no literal is left to the class."""
+        return {name: setting.default for name, setting in self.settings.items() if setting.known}
 
 
 def plugins(kind: str, extra: tuple[str, ...] = ()) -> dict[str, Plugin]:
     """All plugins of a kind by name: our folder's, installed packages' (entry points) and files given by path."""
     found: dict[str, Plugin] = {}
-    for plugin in (*ours(kind), *installed(kind), *(p for path in extra if (p := given(path)).kind == kind)):
+    for plugin in (
+        *ours(kind),
+        *installed(kind),
+        *(p for path in dict.fromkeys(extra) if (p := given(path)).kind == kind),
+    ):
         if plugin.name in found:
             raise UserError(
                 f"two {kind}s are called {plugin.name!r}: {found[plugin.name].path} and {plugin.path}; rename one file."
@@ -120,7 +127,7 @@ def read(path: Path, module: str | None, kind: str | None) -> Plugin:
     """Reads a plugin's source; raises UserError where it does not hold what a plugin must."""
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (SyntaxError, UnicodeDecodeError) as error:
+    except (SyntaxError, UnicodeDecodeError, OSError) as error:
         raise UserError(f"{path}: not Python that can be read ({error}); mend the file.") from None
     wanted = path.stem.replace("_", "").lower()
     node = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name.lower() == wanted), None)
@@ -178,7 +185,7 @@ def declared(node: ast.ClassDef) -> tuple[dict[str, Setting] | None, dict[str, S
         if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
             pairs = zip(statement.args.kwonlyargs, statement.args.kw_defaults, strict=True)
             arguments = {
-                a.arg: Setting(a.arg, ast.unparse(a.annotation) if a.annotation else "str", literal(d))
+                a.arg: Setting(a.arg, ast.unparse(a.annotation) if a.annotation else "str", literal(d), is_literal(d))
                 for a, d in pairs
             }
         elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
@@ -186,7 +193,7 @@ def declared(node: ast.ClassDef) -> tuple[dict[str, Setting] | None, dict[str, S
             if annotation.startswith("ClassVar") or not is_dataclass(node):
                 constants[name] = literal(statement.value)
             else:
-                fields[name] = Setting(name, annotation, literal(statement.value))
+                fields[name] = Setting(name, annotation, literal(statement.value), is_literal(statement.value))
         elif isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
             constants[statement.targets[0].id] = literal(statement.value)
     return arguments, fields, constants
@@ -200,11 +207,16 @@ def is_dataclass(node: ast.ClassDef) -> bool:
 def literal(node: ast.expr | None) -> Any:
     """The value of a literal, ``frozenset({...})`` included; None where it is none."""
     if isinstance(node, ast.Call) and ast.unparse(node.func) == "frozenset":
-        return frozenset(literal(node.args[0])) if node.args else frozenset()
+        return frozenset(literal(node.args[0]) or ()) if node.args else frozenset()
     try:
         return ast.literal_eval(node) if node else None
     except ValueError:
         return None
+
+
+def is_literal(node: ast.expr | None) -> bool:
+    """Whether the value can be read from the text."""
+    return literal(node) is not None or (isinstance(node, ast.Constant) and node.value is None)
 
 
 def value_of(text: str, annotation: ast.expr) -> Any:

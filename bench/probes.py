@@ -6,7 +6,7 @@ memory-mapped: rows are read in chunks, so the memory needed beyond the features
 N images, D features, K classes, S regularisation strengths, A strengths still running, M test images.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ from bench.errors import UserError, require
 
 HISTORY = 10  # pairs of steps that L-BFGS remembers
 COPY_BYTES = 2**30  # prepared features up to this size are kept; larger ones are prepared again chunk by chunk
+FEW = 2048  # up to so many images, if fewer than features, are described by their span alone
 STRENGTHS = tuple(10.0 ** (e / 2) for e in range(-12, 1))
 
 
@@ -135,7 +136,7 @@ class Table:
 class Curvature:
     """Eigenvectors of the features' covariance, all or the largest."""
 
-    vectors: Tensor  # (D, R)
+    vectors: Tensor | None  # (D, R); None where the features are coordinates along them already
     values: Tensor  # (R,)
     rest: Tensor  # mean eigenvalue of the other D - R directions
 
@@ -168,6 +169,8 @@ class Curvature:
 
     def solve(self, gradient: Tensor, weight: Tensor, penalty: Tensor) -> Tensor:
         """(weight * covariance + penalty)^-1 gradient; gradient (A, K, D), weight (A, K, 1), penalty (A, 1, 1)."""
+        if self.vectors is None:
+            return gradient / (weight * self.values + penalty)
         tail = 1 / (weight * self.rest + penalty)
         inside = 1 / (weight * self.values + penalty) - tail
         return gradient * tail + ((gradient @ self.vectors) * inside) @ self.vectors.T
@@ -183,6 +186,19 @@ def covariance(table: Table) -> Tensor:
     return total.triu() + total.triu(1).T
 
 
+def row_space(table: Table) -> tuple[Tensor, Tensor, Curvature]:
+    """Coordinates (N, R) of the rows along the eigenvectors of their covariance, and those (D, R).
+
+    The penalty keeps the weights within the span of the rows, so nothing is lost where images are fewer than features.
+    """
+    Z = torch.cat(list(table)).double()
+    values, U = torch.linalg.eigh(Z @ Z.T)
+    spanned = values > 1e-10 * values[-1].clamp_min(1e-30)
+    U, root = U[:, spanned], values[spanned].sqrt()
+    curvature = Curvature(None, (root.square() / len(Z)).float(), torch.zeros((), device=Z.device))
+    return (U * root).float(), (Z.T @ U / root).float(), curvature
+
+
 class Regression:
     """Logistic regression on a table, for any strengths and any part of its rows."""
 
@@ -192,11 +208,18 @@ class Regression:
         if len(self.present) < 2:
             raise UserError("All training images have the same label: a classifier needs two classes at least.")
         self.priors = torch.bincount(self.labels) / len(labels)  # (K,) of the classes present
-        self.curvature = Curvature.of(table)
+        self.rows: Iterable[Tensor] = table
+        self.lift: Tensor | None = None
+        n, d = table.features.shape
+        if n <= min(d, FEW):
+            coordinates, self.lift, self.curvature = row_space(table)
+            self.rows = [coordinates]
+        else:
+            self.curvature = Curvature.of(table)
 
     def start(self, strengths: Sequence[float] | Tensor) -> Tensor:
         """Parameters (S, K, D + 1), the bias last: nothing known but how frequent the classes are."""
-        d = self.table.features.shape[1]
+        d = self.table.features.shape[1] if self.lift is None else self.lift.shape[1]
         start = torch.zeros(len(strengths), len(self.priors), d + 1, device=self.priors.device)
         start[..., -1] = self.priors.log()
         return start
@@ -290,7 +313,7 @@ class Regression:
         gradient = torch.zeros_like(x).flatten(0, 1)
         loss, certain = torch.zeros_like(penalty), torch.zeros_like(penalty)
         at, rows = 0, float(len(self.labels) if keep is None else keep.sum())
-        for chunk in self.table:
+        for chunk in self.rows:
             span = slice(at, at := at + len(chunk))
             chunk = chunk.to(dtype)
             answers = self.labels[span].expand(shape[0], 1, -1)
@@ -320,7 +343,8 @@ class Regression:
 
     def unfolded(self, x: Tensor, objective: Tensor, passes: Tensor) -> Logistic:
         """Parameters for the table's coordinates as weights for the features themselves."""
-        weights = x[..., :-1] * self.table.scale
+        weights = x[..., :-1] if self.lift is None else x[..., :-1] @ self.lift.T
+        weights = weights * self.table.scale
         bias = x[..., -1].double() - weights.double() @ self.table.mean.double()
         everywhere = torch.zeros(len(x), self.classes, weights.shape[-1], device=x.device)
         everywhere.index_copy_(1, self.present, weights)

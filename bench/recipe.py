@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Literal
+
+from bench.errors import require
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"views": 8_000, "batch_size": 64},
@@ -27,6 +30,13 @@ class Recipe:
     warmup: float = 0.05  # share of the steps over which the rate rises; then it falls along a cosine
     seed: int = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+    def __post_init__(self) -> None:
+        require(self.views >= 1, "recipe.views", self.views, "at least 1")
+        require(self.batch_size >= 2, "recipe.batch_size", self.batch_size, "at least 2")
+        require(0 < self.learning_rate < inf, "recipe.learning_rate", self.learning_rate, "above 0")
+        require(0 <= self.weight_decay < inf, "recipe.weight_decay", self.weight_decay, "0 or more")
+        require(0 <= self.warmup < 1, "recipe.warmup", self.warmup, "a share from 0 to below 1")
 
 
 def fingerprint(facts: Any) -> str:

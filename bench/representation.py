@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from bench.errors import UserError, did_you_mean
 from bench.training import low_precision
 
 CACHE_LIMIT = 20 * 2**30  # bytes of features kept; the least recently used go first
+STILL_WANTED = 3600  # seconds since the last use in which features are not thrown away
 BATCH = 256  # images a forward pass
 
 
@@ -47,10 +49,11 @@ class Representation:
     def __init__(
         self, encoder: Encoder, dataset: Dataset, identity: str, device: torch.device, precision: str = "auto"
     ) -> None:
+        """``identity`` covers what weights do not: the data, and the encoder's name and settings."""
         self.encoder = encoder.eval().requires_grad_(False)
         self.dataset, self.device = dataset, device
         self.low = low_precision(device, precision)
-        self.content = f"{weights_hash(encoder)}-{identity[:16]}-{dataset.image_size}-{'bf16' if self.low else 'fp32'}"
+        self.content = f"{weights_hash(encoder)}-{identity}-{dataset.image_size}-{'bf16' if self.low else 'fp32'}"
         self.extract_seconds = 0.0
 
     @property
@@ -78,9 +81,7 @@ class Representation:
 
     def extract(self, readings: Iterable[Reading]) -> Iterator[tuple[int, int]]:
         """Takes what is not cached yet in one pass over each split; yields images done and images in all."""
-        wanted = {
-            name: [r for r in dict.fromkeys(readings) if not self._file(name, r).exists()] for name in ("train", "test")
-        }
+        wanted = {name: [r for r in dict.fromkeys(readings) if not self._kept(name, r)] for name in ("train", "test")}
         splits = {name: getattr(self.dataset, name) for name, missing in wanted.items() if missing}
         total, done = sum(map(len, splits.values())), 0
         for name, split in splits.items():
@@ -90,12 +91,22 @@ class Representation:
 
     def _features(self, name: str, reading: Reading) -> Tensor:
         path = self._file(name, reading)
-        if not path.exists():
+        if not self._kept(name, reading):
             for _ in self.extract([reading]):
                 pass
         os.utime(path)
         # Copy on write: torch wants memory it may write to, and the file must stay as it is.
         return torch.from_numpy(np.load(path, mmap_mode="c")).to(self.device)
+
+    def _kept(self, name: str, reading: Reading) -> bool:
+        path = self._file(name, reading)
+        try:
+            return len(np.load(path, mmap_mode="r")) == len(getattr(self.dataset, name))
+        except FileNotFoundError:
+            return False
+        except ValueError:  # cut short, by a full disk or a crash of the machine
+            path.unlink(missing_ok=True)
+            return False
 
     def _file(self, name: str, reading: Reading) -> Path:
         key = hashlib.sha256(f"{self.content}-{name}-{reading}".encode()).hexdigest()[:24]
@@ -136,10 +147,15 @@ class Representation:
 def fresh_file(target: Path, shape: tuple[int, int]) -> tuple[Path, np.memmap]:
     """A float32 memory map beside its final place, after making room for it."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    kept = sorted(target.parent.glob("*.npy"), key=lambda path: path.stat().st_mtime)
-    size = sum(path.stat().st_size for path in kept) + 4 * shape[0] * shape[1]
-    while kept and size > CACHE_LIMIT:
-        size -= kept[0].stat().st_size
-        kept.pop(0).unlink(missing_ok=True)
+    needed = 4 * shape[0] * shape[1]
+    kept = sorted((entry.stat().st_mtime, entry.stat().st_size, entry.path) for entry in os.scandir(target.parent))
+    size = sum(part for _, part, _ in kept) + needed
+    for used, part, path in kept:
+        if size > CACHE_LIMIT and time.time() - used > STILL_WANTED:
+            Path(path).unlink(missing_ok=True)
+            size -= part
+    if shutil.disk_usage(target.parent).free < needed:
+        # A memory map on a full disk would kill the process without a word.
+        raise UserError(f"{target.parent}: no space for {needed:,} bytes of features; make room there.")
     temporary = target.with_name(f"{target.stem}.{os.getpid()}.tmp")
     return temporary, np.lib.format.open_memmap(temporary, "w+", np.float32, shape)

@@ -11,6 +11,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Generator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from bench.method import Method, TrainFacts
 from bench.planning import Cell, Job, Plan
 from bench.protocol import Number, Protocol
 from bench.provenance import provenance
+from bench.recipe import fingerprint
 from bench.representation import Representation
 from bench.training import Diverged, flops_of_step, low_precision, pretrain, steps_of
 
@@ -57,20 +59,24 @@ class Weights:
 
 
 def run(plan: Plan) -> Generator[Progress | Measured, None, None]:
-    """Measures what is missing; a job whose loss diverges is recorded as failed and the others go on."""
+    """Measures what is missing; what fails is recorded as failed, with the reason, and the others go on."""
     protocols = checked(plan, plan.missing)
     folder = plan.request.results / "records"
     data, device = Data(plan), device_of(plan.request.device)
+    check_writable(folder)
+    dataset = data.probing()  # before any training, so that pictures that cannot be read are told now
     for job in plan.missing:
         try:
             encoder, weights = yield from encoder_of(plan, job, data, device)
-        except Diverged as error:
+        except UserError:
+            raise
+        except Exception as error:
             for cell in job.missing:
-                record = described(plan, job, cell, device) | {"status": "failed", "error": str(error)}
+                record = described(plan, job, cell, device) | {"status": "failed", "error": reason(error)}
                 yield Measured(path=records.write(folder, record), record=record)
             continue
-        dataset = data.probing()
-        seen = Representation(encoder, dataset, plan.facts.identity, device, plan.request.precision)
+        identity = fingerprint([plan.facts.identity, plan.request.encoder, plan.encoder_settings])
+        seen = Representation(encoder, dataset, identity, device, plan.request.precision)
         readings = [reading for protocol in protocols[job.recipe_hash] for reading in protocol.readings()]
         for done, total in seen.extract(readings):
             yield Progress(title=f"{job.method.name}: features", done=done, total=total)
@@ -83,8 +89,8 @@ def run(plan: Plan) -> Generator[Progress | Measured, None, None]:
             numbers: list[Number] = []
             try:
                 numbers = list(protocol.evaluate(seen))
-            except UserError as error:
-                record |= {"status": "failed", "error": str(error)}
+            except Exception as error:
+                record |= {"status": "failed", "error": reason(error)}
             record["metrics"] = [{k: v for k, v in vars(number).items() if k != "predictions"} for number in numbers]
             record["cost"] |= {
                 "extract_seconds": seen.extract_seconds,
@@ -107,8 +113,10 @@ def pretrained(plan: Plan) -> Generator[Progress | tuple[Job, Weights], None, No
             continue
         try:
             _, weights = yield from encoder_of(plan, job, data, device)
-        except Diverged as error:
-            weights = Weights(kind="failed", facts={"error": str(error)})
+        except UserError:
+            raise
+        except Exception as error:
+            weights = Weights(kind="failed", facts={"error": reason(error)})
         yield job, weights
 
 
@@ -116,10 +124,9 @@ def checked(plan: Plan, jobs: tuple[Job, ...]) -> dict[str, tuple[Protocol, ...]
     """Builds every missing cell's parts on no device at all; returns each job's protocols by recipe hash.
 
     Raises UserError for a setting out of range, a tap that the encoder lacks, a checkpoint that
-    does not fit, a device that is not there or results that cannot be written.
+    does not fit or a device that is not there.
     """
     device_of(plan.request.device)
-    check_writable(plan.request.results / "records")
     built: dict[str, tuple[Protocol, ...]] = {}
     for job in jobs:
         encoder = built_encoder(plan, torch.device("meta"))
@@ -152,6 +159,12 @@ def check_view(plan: Plan, method: Method) -> None:
         ) from None
 
 
+def reason(error: Exception) -> str:
+    """What went wrong, in one line; an error that is not one of ours is named."""
+    line = str(error).strip().partition("\n")[0]
+    return line if isinstance(error, UserError | Diverged) else f"{type(error).__name__}: {line}"
+
+
 def check_writable(folder: Path) -> None:
     """Raises UserError where records could not be stored."""
     try:
@@ -181,6 +194,8 @@ def encoder_of(
     method: Method = job.method.load()(encoder, train_facts(plan), **job.settings)
     method.to(device).to(memory_format=torch.channels_last)
     split = data.pretraining(method.needs).train
+    if len(split) < job.recipe.batch_size:
+        raise UserError(f"{plan.pretrain_facts.name}: {len(split)} readable train images are fewer than a batch.")
     partial = checkpoints.interrupted(job.recipe_hash)
     facts: dict[str, Any] = {
         "method": job.method.name,
@@ -195,13 +210,14 @@ def encoder_of(
     }
     flops = flops_of_step(method, split, job.recipe, device) * steps_of(method, job.recipe)
     seconds, losses, watched = 0.0, [], {}
-    for step in pretrain(method, split, job.recipe, device, partial):
-        seconds += step.seconds
-        losses.append(step.loss)
-        watched = step.watched
-        recent = losses[-50:]
-        note = f"loss {sum(recent) / len(recent):.3f}" + "".join(f", {k} {v:.3f}" for k, v in watched.items())
-        yield Progress(title=f"{job.method.name}: pretraining", done=step.step, total=step.steps, note=note)
+    with closing(pretrain(method, split, job.recipe, device, partial)) as training:
+        for step in training:
+            seconds += step.seconds
+            losses.append(step.loss)
+            watched = step.watched
+            recent = losses[-50:]
+            note = f"loss {sum(recent) / len(recent):.3f}" + "".join(f", {k} {v:.3f}" for k, v in watched.items())
+            yield Progress(title=f"{job.method.name}: pretraining", done=step.step, total=step.steps, note=note)
     tail = losses[-max(1, len(losses) // 20) :]
     facts["pretext"] = {"first_loss": losses[0], "last_loss": sum(tail) / len(tail)} | watched
     facts["cost"] = {"pretrain_seconds": seconds, "pretrain_views": job.recipe.views, "pretrain_flops": flops}

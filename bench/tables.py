@@ -91,7 +91,7 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
 def tabulated(group: list[Record], place: str, methods: Sequence[str], headline: str) -> Table:
     """One group of comparable records as a table."""
     lead, labels = group[0], _labels(group)
-    # An untrained encoder of one seed is measured again for each budget: it is one measurement still.
+    # An untrained encoder of one seed is one measurement, however often it was asked for.
     group = list({(labels[record["key"]], record["cell"]["seed"]): record for record in group}.values())
     order = {name: place for place, name in enumerate(dict.fromkeys([CEILING, FLOOR, *methods]))}
     group.sort(key=lambda record: (order.get(record["cell"]["method"], len(order)), labels[record["key"]]))
@@ -139,7 +139,7 @@ def tap_table(rows: pd.DataFrame, taps: Sequence[str], headline: str) -> pd.Data
                     "tap": tap,
                     "mean": cells["value"].mean(),
                     "half": half_width(cells),
-                    "seeds": len(cells),
+                    "seeds": cells["seed"].nunique(),
                     "failed": bool((of_label["status"] == "failed").all()),
                 }
             )
@@ -230,7 +230,7 @@ def _fits(record: Record, lead: Record) -> bool:
 def _conditions(record: Record) -> dict[str, Any]:
     """What must be equal between two records to rank them, whatever their weights."""
     return {
-        **{part: record["cell"][part] for part in ("protocol", "dataset", "encoder", "preset")},
+        **{part: record["cell"][part] for part in ("protocol", "dataset", "encoder")},
         "data": record["identity"].get("dataset"),
         "encoder settings": record["settings"].get("encoder"),
         "card": record["card"],
@@ -240,7 +240,7 @@ def _conditions(record: Record) -> dict[str, Any]:
 def _budget(record: Record) -> dict[str, Any]:
     """What must be equal besides to rank weights that are trained here."""
     return {
-        "pretrain_dataset": record["cell"]["pretrain_dataset"],
+        **{part: record["cell"][part] for part in ("preset", "pretrain_dataset")},
         "pretrain_data": record["identity"].get("pretrain_dataset"),
         **{name: value for name, value in record["settings"].get("recipe", {}).items() if name != "seed"},
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -67,7 +67,7 @@ def batches(images: int, batch_size: int, seed: int) -> Iterator[Tensor]:
 
 def pretrain(
     method: Method, split: Split, recipe: Recipe, device: torch.device, resume: Path, *, save_every: float = 120.0
-) -> Iterator[Step]:
+) -> Generator[Step, None, None]:
     """Trains the method in place over the recipe's budget, yielding each step, those of an interrupted run first.
 
     Every ``save_every`` seconds, and when the caller closes the generator, all that is needed to

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.augment import recoloured, resized_crops
+from bench.augment import in_full_precision, recoloured, resized_crops
 from bench.encoders import Encoder
 from bench.errors import require
 from bench.method import Batch, Method, TrainFacts
@@ -60,10 +60,10 @@ class MoCo(Method):
 
     def loss(self, batch: Batch) -> Tensor:
         """InfoNCE of each query against its key and the queue (equation 1)."""
-        q = F.normalize(in_groups(self.query, views(batch.images), self.groups), dim=1)  # (N, dim)
+        q = F.normalize(in_groups(self.query, views(batch.images), self.groups).float(), dim=1)  # (N, dim)
         with torch.no_grad():
             forward = in_shuffled_groups if self.shuffle_bn else in_groups
-            k = F.normalize(forward(self.key, views(batch.images), self.groups), dim=1)
+            k = F.normalize(forward(self.key, views(batch.images), self.groups).float(), dim=1)
         logits = info_nce_logits(q, k, self.queue.keys, self.temperature)
         self.newest = k
         target = torch.zeros(len(q), dtype=torch.long, device=q.device)
@@ -82,7 +82,8 @@ def views(images: Tensor) -> Tensor:
     return recoloured(resized_crops(images), hue=0.4)
 
 
+@in_full_precision
 def info_nce_logits(q: Tensor, k: Tensor, queue: Tensor, temperature: float) -> Tensor:
     """Unit queries and keys (N, dim), queue (K, dim) -> logits (N, 1 + K), the positive first."""
     positive = (q * k).sum(1, keepdim=True)
-    return torch.cat([positive, q @ queue.T], dim=1).float() / temperature
+    return torch.cat([positive, q @ queue.T], dim=1) / temperature

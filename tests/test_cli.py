@@ -70,7 +70,7 @@ def test_record_says_how_to_measure_it_again(results):
     assert not damaged
     assert record["settings"]["method"]["negatives"] == 64
     assert record["settings"]["recipe"]["views"] == 256
-    assert record["deviations"].keys() == {"momentum", "temperature", "groups"}
+    assert record["deviations"].keys() == {"negatives", "momentum", "temperature", "groups"}
     assert record["source"]["kind"] == "pretrained"
     assert record["cost"]["pretrain_flops"] > 1e9
     assert {number["metric"] for number in record["metrics"]} == {"accuracy", "macro_accuracy"}
@@ -104,6 +104,16 @@ BAD = {
     "setting out of range": (["--methods", "moco", "--set", "moco.temperature=0"], ["moco.temperature", "above 0"]),
     "setting of what does not run": (["--methods", "random", "--set", "moco.dim=8"], ["moco", "does not run"]),
     "setting not among the choices": (["--methods", "random", "--set", "linear.head=tree"], ["tree", "mlp"]),
+    "no step at all": (["--methods", "moco", "--set", "recipe.views=0"], ["recipe.views", "at least 1"]),
+    "batch of one": (["--methods", "moco", "--set", "recipe.batch_size=1"], ["recipe.batch_size", "at least 2"]),
+    "rate below zero": (["--methods", "moco", "--set", "recipe.learning_rate=-1"], ["recipe.learning_rate"]),
+    "no method named": (["--methods", ","], ["--methods", "names nothing"]),
+    "no tap named": (["--methods", "random", "--taps", ","], ["--taps", "names nothing"]),
+    "variant of an encoder without": (["--methods", "random", "--encoder", "convnet/big"], ["convnet/big", "variants"]),
+    "no such network of timm": (["--methods", "random", "--encoder", "timm/resnet19"], ["resnet19", "resnet18"]),
+    "seed too large": (["--methods", "random", "--seeds", "4294967296"], ["--seeds", "2147483648"]),
+    "pretrain directory alone": (["--methods", "moco", "--pretrain-data-dir", "x"], ["--pretrain-dataset"]),
+    "tiles too small": (["--methods", "jigsaw", "--encoder", "alexnet", "--image-size", "64"], ["jigsaw", "alexnet"]),
     "methods forgotten": (["--protocol", "knn"], ["--methods"]),
     "seeds that are no numbers": (["--methods", "random", "--seeds", "a"], ["--seeds", "0,1,2"]),
     "directory for data without one": (["--methods", "random", "--data-dir", "x"], ["--data-dir", "--dataset folder"]),
@@ -225,3 +235,53 @@ def test_committed_shell_entry_point_matches():
     """run_bench.py and the installed command are the same function."""
     assert "from bench.cli import main" in (ROOT / "run_bench.py").read_text()
     assert 'sslbench = "bench.cli:main"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_the_floor_of_one_preset_is_the_floor_of_another(results, capsys):
+    """An untrained encoder has no budget: measured under one preset, it stands in the table of another."""
+    assert run(results, "--methods", "random", "--protocol", "knn", "--set", "knn.k=20", "--preset", "smoke") == 0
+    capsys.readouterr()
+    assert run(results, "--methods", "rotnet", "--protocol", "knn", "--set", "knn.k=20", "--preset", "small") == 0
+    out = capsys.readouterr().out
+    assert out.count("knn: accuracy") == 1
+    assert "random (floor)" in out
+
+
+def test_a_tap_named_twice_is_one_tap(results, capsys):
+    """Naming a tap twice does not make two measurements of one."""
+    words = ["--methods", "random", "--protocol", "knn", "--set", "knn.k=20"]
+    assert run(results, *words, "--taps", "conv4,conv4") == 0
+    (record,), _ = records.read_all(results / "records")
+    assert record["card"]["taps"] == ["conv4"]
+    assert "over seeds" not in capsys.readouterr().out
+
+
+def test_one_file_for_two_methods_is_two_cells(results):
+    """Weights from a file are a cell for each method they are given to, and one for all seeds."""
+    words = ["--protocol", "knn", "--set", "knn.k=20"]
+    assert run(results, "--methods", "rotnet", *words) == 0
+    (record,), _ = records.read_all(results / "records")
+    file = checkpoints.cached(record["identity"]["recipe"])
+    given = [f"--checkpoint=rotnet={file}", f"--checkpoint=moco={file}"]
+    assert run(results, "--methods", "rotnet,moco", "--seeds", "0,1", *words, *given) == 0
+    found = [
+        record["cell"] for record in records.read_all(results / "records")[0] if record["source"]["kind"] == "file"
+    ]
+    assert sorted((cell["method"], cell["seed"]) for cell in found) == [("moco", 0), ("rotnet", 0)]
+
+
+def test_an_edited_plugin_is_measured_anew(tmp_path, results):
+    """The code of a file given by --plugin is part of the key, since it changes between two runs."""
+    for body in ("        pass", "        self.step += 0"):
+        file = plugin(tmp_path, "edited", body)
+        assert run(results, "--plugin", file, "--methods", "edited", "--protocol", "knn", "--set", "knn.k=20") == 0
+    assert len(records.read_all(results / "records")[0]) == 2
+
+
+def test_a_protocol_that_breaks_is_a_failed_cell(results, monkeypatch):
+    """An error while probing is recorded with its reason, and the other protocol is measured."""
+    monkeypatch.setattr("protocols.knn.knn", lambda *a, **k: 1 / 0)
+    assert run(results, "--methods", "random", "--protocol", "knn,linear", "--set", "knn.k=20") == 1
+    found = {record["cell"]["protocol"]: record for record in records.read_all(results / "records")[0]}
+    assert found["linear"]["status"] == "ok"
+    assert found["knn"]["error"] == "ZeroDivisionError: division by zero"

@@ -48,8 +48,7 @@ def test_what_is_read_is_what_is_imported(kind):
             found = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
         found.pop("data_dir", None)
         assert plugin.settings.keys() == found.keys()
-        literals = {name: value for name, value in found.items() if plugin.defaults[name] is not None}
-        assert {name: plugin.defaults[name] for name in literals} == literals
+        assert plugin.defaults == {name: value for name, value in found.items() if plugin.settings[name].known}
         assert plugin.constants.get("needs", frozenset()) == getattr(cls, "needs", frozenset())
         assert (plugin.constants.get("short") or {}) == getattr(cls, "short", {})
 
@@ -124,3 +123,24 @@ def test_a_file_that_is_no_plugin_is_refused(tmp_path):
     for name, told in (("plain.py", "no Method, Protocol, Source or Encoder"), ("noise.py", "not Python")):
         with pytest.raises(UserError, match=told):
             plugins.given(str(tmp_path / name))
+
+
+def test_a_default_that_is_computed_is_left_to_the_class(tmp_path):
+    """A default that is no literal is not passed on as None, and the setting can still be set."""
+    (tmp_path / "computed.py").write_text(
+        '"""Computed."""\nfrom bench.method import Method\nWIDTH = 8\nNEEDS = {"labels"}\n'
+        "class Computed(Method):\n    needs = frozenset(NEEDS)\n"
+        "    def __init__(self, encoder, facts, *, width: int = WIDTH, none: int | None = None): ...\n"
+    )
+    plugin = plugins.given(str(tmp_path / "computed.py"))
+    assert plugin.defaults == {"none": None}
+    assert plugin.settings["width"].parsed("5", "computed") == 5
+
+
+def test_a_plugin_that_fails_on_import_is_told(tmp_path):
+    """An error inside a plugin's file is one line with its name."""
+    (tmp_path / "raising.py").write_text(
+        '"""R."""\nfrom bench.method import Method\nclass Raising(Method): ...\n1 / 0\n'
+    )
+    with pytest.raises(UserError, match=r"raising\.py: fails on import \(ZeroDivisionError"):
+        plugins.given(str(tmp_path / "raising.py")).load()

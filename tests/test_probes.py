@@ -71,6 +71,15 @@ def test_sketched_curvature_changes_the_way_and_not_the_goal():
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=0)
 
 
+def test_row_space_gives_back_the_rows():
+    """Coordinates times directions are the rows; constant features span nothing and are no trouble."""
+    table = probes.Table(blobs(20, 50)[0], standardise=True)
+    coordinates, directions, _ = probes.row_space(table)
+    torch.testing.assert_close(coordinates @ directions.T, torch.cat(list(table)), rtol=1e-3, atol=1e-3)
+    y = torch.tensor([0, 0, 1])
+    assert probes.logistic_regression(torch.ones(3, 5), y, 2, [1.0]).predict(torch.ones(2, 5)).tolist() == [[0, 0]]
+
+
 def test_full_sketch_is_the_covariance():
     """Nyström's approximation at full rank solves as the eigendecomposition does."""
     X, _ = blobs(150, 30)
@@ -285,7 +294,7 @@ def test_no_device_slips():
     with FakeTensorMode(allow_non_fake_inputs=True):
         problem.table.features = torch.empty(30, 6, device="cuda")
         problem.table.mean, problem.table.scale = torch.empty(6, device="cuda"), torch.empty(6, device="cuda")
-        problem.table.kept = []
+        problem.table.kept, problem.rows = [], problem.table
         problem.labels, problem.priors = torch.zeros(30, dtype=torch.int64, device="cuda"), torch.ones(3, device="cuda")
         eigen = torch.empty(6, 6, device="cuda"), torch.empty(6, device="cuda"), torch.empty((), device="cuda")
         problem.curvature = probes.Curvature(*eigen)

@@ -94,3 +94,12 @@ def test_an_unknown_tap_is_named(tiny):
     """A tap that the encoder lacks is a UserError with the nearest one."""
     with pytest.raises(UserError, match="conv6"):
         representation(encoder_of(7), tiny).train(Reading("conv6"))
+
+
+def test_features_cut_short_are_taken_again(tiny):
+    """A file of features that was truncated is not believed and not fatal."""
+    seen = representation(encoder_of(8), tiny)
+    whole = seen.train(READINGS[0]).clone()
+    file = seen._file("train", READINGS[0])
+    file.write_bytes(file.read_bytes()[:2000])
+    assert torch.equal(seen.train(READINGS[0]), whole)

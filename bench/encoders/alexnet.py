@@ -3,7 +3,7 @@
 Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep
 Convolutional Neural Networks", NeurIPS 2012. The widths default to
 torchvision's one-tower form; RotNet's and DeepCluster's checkpoints use other
-widths, batch norm, two groups or other input channels.
+widths, batch norm or two groups.
 """
 
 from __future__ import annotations

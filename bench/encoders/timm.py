@@ -19,10 +19,10 @@ from bench.errors import UserError, did_you_mean
 class Timm(Encoder):
     """Normalises as the network's own configuration says."""
 
-    def __init__(self, image_size: int, *, name: str = "resnet18", pretrained: bool = False) -> None:
+    def __init__(self, image_size: int, *, name: str = "resnet18") -> None:
         if name not in timm.list_models() and not timm.list_pretrained(name):
             raise UserError(f"timm has no network {name!r}. {did_you_mean(name, timm.list_models())}")
-        network: Any = timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="")
+        network: Any = timm.create_model(name, pretrained=False, num_classes=0, global_pool="")
         super().__init__(mean=network.default_cfg["mean"], std=network.default_cfg["std"])
         if hasattr(network, "patch_embed") and hasattr(network, "set_input_size"):
             network.set_input_size(img_size=(image_size, image_size))
