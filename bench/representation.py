@@ -21,7 +21,7 @@ from bench.data import Dataset, Images, Split
 from bench.data._cache import cache_folder
 from bench.encoders import Encoder
 from bench.errors import UserError, did_you_mean
-from bench.training import low_precision
+from bench.precision import low_precision
 
 CACHE_LIMIT = 20 * 2**30  # bytes of features kept; the least recently used go first
 STILL_WANTED = 3600  # seconds since the last use in which features are not thrown away

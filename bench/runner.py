@@ -24,11 +24,12 @@ from bench.encoders import Encoder
 from bench.errors import UserError, did_you_mean
 from bench.method import Method, TrainFacts
 from bench.planning import Cell, Job, Plan
+from bench.precision import low_precision
 from bench.protocol import Number, Protocol
 from bench.provenance import provenance
 from bench.recipe import fingerprint
 from bench.representation import Representation
-from bench.training import Diverged, flops_of_step, low_precision, pretrain, steps_of
+from bench.training import Diverged, flops_of_step, pretrain, steps_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.data import Split
 from bench.errors import UserError
 from bench.method import Batch, Method
+from bench.precision import low_precision
 from bench.recipe import Recipe
 from bench.records import write_whole
 
@@ -34,15 +35,6 @@ class Step:
     loss: float
     seconds: float
     watched: dict[str, float]
-
-
-def low_precision(device: torch.device, precision: str = "auto") -> bool:
-    """Whether bf16 autocast is used: where it was asked for, or where the device computes in it."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def steps_of(method: Method, recipe: Recipe) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bench import probes
 from bench.errors import UserError
+from bench.probes import clusters, curvature, logistic, neighbours, rows
 
 
 def blobs(n: int, d: int, classes: int = 4, *, seed: int = 0, apart: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -63,9 +64,9 @@ def test_strengths_side_by_side_do_not_disturb_each_other():
 def test_sketched_curvature_changes_the_way_and_not_the_goal():
     """With Nyström's approximation in the place of the covariance the optimum is the same."""
     X, y = blobs(150, 40)
-    exact = probes.Regression(probes.Table(X, standardise=True), y, 4)
-    sketched = probes.Regression(probes.Table(X, standardise=True), y, 4)
-    sketched.curvature = probes.Curvature.of(sketched.table, full=10, rank=16)
+    exact = logistic.Regression(rows.Table(X, standardise=True), y, 4)
+    sketched = logistic.Regression(rows.Table(X, standardise=True), y, 4)
+    sketched.curvature = curvature.Curvature.of(sketched.table, full=10, rank=16)
     C = [1e-3, 1e-1]
     found = [r.solve(C, r.start(C), 1e-7, 1000, "fp32")[0].objective for r in (exact, sketched)]
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=0)
@@ -73,8 +74,8 @@ def test_sketched_curvature_changes_the_way_and_not_the_goal():
 
 def test_row_space_gives_back_the_rows():
     """Coordinates times directions are the rows; constant features span nothing and are no trouble."""
-    table = probes.Table(blobs(20, 50)[0], standardise=True)
-    coordinates, directions, _ = probes.row_space(table)
+    table = rows.Table(blobs(20, 50)[0], standardise=True)
+    coordinates, directions, _ = curvature.row_space(table)
     torch.testing.assert_close(coordinates @ directions.T, torch.cat(list(table)), rtol=1e-3, atol=1e-3)
     y = torch.tensor([0, 0, 1])
     assert probes.logistic_regression(torch.ones(3, 5), y, 2, [1.0]).predict(torch.ones(2, 5)).tolist() == [[0, 0]]
@@ -83,18 +84,18 @@ def test_row_space_gives_back_the_rows():
 def test_full_sketch_is_the_covariance():
     """Nyström's approximation at full rank solves as the eigendecomposition does."""
     X, _ = blobs(150, 30)
-    table = probes.Table(X, standardise=True)
+    table = rows.Table(X, standardise=True)
     gradient, weight, penalty = torch.randn(2, 3, 30), torch.full((2, 3, 1), 0.3), torch.tensor([[[0.1]], [[1.0]]])
-    solved = [probes.Curvature.of(table, full=f, rank=30).solve(gradient, weight, penalty) for f in (64, 8)]
+    solved = [curvature.Curvature.of(table, full=f, rank=30).solve(gradient, weight, penalty) for f in (64, 8)]
     torch.testing.assert_close(solved[0], solved[1], rtol=0.05, atol=0.02)
 
 
 def test_covariance_by_blocks_is_the_covariance():
     """Upper blocks, mirrored, equal X'X."""
     X, _ = blobs(50, 600)
-    table = probes.Table(X, standardise=True)
+    table = rows.Table(X, standardise=True)
     Z = torch.cat(list(table))
-    torch.testing.assert_close(probes.covariance(table), Z.T @ Z, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(curvature.covariance(table), Z.T @ Z, rtol=1e-3, atol=1e-3)
 
 
 def test_bf16_first_and_fp32_after_reaches_the_same_optimum():
@@ -109,8 +110,9 @@ def test_features_read_in_chunks_give_the_same(monkeypatch):
     X, y = blobs(230, 16)
     test, _ = blobs(50, 16, seed=1)
     whole = probes.linear_probe(X, y, test, 4)
-    monkeypatch.setattr(probes, "chunk_rows", lambda features: 64)
-    monkeypatch.setattr(probes, "COPY_BYTES", 0)
+    for module in (rows, logistic):
+        monkeypatch.setattr(module, "chunk_rows", lambda features: 64)
+    monkeypatch.setattr(rows, "COPY_BYTES", 0)
     parts = probes.linear_probe(X, y, test, 4)
     assert parts.strength == whole.strength
     torch.testing.assert_close(parts.scores, whole.scores, rtol=1e-2, atol=1e-2)
@@ -124,8 +126,8 @@ def test_order_of_training_images_does_not_matter():
     test, _ = blobs(100, 16, seed=1)
     shuffle = torch.randperm(240, generator=torch.Generator().manual_seed(3))
     one, other = probes.linear_probe(X, y, test, 4), probes.linear_probe(X[shuffle], y[shuffle], test, 4)
-    keep = probes.training_part(X, y, 0.1, 0)
-    assert torch.equal(probes.training_part(X[shuffle], y[shuffle], 0.1, 0), keep[shuffle])
+    keep = rows.training_part(X, y, 0.1, 0)
+    assert torch.equal(rows.training_part(X[shuffle], y[shuffle], 0.1, 0), keep[shuffle])
     assert one.strength == other.strength
     torch.testing.assert_close(one.scores, other.scores, rtol=1e-2, atol=1e-2)
     one, other = (probes.mlp_probe(X[i], y[i], test, 4, epochs=2) for i in (torch.arange(240), shuffle))
@@ -135,9 +137,9 @@ def test_order_of_training_images_does_not_matter():
 def test_held_out_part_is_stratified_and_leaves_every_class_an_image():
     """A tenth of each class is held out, nothing of a class with one image."""
     y = torch.cat([torch.zeros(50), torch.ones(20), torch.full((1,), 2)]).long()
-    keep = probes.training_part(torch.randn(71, 5), y, 0.1, 0)
+    keep = rows.training_part(torch.randn(71, 5), y, 0.1, 0)
     assert torch.bincount(y[~keep], minlength=3).tolist() == [5, 2, 0]
-    assert not torch.equal(keep, probes.training_part(torch.randn(71, 5), y, 0.1, 1))
+    assert not torch.equal(keep, rows.training_part(torch.randn(71, 5), y, 0.1, 1))
 
 
 @pytest.mark.parametrize("probe", [probes.linear_probe, probes.mlp_probe])
@@ -208,7 +210,7 @@ def test_knn_survives_a_bank_smaller_than_k_and_zero_vectors():
 def test_bank_in_tiles_finds_the_same_neighbours(monkeypatch):
     """A bank too large to be prepared whole, in more than one tile, has the same neighbours."""
     bank, queries = torch.randn(70000, 4), torch.randn(5, 4)
-    monkeypatch.setattr(probes, "COPY_BYTES", 0)
+    monkeypatch.setattr(neighbours, "COPY_BYTES", 0)
     ((s, i),) = probes.nearest(bank, queries, 20, 256)
     exact = torch.nn.functional.normalize(queries) @ torch.nn.functional.normalize(bank).T
     torch.testing.assert_close(s, exact.topk(20).values)
@@ -240,7 +242,7 @@ def test_k_means_finds_clear_clusters_as_scikit_learn_does():
 def test_k_means_fills_empty_clusters():
     """Centres placed where no image is are moved to images."""
     X = torch.tensor([[0.0], [1.0], [10.0], [11.0], [30.0]])
-    found = probes.lloyd(X, torch.tensor([[0.0], [500.0], [900.0]]), 20)
+    found = clusters.lloyd(X, torch.tensor([[0.0], [500.0], [900.0]]), 20)
     assert sorted(torch.bincount(found.assignments, minlength=3).tolist()) == [1, 2, 2]
 
 
@@ -290,14 +292,14 @@ def test_no_device_slips():
     """On fake CUDA tensors a pass of the solver, its preconditioner, the search and the clusters stay on the device."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    problem = probes.Regression(probes.Table(torch.randn(30, 6), standardise=True), torch.arange(30) % 3, 3)
+    problem = logistic.Regression(rows.Table(torch.randn(30, 6), standardise=True), torch.arange(30) % 3, 3)
     with FakeTensorMode(allow_non_fake_inputs=True):
         problem.table.features = torch.empty(30, 6, device="cuda")
         problem.table.mean, problem.table.scale = torch.empty(6, device="cuda"), torch.empty(6, device="cuda")
         problem.table.kept, problem.rows = [], problem.table
         problem.labels, problem.priors = torch.zeros(30, dtype=torch.int64, device="cuda"), torch.ones(3, device="cuda")
         eigen = torch.empty(6, 6, device="cuda"), torch.empty(6, device="cuda"), torch.empty((), device="cuda")
-        problem.curvature = probes.Curvature(*eigen)
+        problem.curvature = curvature.Curvature(*eigen)
         x, penalty = problem.start([1.0, 2.0]), torch.ones(2, dtype=torch.float64, device="cuda")
         for dtype in (torch.float32, torch.bfloat16):
             f, g, doubt = problem.evaluate(x, penalty, None, dtype)
@@ -306,5 +308,5 @@ def test_no_device_slips():
         ((s, i),) = probes.nearest(torch.empty(50, 4, device="cuda"), torch.empty(9, 4, device="cuda"), 5, 16)
         assert s.shape == i.shape == (9, 5)
         assert s.is_cuda
-        assert probes.assigned(torch.empty(9, 4, device="cuda"), torch.empty(2, 4, device="cuda"))[1].is_cuda
-        assert probes.hashes(torch.empty(9, 4, device="cuda"), 0).is_cuda
+        assert clusters.assigned(torch.empty(9, 4, device="cuda"), torch.empty(2, 4, device="cuda"))[1].is_cuda
+        assert rows.hashes(torch.empty(9, 4, device="cuda"), 0).is_cuda

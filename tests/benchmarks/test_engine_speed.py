@@ -13,8 +13,8 @@ from bench.data.synthetic import Synthetic
 from bench.encoders.convnet import ConvNet
 from bench.method import Batch, TrainFacts
 from bench.plugins import ROOT, plugins
+from bench.precision import low_precision
 from bench.representation import Reading, Representation
-from bench.training import low_precision
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,25 @@
+"""The solvers behind the protocols: logistic regression, MLP, ridge, nearest neighbours, k-means.
+
+Pure functions on tensors. They run on the device of the training features, which may be float16 or float32 and
+memory-mapped: rows are read in chunks, so the memory needed beyond the features stays bounded.
+"""
+
+from bench.probes.clusters import Clusters, k_means
+from bench.probes.logistic import STRENGTHS, Logistic, Probe, linear_probe, logistic_regression
+from bench.probes.mlp import mlp_probe
+from bench.probes.neighbours import knn, nearest
+from bench.probes.ridge import ridge
+
+__all__ = [
+    "STRENGTHS",
+    "Clusters",
+    "Logistic",
+    "Probe",
+    "k_means",
+    "knn",
+    "linear_probe",
+    "logistic_regression",
+    "mlp_probe",
+    "nearest",
+    "ridge",
+]

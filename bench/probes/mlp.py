@@ -1,0 +1,78 @@
+"""The three-layer classifier of the lecture's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.errors import UserError, require
+from bench.probes.logistic import Probe
+from bench.probes.rows import Table, check, hashes, training_part
+
+
+def mlp_probe(
+    train_features: Tensor,
+    train_labels: Tensor,
+    test_features: Tensor,
+    classes: int,
+    *,
+    strengths: Sequence[float] = (1e-2,),
+    held_out: float = 0.1,
+    seed: int = 0,
+    hidden: int = 200,
+    epochs: int = 20,
+    batch: int = 256,
+    lr: float = 2e-3,
+) -> Probe:
+    """Gidaris et al. 2018's non-linear classifier: two hidden layers with batch norm and ReLU, AdamW, a fixed budget.
+
+    The strength is the weight decay; of several, one is chosen on a held-out part of train, and the classifier is then
+    trained anew on all of train.
+    """
+    labels = check(train_features, train_labels, classes)
+    check(test_features)
+    require(min(epochs, batch, hidden) >= 1, "epochs, batch, hidden", (epochs, batch, hidden), "1 or more each")
+    if int(labels.min()) == int(labels.max()):
+        raise UserError("All training images have the same label: a classifier needs two classes at least.")
+    table = Table(train_features, standardise=True)
+    order = torch.argsort(hashes(train_features, seed), stable=True)
+
+    def trained(rows: Tensor, decay: float) -> nn.Module:
+        """A classifier trained on these rows (n,)."""
+        generator = torch.Generator().manual_seed(seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            layers = [nn.Linear(table.features.shape[1], hidden), nn.BatchNorm1d(hidden), nn.ReLU()]
+            layers += [nn.Linear(hidden, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, classes)]
+            head = nn.Sequential(*layers).to(labels.device)
+        optimiser = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=decay)
+        batches = -(-len(rows) // batch)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=epochs * batches)
+        for _ in range(epochs):
+            shuffled = rows[torch.randperm(len(rows), generator=generator).to(rows.device)]
+            for indices in shuffled.tensor_split(batches):
+                loss = F.cross_entropy(head(table.prepare(table.features[indices])), labels[indices])
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+        return head.eval()
+
+    @torch.no_grad()
+    def scores_of(head: nn.Module, features: Tensor) -> Tensor:
+        return torch.cat([head(table.prepare(x)) for x in features.split(table.chunk)])
+
+    decays = torch.as_tensor(strengths, dtype=torch.float64)
+    validation, best = torch.full((len(decays),), torch.nan, dtype=torch.float64), 0
+    if len(decays) > 1:
+        keep = training_part(train_features, labels, held_out, seed)
+        rows, rest = order[keep[order]], order[~keep[order]]
+        for i, decay in enumerate(decays.tolist()):
+            right = scores_of(trained(rows, decay), train_features[rest]).argmax(1) == labels[rest]
+            validation[i] = right.double().sum() / max(1, len(rest))
+        best = int(decays.masked_fill(validation < validation.max(), -torch.inf).argmax())
+    scores = scores_of(trained(order, float(decays[best])), test_features)
+    return Probe(scores.argmax(1), scores, float(decays[best]), validation, {"epochs": float(epochs)})
