@@ -296,6 +296,6 @@ def estimate(planned: Plan, job: Job) -> Estimate:
             known_costs.append(record["cost"])
     speeds = [cost["pretrain_views"] / cost["pretrain_seconds"] for cost in known_costs]
     minutes = f"{job.recipe.views / sorted(speeds)[len(speeds) // 2] / 60:.1f}" if speeds else ""
-    numbers = sum(cell.settings.get("features", 2048) * len(cell.settings["taps"]) for cell in job.missing)
+    numbers = sum(cell.settings.get("features", 512) * len(cell.settings["taps"]) for cell in job.missing)
     images = planned.facts.train_images + planned.facts.test_images
     return Estimate(source=source, minutes=minutes, disk=4 * numbers * images)

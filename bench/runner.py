@@ -285,7 +285,8 @@ def described(plan: Plan, job: Job, cell: Cell, device: torch.device, weights: W
             "method": job.settings,
             "encoder": plan.encoder_settings,
             "recipe": asdict(job.recipe),
-            "dataset": asdict(plan.source),
+            # Where the data lie is no setting: the identity says what they are.
+            "dataset": {k: v for k, v in asdict(plan.source).items() if k != "data_dir"},
             "protocol": cell.settings,
         },
         "identity": {
