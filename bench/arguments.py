@@ -173,7 +173,7 @@ def request_of(options: argparse.Namespace) -> Request:
         assignments.append(f"{options.dataset}.skip_unreadable=true")
     return Request(
         methods=options.methods,
-        protocols=getattr(options, "protocol", ()),
+        protocols=getattr(options, "protocol", None),
         dataset=options.dataset,
         data_dir=options.data_dir,
         pretrain_dataset=options.pretrain_dataset,

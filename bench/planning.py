@@ -26,7 +26,7 @@ class Request:
     """What was asked for, as the command line spells it."""
 
     methods: tuple[str, ...]
-    protocols: tuple[str, ...] = ("linear",)
+    protocols: tuple[str, ...] | None = ("linear",)  # None: only pretrain
     dataset: str = "synthetic"
     data_dir: str | None = None
     pretrain_dataset: str | None = None
@@ -98,7 +98,7 @@ def plan(request: Request) -> Plan:
     """Resolves every name, setting and data set; raises UserError for whatever is wrong, before any work."""
     known = {kind: plugins.plugins(kind, request.plugin_files) for kind in plugins.FOLDERS}
     methods = selected(request.methods, known["method"], "--methods")
-    protocols = selected(request.protocols, known["protocol"], "--protocol")
+    protocols = selected(request.protocols, known["protocol"], "--protocol") if request.protocols is not None else []
     dataset = plugins.named(request.dataset, known["dataset"], "--dataset")
     pretrain_dataset = plugins.named(
         request.pretrain_dataset or request.dataset, known["dataset"], "--pretrain-dataset"
