@@ -3,17 +3,13 @@
 Noroozi and Favaro, "Unsupervised Learning of Visual Representations by Solving
 Jigsaw Puzzles", ECCV 2016. https://arxiv.org/abs/1603.09246
 
-Where a tile belongs is told by what it shows. Gaps between the tiles and a
-random place of each within its cell take away the edges that continue; each
-tile is normalised by itself so that low-level statistics do not tell
-(section 4.2). The permutations are far apart in Hamming distance (algorithm 1).
+Where a tile belongs is told by what it shows. Against shortcuts (section 4.2)
+there are gaps between the tiles, each lies at random within its cell and is
+normalised by itself, and some pictures are grey. The permutations are far apart
+in Hamming distance (algorithm 1). Nine tiles are one view of the budget.
 
-Nine tiles are one view of the budget.
-
-A random part of each picture is cut, and some pictures are made grey, against
-chromatic aberration (section 4.2). At small sizes that part must vary much in
-scale: tiles of a few pixels at known places would tell where they are by the
-8-pixel blocks of JPEG, a shortcut that leaves features no better than none.
+At small sizes the part that is cut must vary in scale: tiles of a few pixels
+would tell where they are by the 8-pixel blocks of JPEG, and nothing be learned.
 
 Where we differ: ``permutations`` defaults to 64 of the paper's up to 1000; the
 greedy choice starts at the identity, so the set is the same for everybody; one
@@ -81,18 +77,13 @@ class Jigsaw(Method):
         """Cross-entropy of each image's permutation."""
         N = len(batch.images)
         drawn = torch.randint(len(self.permutations), (N,), device=batch.images.device)
-        tiles = cut(whole(batch.images, self.crop, self.grey, self.flip), self.cell, self.tile)
+        parts = resized_crops(batch.images, scale=(self.crop, 1.0), flip=self.flip)
+        tiles = cut(recoloured(parts, jitter=0.0, grey=self.grey), self.cell, self.tile)
         embeddings = self.encoder(alike(tiles).flatten(0, 1)).view(N, TILES, -1)
         shuffled = embeddings.gather(1, self.permutations[drawn].unsqueeze(-1).expand_as(embeddings))
         logits = self.head(shuffled.flatten(1))
         self.watched["accuracy"] = (logits.argmax(1) == drawn).float().mean()
         return F.cross_entropy(logits, drawn)
-
-
-def whole(images: Tensor, crop: float, grey: float, flip: float) -> Tensor:
-    """The pictures to be cut: a random part of each of at least a share of its area, some of them grey."""
-    parts = resized_crops(images, scale=(crop, 1.0), flip=flip)
-    return recoloured(parts, jitter=0.0, grey=grey)
 
 
 def cut(images: Tensor, cell: int, tile: int) -> Tensor:

@@ -285,3 +285,18 @@ def test_a_protocol_that_breaks_is_a_failed_cell(results, monkeypatch):
     found = {record["cell"]["protocol"]: record for record in records.read_all(results / "records")[0]}
     assert found["linear"]["status"] == "ok"
     assert found["knn"]["error"] == "ZeroDivisionError: division by zero"
+
+
+def test_pretrain_makes_an_encoder_that_a_fresh_machine_finds_bundled(results, tmp_path, capsys, monkeypatch):
+    """`pretrain --bundle` keeps the encoder with the project; with an empty cache the next run takes it from there."""
+    monkeypatch.setattr(checkpoints, "BUNDLE", tmp_path / "bundle")
+    monkeypatch.setenv("SSLBENCH_CACHE", str(tmp_path / "first"))
+    assert run(results, "pretrain", "--methods", "rotnet,random", "--seeds", "11", "--bundle") == 0
+    assert "rotnet  seed 11  pretrained" in capsys.readouterr().out
+    (name,) = checkpoints.manifest()
+    assert len(checkpoints.manifest()[name]["sha256"]) == 64
+    monkeypatch.setenv("SSLBENCH_CACHE", str(tmp_path / "second"))
+    assert run(results, "--methods", "rotnet", "--protocol", "knn", "--set", "knn.k=20", "--seeds", "11") == 0
+    (record,), _ = records.read_all(results / "records")
+    assert record["source"]["kind"] == "bundled"
+    assert record["source"]["sha256"] == checkpoints.manifest()[name]["sha256"]

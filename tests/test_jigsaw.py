@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench.augment import recoloured, resized_crops
 from bench.data import Dataset
 from bench.encoders.convnet import ConvNet
 from bench.method import Batch, TrainFacts
@@ -103,9 +104,10 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
     loss = method.loss(Batch(images=images, indices=torch.arange(4)))
     torch.manual_seed(1)
     drawn = torch.randint(6, (4,)).tolist()
+    pictures = recoloured(resized_crops(images, scale=(method.crop, 1.0), flip=0.0), jitter=0.0, grey=method.grey)
     assert len(set(drawn)) > 1
     terms, right = [], []
-    for image, target in zip(images, drawn, strict=True):
+    for image, target in zip(pictures, drawn, strict=True):
         parts = []
         for tile in permutation_set(6)[target]:
             row, column = divmod(int(tile), 3)
