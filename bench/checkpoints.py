@@ -20,6 +20,7 @@ from bench.data._cache import cache_folder
 from bench.encoders import Encoder
 from bench.errors import UserError
 from bench.plugins import ROOT
+from bench.recipe import file_hash
 from bench.records import write_whole
 
 COUNTER = "num_batches_tracked"  # steers nothing in evaluation, and many files leave it out
@@ -159,9 +160,3 @@ def weights_hash(encoder: Encoder) -> str:
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -45,9 +45,6 @@ def run(words: list[str]) -> int:
     options = parser("run").parse_args(words)
     planned = planned_from(options)
     if options.dry_run:
-        from bench.runner import checked
-
-        checked(planned, planned.jobs)
         print(forecast(planned))
         return 0
     failed = 0
@@ -119,9 +116,6 @@ def pretrain(words: list[str]) -> int:
     options = parser("pretrain").parse_args(words)
     planned = planned_from(options)
     if options.dry_run:
-        from bench.runner import checked
-
-        checked(planned, planned.jobs)
         print(forecast(planned))
         return 0
     from bench import checkpoints, runner
@@ -147,10 +141,13 @@ def forecast(planned: Plan) -> str:
     from tabulate import tabulate
 
     from bench.planning import estimate
+    from bench.runner import checked
 
-    rows = []
+    checked(planned, planned.jobs)
+    rows, disk = [], 0.0
     for job in planned.jobs:
         guess = estimate(planned, job)
+        disk += guess.disk / 1e6
         for cell in job.cells or (None,):
             state = "measured" if cell and cell.measured else guess.source
             rows.append(
@@ -163,7 +160,6 @@ def forecast(planned: Plan) -> str:
                     guess.minutes if state == "to pretrain" else "",
                 ]
             )
-    disk = sum(estimate(planned, job).disk for job in planned.missing) / 1e6
     facts, request = planned.facts, planned.request
     head = (
         f"{facts.name}: {facts.train_images:,} + {facts.test_images:,} images of {facts.image_size} pixels, "

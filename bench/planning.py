@@ -6,7 +6,6 @@ answer; so a typo fails, and a finished run is recognised, in a moment.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from bench import plugins, records
 from bench.data import Facts, Source
 from bench.errors import UserError, did_you_mean
 from bench.plugins import Plugin, Setting
-from bench.recipe import PRESETS, Recipe, fingerprint
+from bench.recipe import PRESETS, Recipe, file_hash, fingerprint
 
 Chosen = Mapping[str, dict[str, Any]]  # plugin -> setting -> value
 
@@ -251,8 +250,7 @@ def hash_of(checkpoint: Path) -> str:
     """SHA-256 of a checkpoint's bytes; raises UserError where there is no such file."""
     if not checkpoint.is_file():
         raise UserError(f"--checkpoint: {checkpoint} does not exist; give the path of a .safetensors or torch file.")
-    with checkpoint.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_hash(checkpoint)
 
 
 def bounds(

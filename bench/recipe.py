@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from math import inf
+from pathlib import Path
 from typing import Any, Literal
 
 from bench.errors import require
@@ -42,3 +43,9 @@ class Recipe:
 def fingerprint(facts: Any) -> str:
     """Hex digest of anything JSON can hold, independent of the order of keys."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -27,7 +27,7 @@ from bench.planning import Cell, Job, Plan
 from bench.precision import low_precision
 from bench.protocol import Number, Protocol
 from bench.provenance import provenance
-from bench.recipe import fingerprint
+from bench.recipe import file_hash, fingerprint
 from bench.representation import Representation
 from bench.training import Diverged, flops_of_step, pretrain, steps_of
 
@@ -300,7 +300,7 @@ def described(plan: Plan, job: Job, cell: Cell, device: torch.device, weights: W
         "source": {
             "kind": weights.kind if weights else "failed",
             "file": file.name if file else None,
-            "sha256": checkpoints.file_hash(file) if file else None,
+            "sha256": file_hash(file) if file else None,
         },
         "cost": facts.get("cost", {"pretrain_seconds": 0.0, "pretrain_views": 0, "pretrain_flops": 0}).copy(),
         "pretext": facts.get("pretext", {}),

@@ -14,10 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bench import checkpoints
-from bench.checkpoints import bundle, bundled, cached, file_hash, found, interrupted, load, save, weights_hash
+from bench.checkpoints import bundle, bundled, cached, found, interrupted, load, save, weights_hash
 from bench.encoders import Encoder
 from bench.encoders.convnet import ConvNet
 from bench.errors import UserError
+from bench.recipe import file_hash
 
 FACTS: dict[str, Any] = {
     "method": "rotnet",
