@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -21,6 +21,15 @@ class Batch:
     clips: Tensor | None = None  # uint8 (N, T, 3, H, W)
     depth: Tensor | None = None  # float32 (N, H, W), metres
     captions: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One column of the picture that ``show`` draws: an image a row, and words under each."""
+
+    title: str
+    images: Tensor  # (N, 3, h, w), uint8 or floats in [0, 1]
+    captions: tuple[str, ...] = ()  # N of them, or none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +51,9 @@ class Method(nn.Module, ABC):
 
     needs: ClassVar[frozenset[str]] = frozenset()
     """Of "labels", "clips", "depth", "captions": what the data set must provide."""
+
+    sees: ClassVar[Literal["colour", "lightness", "halves"]] = "colour"
+    """What of a picture its encoder sees: all, only L*, or L* and a*b* by two encoders of half the width."""
 
     trains: ClassVar[bool] = True
     """False where there is nothing to pretrain."""
@@ -67,3 +79,7 @@ class Method(nn.Module, ABC):
 
     def after_step(self, progress: float) -> None:
         """Called after each optimiser step; ``progress`` rises from 0 to 1 over the run."""
+
+    def panels(self, batch: Batch) -> list[Panel]:
+        """What goes in, what is asked and what comes out, a column each; called in eval mode without gradients."""
+        return [Panel(title="image", images=batch.images)]

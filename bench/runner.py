@@ -21,6 +21,7 @@ import torch
 from bench import checkpoints, records
 from bench.data import Dataset, Facts, Source
 from bench.encoders import Encoder
+from bench.encoders._halves import seeing
 from bench.errors import UserError, did_you_mean
 from bench.method import Method, TrainFacts
 from bench.planning import Cell, Job, Plan
@@ -76,7 +77,7 @@ def run(plan: Plan) -> Generator[Progress | Measured, None, None]:
                 record = described(plan, job, cell, device) | {"status": "failed", "error": reason(error)}
                 yield Measured(path=records.write(folder, record), record=record)
             continue
-        identity = fingerprint([plan.facts.identity, plan.request.encoder, plan.encoder_settings])
+        identity = fingerprint([plan.facts.identity, plan.request.encoder, plan.encoder_settings, sees(job)])
         seen = Representation(encoder, dataset, identity, device, plan.request.precision)
         readings = [reading for protocol in protocols[job.recipe_hash] for reading in protocol.readings()]
         for done, total in seen.extract(readings):
@@ -130,12 +131,12 @@ def checked(plan: Plan, jobs: tuple[Job, ...]) -> dict[str, tuple[Protocol, ...]
     device_of(plan.request.device)
     built: dict[str, tuple[Protocol, ...]] = {}
     for job in jobs:
-        encoder = built_encoder(plan, torch.device("meta"))
+        encoder = built_encoder(plan, job, torch.device("meta"))
         if job.checkpoint is None:
             with torch.device("meta"):
                 check_view(plan, job.method.load()(encoder, train_facts(plan), **job.settings))
         else:
-            checkpoints.load(job.checkpoint, built_encoder(plan, torch.device("cpu")))
+            checkpoints.load(job.checkpoint, built_encoder(plan, job, torch.device("cpu")))
         built[job.recipe_hash] = tuple(cell.protocol.load()(**cell.settings) for cell in job.missing)
         for protocol in built[job.recipe_hash]:
             protocol.check(plan.facts)
@@ -183,7 +184,7 @@ def encoder_of(
 ) -> Generator[Progress, None, tuple[Encoder, Weights]]:
     """A job's encoder: from its file, the cache or the bundle, or pretrained now. Raises Diverged."""
     torch.manual_seed(job.recipe.seed)
-    encoder = built_encoder(plan, device)
+    encoder = built_encoder(plan, job, device)
     if job.checkpoint:
         return encoder, Weights(kind="file", file=job.checkpoint, facts=checkpoints.load(job.checkpoint, encoder))
     if not job.trains:
@@ -228,12 +229,17 @@ def encoder_of(
     return encoder, Weights(kind="pretrained", file=file, facts=facts)
 
 
-def built_encoder(plan: Plan, device: torch.device) -> Encoder:
-    """The plan's encoder at its random initialisation."""
+def built_encoder(plan: Plan, job: Job, device: torch.device) -> Encoder:
+    """The plan's encoder at its random initialisation, seeing what the job's method wants it to."""
     # Weights are drawn on the CPU, so that a seed means the same weights on every device.
     with torch.device("meta" if device.type == "meta" else "cpu"):
-        encoder = plan.encoder.load()(plan.facts.image_size, **plan.encoder_settings)
+        encoder = seeing(plan.encoder.load(), sees(job), plan.facts.image_size, plan.encoder_settings)
     return encoder.to(device).to(memory_format=torch.channels_last)
+
+
+def sees(job: Job) -> str:
+    """What of a picture the job's encoder sees."""
+    return str(job.method.constants.get("sees", "colour"))
 
 
 def train_facts(plan: Plan) -> TrainFacts:

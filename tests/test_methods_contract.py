@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bench.data import Dataset
+from bench.encoders._halves import seeing
 from bench.encoders.convnet import ConvNet
 from bench.errors import UserError
 from bench.method import Batch, Method, TrainFacts
@@ -31,7 +32,7 @@ every_trained = pytest.mark.parametrize("plugin", TRAINED, ids=lambda plugin: pl
 def built(plugin: Plugin, *, size: int = 32, seed: int = 0, **settings: Any) -> Method:
     """The method over a narrow encoder, with the settings of a short run."""
     torch.manual_seed(seed)
-    encoder = ConvNet(size, width=4)
+    encoder = seeing(ConvNet, plugin.constants.get("sees", "colour"), size, {"width": 4})
     facts = TrainFacts(images=64, classes=10, image_size=size)
     return plugin.load()(encoder, facts, **plugin.load().short | settings).train()  # type: ignore[attr-defined]
 
@@ -171,7 +172,7 @@ def test_same_seed_same_loss(plugin: Plugin, tiny: Dataset) -> None:
 def test_heads_do_not_shift_the_encoder(plugin: Plugin) -> None:
     """A seed gives every method the same encoder: heads are drawn after it and never touch it."""
     torch.manual_seed(7)
-    alone = ConvNet(32, width=4).state_dict()
+    alone = seeing(ConvNet, plugin.constants.get("sees", "colour"), 32, {"width": 4}).state_dict()
     inside = built(plugin, seed=7).encoder.state_dict()
     assert all(torch.equal(inside[name], value) for name, value in alone.items())
 
@@ -251,6 +252,23 @@ def test_no_device_slips(plugin: Plugin, tiny: Dataset) -> None:
         assert loss.device.type == "cuda"
         assert all(value.device.type == "cuda" for value in method.watched.values())
         method.after_step(0.5)
+
+
+@every_trained
+def test_the_pretext_task_can_be_shown(plugin: Plugin, tiny: Dataset) -> None:
+    """At least two columns, as long as the batch, of pictures in range with a caption each or none; nothing changes."""
+    method = built(plugin).eval()
+    before = copy.deepcopy(method.state_dict())
+    batch = batch_for(method, tiny, size=5)
+    with torch.no_grad():
+        panels = method.panels(batch)
+    assert len(panels) >= 2
+    assert len({panel.title for panel in panels}) == len(panels)
+    for panel in panels:
+        assert panel.images.shape[:2] == (5, 3)
+        assert panel.images.dtype == torch.uint8 or 0 <= panel.images.min() <= panel.images.max() <= 1
+        assert len(panel.captions) in (0, 5)
+    assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
 
 
 def test_nothing_is_registered_twice() -> None:

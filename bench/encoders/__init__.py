@@ -7,10 +7,15 @@ keyword-only arguments are its settings.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from bench.colour import lab
+
+Part = Literal["colour", "lightness", "chroma"]
 
 
 class Encoder(nn.Module):
@@ -23,6 +28,9 @@ class Encoder(nn.Module):
 
     mean: Tensor  # (1, channels, 1, 1), of values in [0, 1]
     std: Tensor
+
+    part: Part = "colour"
+    """What it sees of a picture: all of it, its lightness L* alone, or its chroma a* and b* alone."""
 
     def __init__(
         self, *, mean: tuple[float, ...] = (0.5, 0.5, 0.5), std: tuple[float, ...] = (0.25, 0.25, 0.25)
@@ -45,7 +53,10 @@ class Encoder(nn.Module):
 
     def prepared(self, images: Tensor) -> Tensor:
         """What the first layer sees: float, normalised, channels last."""
-        floats = images.float() / 255 if images.dtype == torch.uint8 else images
+        if self.part == "colour":
+            floats = images.float() / 255 if images.dtype == torch.uint8 else images
+        else:
+            floats = seen(images, self.part)
         return ((floats - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
     def maps(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -80,3 +91,10 @@ def convolution(inputs: int, outputs: int, *, size: int = 3, stride: int = 1) ->
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )
+
+
+def seen(images: Tensor, part: Part) -> Tensor:
+    """Images (N, 3, H, W) -> three channels in [0, 1]: L* three times, or a*, b* and their mean."""
+    L, a, b = lab(images).unbind(1)
+    channels = [L / 100] * 3 if part == "lightness" else [a / 220 + 0.5, b / 220 + 0.5, (a + b) / 440 + 0.5]
+    return torch.stack(channels, dim=1)

@@ -1,0 +1,97 @@
+"""Methods learn: a few hundred steps bring the pretext loss below chance, and a probe beats the untrained encoder.
+
+``LEARNING`` names for each method its chance level, how far below it the loss must fall, and the tap at
+which its paper reads the features.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench.data import Dataset
+from bench.data.synthetic import Synthetic
+from bench.encoders import Encoder
+from bench.encoders._halves import seeing
+from bench.encoders.convnet import ConvNet
+from bench.method import TrainFacts
+from bench.plugins import Plugin, plugins
+from bench.probes import linear_probe
+from bench.recipe import Recipe
+from bench.representation import Reading, Representation
+from bench.training import pretrain, steps_of
+
+pytestmark = pytest.mark.slow
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learning:
+    """What a short run must reach."""
+
+    chance: float  # the loss of guessing; how it comes about stands beside it
+    share: float  # of the chance level that the last steps' mean loss must stay below
+    tap: str = "conv4"
+    points: float = 0.02  # of accuracy by which the probe must beat the untrained encoder
+    views: int = 60_000
+    settings: Any = None
+
+
+LEARNING = {
+    "rotnet": Learning(chance=math.log(4), share=0.85),  # four rotations
+    "jigsaw": Learning(chance=math.log(64), share=0.85),  # 64 permutations
+    "moco": Learning(chance=math.log(2048 + 1), share=0.85),  # the key among the queue
+    "supervised": Learning(chance=math.log(10), share=0.5, points=0.1),  # ten classes
+}
+
+
+@pytest.fixture(scope="module")
+def data(session_cache: None) -> Dataset:
+    """4,000 train images, with all that the renderer provides."""
+    return Synthetic(train=4_000, test=1_000).load(Synthetic.provides)
+
+
+def accuracy(encoder: Encoder, data: Dataset, tap: str) -> float:
+    """Of a linear probe on the test images."""
+    seen = Representation(copy.deepcopy(encoder).eval(), data, "learning test", CPU)  # it freezes what it is given
+    reading = Reading(tap, 512)
+    for _ in seen.extract([reading]):
+        pass
+    found = linear_probe(seen.train(reading), data.train.labels, seen.test(reading), len(data.classes))
+    return (found.predictions == data.test.labels).float().mean().item()
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_it_learns(name: str, data: Dataset, tmp_path: Path) -> None:
+    """The loss falls below its chance level, and the features beat those of the same encoder untrained."""
+    plugin, expected = plugins("method")[name], LEARNING[name]
+    encoder, settings = start(plugin)
+    untrained = accuracy(encoder, data, expected.tap)
+    facts = TrainFacts(images=len(data.train), classes=len(data.classes), image_size=data.image_size)
+    method = plugin.load()(encoder, facts, **settings | (expected.settings or {}))
+    recipe = Recipe(views=expected.views, batch_size=64)
+    losses = [step.loss for step in pretrain(method, data.train, recipe, CPU, tmp_path / "run")]
+    assert len(losses) == steps_of(method, recipe)
+    tail = losses[-max(1, len(losses) // 10) :]
+    assert sum(tail) / len(tail) < expected.share * expected.chance
+    assert accuracy(encoder, data, expected.tap) > untrained + expected.points
+
+
+def start(plugin: Plugin) -> tuple[Encoder, dict[str, Any]]:
+    """The default encoder before training, as the method wants it, and the settings of a short run."""
+    torch.manual_seed(0)
+    encoder = seeing(ConvNet, plugin.constants.get("sees", "colour"), 32, {"width": 16})
+    short = plugin.constants.get("short") or {}
+    return encoder, {key: value for key, value in short.items() if not key.startswith("recipe.")}
+
+
+def test_every_method_is_here() -> None:
+    """A method that trains is either in the table or not yet done."""
+    trained = {name for name, plugin in plugins("method").items() if plugin.constants.get("trains", True)}
+    assert trained == set(LEARNING)
