@@ -1,0 +1,99 @@
+"""Classes of colour: which there are, which is nearest, the soft code over five, and the way back."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench.colour import lab
+from methods._gamut import Gamut, cross_entropy, in_gamut_bins
+
+
+@pytest.fixture(scope="module")
+def gamut() -> Gamut:
+    return Gamut()
+
+
+@pytest.fixture(scope="module")
+def colours() -> Tensor:
+    """a*, b* of saturated and of dull colours of sRGB, (2, 2, 20, 20)."""
+    generator = torch.Generator().manual_seed(0)
+    vivid = torch.rand(1, 3, 20, 20, generator=generator).mul(1.6).sub(0.3).clamp(0, 1)
+    return lab(torch.cat([vivid, 0.4 + 0.2 * torch.rand(1, 3, 20, 20, generator=generator)]))[:, 1:]
+
+
+def test_the_bins_are_the_cells_that_srgb_reaches() -> None:
+    """Every bin is a multiple of ten, once; each cell holds a colour, and no colour of the whole cube is outside."""
+    bins = in_gamut_bins()
+    assert torch.equal(bins, (bins / 10).round() * 10)
+    assert len(bins.unique(dim=0)) == len(bins)
+    assert 250 < len(bins) < 313
+    levels = torch.linspace(0, 1, 24)
+    inside = lab(torch.cartesian_prod(levels, levels, levels).view(-1, 3, 1, 1))[:, 1:, 0, 0]
+    cells = {(a, b) for a, b in (inside / 10).round().mul(10).tolist()}
+    known = {(a, b) for a, b in bins.tolist()}
+    assert cells <= known
+    assert len(known - cells) < 0.05 * len(known)
+    assert {(0.0, 0.0), (80.0, 70.0), (80.0, -110.0)} <= known  # grey, red, blue
+
+
+def test_the_nearest_bins_are_those_of_a_search(gamut: Gamut, colours: Tensor) -> None:
+    """The few candidates of a cell hide no bin: a search through all of them finds the same five."""
+    bins, weights = gamut.soft(colours)
+    nearest = gamut.nearest(colours)
+    for n, y, x in ((n, y, x) for n in range(2) for y in range(20) for x in range(20)):
+        a, b = colours[n, :, y, x].tolist()
+        squares = [(a - p) ** 2 + (b - q) ** 2 for p, q in gamut.bins.tolist()]
+        order = sorted(range(len(gamut)), key=squares.__getitem__)[:5]
+        assert set(bins[n, y, x].tolist()) == set(order)
+        assert nearest[n, y, x].item() == bins[n, y, x, 0].item() == order[0]
+        heights = {q: math.exp(-squares[q] / (2 * 5.0**2)) for q in order}
+        expected = {q: height / sum(heights.values()) for q, height in heights.items()}
+        assert dict(zip(bins[n, y, x].tolist(), weights[n, y, x].tolist(), strict=True)) == pytest.approx(
+            expected, abs=1e-4
+        )
+
+
+def test_a_sure_answer_is_decoded_to_its_bin(gamut: Gamut) -> None:
+    """A distribution with all its weight on one bin gives that bin's colour."""
+    logits = 60 * torch.eye(len(gamut)).view(len(gamut), len(gamut), 1, 1)
+    torch.testing.assert_close(gamut.decoded(logits)[:, :, 0, 0], gamut.bins)
+
+
+def test_decoding_lies_between_mean_and_mode(gamut: Gamut) -> None:
+    """The annealed mean is the mean of p^(1/T), so T = 1 gives the mean and a small T the mode."""
+    torch.manual_seed(0)
+    logits = 3 * torch.randn(2, len(gamut), 2, 3)
+    for temperature in (1.0, 0.38):
+        decoded = gamut.decoded(logits, temperature)
+        for n, y, x in ((0, 0, 0), (1, 1, 2)):
+            shares = [math.exp(z) ** (1 / temperature) for z in logits[n, :, y, x].tolist()]
+            for c in range(2):
+                mean = sum(share * bin[c] for share, bin in zip(shares, gamut.bins.tolist(), strict=True)) / sum(shares)
+                assert decoded[n, c, y, x].item() == pytest.approx(mean, abs=1e-3)
+    torch.testing.assert_close(gamut.decoded(logits, 1e-3).movedim(1, -1), gamut.bins[logits.argmax(1)])
+
+
+def test_a_colour_survives_the_code(gamut: Gamut, colours: Tensor) -> None:
+    """The mean of its five bins under their weights is a colour not far from itself."""
+    bins, weights = gamut.soft(colours)
+    back = (gamut.bins[bins] * weights.unsqueeze(-1)).sum(-2).movedim(-1, 1)
+    assert (back - colours).norm(dim=1).mean() < 2.5
+    assert (back - colours).norm(dim=1).max() < 8
+
+
+def test_cross_entropy_matches_a_loop(gamut: Gamut, colours: Tensor) -> None:
+    """The nats of a pixel are minus the sum over all bins of target times log-probability."""
+    torch.manual_seed(0)
+    logits = torch.randn(2, len(gamut), 20, 20)
+    bins, weights = gamut.soft(colours)
+    nats = cross_entropy(logits, bins, weights)
+    assert nats.shape == (2, 20, 20)
+    for n, y, x in ((0, 3, 4), (1, 0, 19)):
+        total = math.log(sum(math.exp(z) for z in logits[n, :, y, x].tolist()))
+        target = dict(zip(bins[n, y, x].tolist(), weights[n, y, x].tolist(), strict=True))
+        expected = -sum(target.get(q, 0.0) * (z - total) for q, z in enumerate(logits[n, :, y, x].tolist()))
+        assert nats[n, y, x].item() == pytest.approx(expected, rel=1e-4)
