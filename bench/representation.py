@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 import os
@@ -9,12 +10,14 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from bench.checkpoints import weights_hash
 from bench.data import Dataset, Images, Split
@@ -51,6 +54,7 @@ class Representation:
     ) -> None:
         """``identity`` covers what weights do not: the data, and the encoder's name and settings."""
         self.encoder = encoder.eval().requires_grad_(False)
+        self.network = folded(encoder)
         self.dataset, self.device = dataset, device
         self.low = low_precision(device, precision)
         self.content = f"{weights_hash(encoder)}-{identity}-{dataset.image_size}-{'bf16' if self.low else 'fp32'}"
@@ -134,14 +138,26 @@ class Representation:
                 temporary.unlink(missing_ok=True)
         self.extract_seconds += time.perf_counter() - began
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def _batches(self, images: Images, readings: list[Reading]) -> Iterator[tuple[int, dict[Reading, Tensor]]]:
         taps = {reading.tap for reading in readings}
         for start in range(0, len(images), BATCH):
             batch = images[start : start + BATCH].to(self.device)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low):
-                maps = self.encoder.features(batch, taps)
+                maps = self.network.features(batch, taps)
             yield start, {reading: reading.pooled(maps[reading.tap].float()) for reading in readings}
+
+
+def folded(encoder: Encoder) -> Encoder:
+    """A copy that computes the same with the batch norms that follow a convolution folded into its weights."""
+    network = copy.deepcopy(encoder)
+    for stage in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
+        for (at, layer), (after, norm) in pairwise(list(stage.named_children())):
+            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                fused = fuse_conv_bn_eval(layer, norm).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                setattr(stage, at, fused)
+                setattr(stage, after, nn.Identity())
+    return network
 
 
 def fresh_file(target: Path, shape: tuple[int, int]) -> tuple[Path, np.memmap]:

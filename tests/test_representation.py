@@ -3,10 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from bench.encoders.convnet import ConvNet
 from bench.errors import UserError
-from bench.representation import Reading, Representation
+from bench.representation import Reading, Representation, folded
 
 READINGS = (Reading("conv4", 2048), Reading("conv5", 1024), Reading("conv5"))
 
@@ -103,3 +104,17 @@ def test_features_cut_short_are_taken_again(tiny):
     file = seen._file("train", READINGS[0])
     file.write_bytes(file.read_bytes()[:2000])
     assert torch.equal(seen.train(READINGS[0]), whole)
+
+
+def test_folding_changes_the_sums_and_not_the_encoder(tiny):
+    """Batch norms folded into convolutions give the same maps, and the encoder keeps its own weights to the bit."""
+    encoder = encoder_of(9)
+    with torch.no_grad():
+        encoder.train()(tiny.train.images)  # statistics that are not those of a fresh batch norm
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    network = folded(encoder.eval())
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+    with torch.no_grad():
+        for tap, maps in encoder.features(tiny.test.images, encoder.taps).items():
+            torch.testing.assert_close(network.features(tiny.test.images, [tap])[tap], maps, atol=1e-5, rtol=1e-4)
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())

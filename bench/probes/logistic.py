@@ -57,7 +57,7 @@ def logistic_regression(
     classes: int,
     strengths: Sequence[float] | Tensor,
     *,
-    tolerance: float = 3e-6,
+    tolerance: float = 1e-5,
     max_iterations: int = 1000,
     precision: str = "auto",
 ) -> Logistic:
@@ -65,7 +65,8 @@ def logistic_regression(
 
     That is scikit-learn's objective divided by C N, so the optimum is that of LogisticRegression(C=C); its two-class
     form keeps one weight vector for two, which amounts to twice the penalty, and so it is here. A strength is done when
-    the step ahead promises less than ``tolerance`` of its objective. ``precision``: "auto", "bf16" or "fp32".
+    the step ahead promises to lower its objective by less than ``tolerance`` nats. ``precision``: "auto", "bf16" or
+    "fp32".
     """
     labels = check(features, labels, classes)
     problem = Regression(Table(features, standardise=False), labels, classes)
@@ -81,7 +82,7 @@ def linear_probe(
     strengths: Sequence[float] | Tensor = STRENGTHS,
     held_out: float = 0.1,
     seed: int = 0,
-    tolerance: float = 3e-6,
+    tolerance: float = 1e-5,
     precision: str = "auto",
 ) -> Probe:
     """Logistic regression on standardised features: strength chosen on a held-out part of train, refit on all of train.
@@ -171,7 +172,7 @@ class Regression:
             direction = self.direction(g, doubt, penalty, pairs)
             promise = dot(g, direction)
             found[active], objective[active], passes[active] = x, f, float(iteration)
-            going = (promise / 2 > tolerance * f) & (shrink > 1e-3)
+            going = (promise / 2 > tolerance) & (shrink > 1e-3)
             if iteration == max_iterations or not bool(going.any()):
                 break
             if not bool(going.all()):

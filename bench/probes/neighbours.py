@@ -47,12 +47,13 @@ def nearest(bank: Tensor, queries: Tensor, k: int, chunk: int) -> Iterator[tuple
     kept = None
     if bank.numel() * 4 <= COPY_BYTES:
         kept = F.normalize(bank.float(), dim=1)
+    scores = torch.empty(chunk, min(tile, len(bank)), device=bank.device)  # written again and again: fresh memory costs
     for q in queries.split(chunk):
         q = F.normalize(q.to(bank.device, torch.float32), dim=1)
         values, indices = [], []
         for at in range(0, len(bank), tile):
             rows = F.normalize(bank[at : at + tile].float(), dim=1) if kept is None else kept[at : at + tile]
-            s, i = (q @ rows.T).topk(min(k, len(rows)), dim=1)
+            s, i = torch.mm(q, rows.T, out=scores[: len(q), : len(rows)]).topk(min(k, len(rows)), dim=1)
             values.append(s)
             indices.append(i + at)
         if len(values) == 1:
