@@ -21,7 +21,7 @@ def knn(
     *,
     k: Sequence[int] = (200,),
     temperature: Sequence[float] = (0.07,),
-    chunk: int = 256,
+    chunk: int = 512,
 ) -> dict[tuple[int, float], Tensor]:
     """Votes of the k nearest by cosine, weighted exp(s / T), for every (k, T) from one search: predictions (M,) each.
 
