@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +107,28 @@ def ours(kind: str) -> Iterator[Plugin]:
         yield read(path, f"{FOLDERS[kind].replace('/', '.')}.{path.stem}", kind)
 
 
+def summaries(kind: str, extra: tuple[str, ...] = ()) -> dict[str, str]:
+    """What ``list`` prints of all plugins of a kind, by name; of our own files only the first line is read."""
+    lines = {}
+    for path in sorted((ROOT / FOLDERS[kind]).glob("[!_]*.py")):
+        with path.open(encoding="utf-8") as file:
+            lines[path.stem] = file.readline().strip().strip('"')
+    others = [*installed(kind), *(p for path in dict.fromkeys(extra) if (p := given(path)).kind == kind)]
+    return lines | {plugin.name: plugin.summary for plugin in others}
+
+
 def installed(kind: str) -> Iterator[Plugin]:
     """Modules that other packages declare under the entry point group ``sslbench.<kind>s``."""
-    for entry in entry_points(group=f"sslbench.{kind}s"):
+    for entry in entries().select(group=f"sslbench.{kind}s"):
         spec = importlib.util.find_spec(entry.value)
         if spec and spec.origin:
             yield read(Path(spec.origin), entry.value, kind)
+
+
+@cache
+def entries() -> EntryPoints:
+    """All installed packages' entry points, which take a moment to read."""
+    return entry_points()
 
 
 @cache

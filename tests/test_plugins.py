@@ -1,6 +1,6 @@
 """The folder is the registry, read as text."""
 
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
@@ -97,9 +97,16 @@ def test_an_installed_package_brings_plugins_by_entry_point(tmp_path, monkeypatc
     """A module declared under sslbench.methods stands beside ours."""
     written(tmp_path, "theirs.py", "Theirs")
     monkeypatch.syspath_prepend(str(tmp_path))
-    entries = {"sslbench.methods": [EntryPoint("theirs", "theirs", "sslbench.methods")]}
-    monkeypatch.setattr(plugins, "entry_points", lambda group: entries.get(group, []))
+    entries = EntryPoints([EntryPoint("theirs", "theirs", "sslbench.methods")])
+    monkeypatch.setattr(plugins, "entries", lambda: entries)
     assert plugins.plugins("method")["theirs"].load().__name__ == "Theirs"
+    assert plugins.summaries("method")["theirs"] == plugins.plugins("method")["theirs"].summary
+
+
+@pytest.mark.parametrize("kind", plugins.FOLDERS)
+def test_the_listing_reads_the_first_line_and_finds_the_summary(kind):
+    """What ``list`` takes from the first line of each file is what parsing the file finds."""
+    assert plugins.summaries(kind) == {name: plugin.summary for name, plugin in plugins.plugins(kind).items()}
 
 
 @pytest.mark.parametrize(
