@@ -20,7 +20,10 @@ def table(run: dict) -> str:
         "Medians of one run; each ratio is to the first row of its group, so it holds on other machines too.",
         f"By `make bench` on {machine.get('brand_raw', 'an unnamed processor')}, {machine.get('count')} cores.",
     ]
+    steps = {group: rows for group, rows in groups.items() if group.startswith("step of ")}
     for group, rows in groups.items():
+        if group in steps:
+            continue
         first = rows[0]["stats"]["median"]
         lines = [
             [
@@ -30,10 +33,25 @@ def table(run: dict) -> str:
             ]
             for row in rows
         ]
+        parts.append(f"## {group}\n\n" + piped(lines, ["", "seconds", "ratio"]))
+    if steps:
         parts.append(
-            f"## {group}\n\n" + tabulate(lines, ["", "seconds", "ratio"], tablefmt="pipe", disable_numparse=True)
+            "## A training step against the bare passes of its encoders on the same views\n\n"
+            + piped([step(*rows) for rows in steps.values()], ["", "bare", "step", "ratio", "why more than 1.30"])
         )
     return "\n\n".join(parts) + "\n"
+
+
+def step(bare: dict, whole: dict) -> list[str]:
+    """One method's row: seconds of the bare passes and of the step, their ratio, and the reason where one is given."""
+    a, b = bare["stats"]["median"], whole["stats"]["median"]
+    name = bare["group"].removeprefix("step of ")
+    return [name, f"{a:.4g}", f"{b:.4g}", f"{b / a:.2f}", whole["extra_info"].get("reason", "")]
+
+
+def piped(lines: list[list[str]], headers: list[str]) -> str:
+    """A Markdown table."""
+    return tabulate(lines, headers, tablefmt="pipe", disable_numparse=True)
 
 
 if __name__ == "__main__":

@@ -7,26 +7,31 @@ import sys
 
 import pytest
 import torch
-import torch.nn.functional as F
+from torch import Tensor
 
+from bench.data import Dataset
 from bench.data.synthetic import Synthetic
+from bench.encoders import Encoder
+from bench.encoders._halves import seeing
 from bench.encoders.convnet import ConvNet
-from bench.method import Batch, TrainFacts
+from bench.method import Batch, Method, TrainFacts
 from bench.plugins import ROOT, plugins
 from bench.precision import low_precision
 from bench.representation import Reading, Representation
+from bench.training import batch_of
 
 pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
 FACTS = TrainFacts(images=2000, classes=10, image_size=32)
+SLOWER: dict[str, str] = {}  # why a method's own work costs more than 30 % of its encoder's passes
 TRAINED = [name for name, plugin in plugins("method").items() if plugin.constants.get("trains", True)]
 
 
 @pytest.fixture(scope="module")
 def images():
-    """2,000 embedded images."""
-    return Synthetic(train=2000, test=100).load(frozenset())
+    """2,000 embedded images, with all that the renderer provides."""
+    return Synthetic(train=2000, test=100).load(Synthetic.provides)
 
 
 def convnet() -> ConvNet:
@@ -74,36 +79,36 @@ class TestExtraction:
         benchmark.pedantic(extract, setup=fresh, rounds=5, warmup_rounds=1)
 
 
-@pytest.mark.benchmark(group="training step on 512 views")
+@pytest.mark.parametrize("name", TRAINED)
 class TestStep:
-    """A method's forward and backward pass on its views, against the encoder's own on ready views."""
+    """A method's forward and backward pass, against its encoders' own on the very views that they were given."""
 
-    def test_bare_step(self, benchmark, images):
-        """Forward and backward pass on 512 ready views."""
-        encoder, head = convnet(), torch.nn.Linear(256, 10)
-        views = images.train.images[:512].float() / 255
-        labels = images.train.labels[:512]
+    def test_bare(self, benchmark, images, name, monkeypatch):
+        """The encoders alone: with gradients where the method wants them, as deep as it reads them."""
+        benchmark.group = f"step of {name}"
+        method, batch = prepared(images, name)
+        seen: list[tuple[Encoder, Tensor, str, bool]] = []
+        monkeypatch.setattr(Encoder, "maps", recording(Encoder.maps, seen))
+        with autocast():
+            method.loss(batch)
+        monkeypatch.undo()
 
         def step():
+            total = torch.zeros(())
             with autocast():
-                loss = F.cross_entropy(head(encoder(views)), labels)
-            loss.backward()
+                for encoder, views, tap, learns in seen:
+                    with torch.set_grad_enabled(learns):
+                        maps = encoder.features(views, [tap])[tap]
+                    total = total + maps.float().mean()
+            total.backward()
 
-        benchmark.pedantic(step, rounds=8, warmup_rounds=2)
+        benchmark.pedantic(step, rounds=6, warmup_rounds=2)
 
-    @pytest.mark.parametrize("name", TRAINED)
-    def test_method(self, benchmark, images, name):
-        """The same number of views in the method's own step."""
-        plugin = plugins("method")[name]
-        method = plugin.load()(convnet(), FACTS, **plugin.defaults | (plugin.constants.get("short") or {}))
-        method.to(memory_format=torch.channels_last)
-        n = round(512 / method.views_per_image)
-        needs = plugin.constants.get("needs") or ()
-        batch = Batch(
-            images=images.train.images[:n],
-            indices=torch.arange(n),
-            labels=images.train.labels[:n] if "labels" in needs else None,
-        )
+    def test_step(self, benchmark, images, name):
+        """Views, targets, heads and loss besides."""
+        benchmark.group = f"step of {name}"
+        benchmark.extra_info["reason"] = SLOWER.get(name, "")
+        method, batch = prepared(images, name)
 
         def step():
             with autocast():
@@ -111,7 +116,31 @@ class TestStep:
             loss.backward()
             method.after_step(0.5)
 
-        benchmark.pedantic(step, rounds=8, warmup_rounds=2)
+        benchmark.pedantic(step, rounds=6, warmup_rounds=2)
+
+
+def prepared(images: Dataset, name: str) -> tuple[Method, Batch]:
+    """The method over the default encoder with the settings of a short run, and a batch of about 512 views."""
+    plugin = plugins("method")[name]
+    torch.manual_seed(0)
+    encoder = seeing(ConvNet, plugin.constants.get("sees", "colour"), 32, {"width": 32})
+    settings = {k: v for k, v in (plugin.constants.get("short") or {}).items() if not k.startswith("recipe.")}
+    method = plugin.load()(encoder, FACTS, **settings).to(memory_format=torch.channels_last).train()
+    n = max(64, round(512 / method.views_per_image))
+    return method, batch_of(method, images.train, torch.arange(n), CPU)
+
+
+def recording(maps, seen):
+    """An encoder's ``maps`` that notes what was given, how deep it was read and whether it learns."""
+
+    def recorded(encoder, views):
+        at, tap = len(seen), ""
+        seen.append((encoder, views.detach(), tap, torch.is_grad_enabled()))
+        for tap, features in maps(encoder, views):
+            seen[at] = (encoder, seen[at][1], tap, seen[at][3])
+            yield tap, features
+
+    return recorded
 
 
 @pytest.mark.benchmark(group="precision of a training step on 512 views")
