@@ -15,6 +15,7 @@ from bench.colour import lab
 STEP = 10.0  # between two bins' centres, in units of a* and b*
 NEIGHBOURS, SIGMA = 5, 5.0  # of the soft encoding (section 2.2)
 TEMPERATURE = 0.38  # of the annealed mean (section 2.3)
+RANGE = 110.0  # of a* and b* in sRGB, by which they are divided to be regressed
 REACH = 12  # steps from grey that hold every colour of sRGB
 LEVELS = 65  # samples along an edge of the sRGB cube
 
@@ -81,9 +82,14 @@ class Gamut(nn.Module):
 
     def decoded(self, logits: Tensor, temperature: float = TEMPERATURE) -> Tensor:
         """Logits (N, Q, h, w) -> a*, b* (N, 2, h, w): the mean under the sharpened distribution (section 2.3)."""
-        with torch.autocast(logits.device.type, enabled=False):
-            shares = (logits.float().movedim(1, -1) / temperature).softmax(-1)
-            return (shares @ self.bins).movedim(-1, 1)
+        return annealed_mean(logits, self.bins, temperature)
+
+
+def annealed_mean(logits: Tensor, values: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+    """Logits (N, Q, h, w) of the classes' values (Q, C) -> the mean of p^(1/T), normalised anew (N, C, h, w)."""
+    with torch.autocast(logits.device.type, enabled=False):
+        shares = (logits.float().movedim(1, -1) / temperature).softmax(-1)
+        return (shares @ values).movedim(-1, 1)
 
 
 def cross_entropy(logits: Tensor, bins: Tensor, weights: Tensor) -> Tensor:
