@@ -131,3 +131,38 @@ def recoloured(
     means = (constant(GREY) @ images.mean((2, 3)).unsqueeze(-1)).view(N, 1, 1)
     views = (level * spread * colours) @ images.flatten(2) + level * (1 - spread) * means
     return views.clamp_(0, 1).view_as(images)
+
+
+@in_full_precision
+def blurred(images: Tensor, *, probability: float = 0.5, sigma: tuple[float, float] = (0.1, 2.0)) -> Tensor:
+    """Gaussian blur of some images, each with a standard deviation of its own in pixels: floats (N, C, S, S).
+
+    The window is a tenth of the image's side, at least three pixels (Chen et al. 2020, appendix A), and the
+    border is reflected. Rows and columns are weighed by one matrix an image, the reflections folded into it.
+    """
+    images = floats(images)
+    N, _, S, _ = images.shape
+    radius = max(1, S // 20)
+    steps = torch.arange(radius + 1, device=images.device)
+    scale = uniform(images, *sigma).view(N, 1)
+    bell = (-0.5 * (steps / scale).square()).exp()
+    bell = F.pad(bell / (2 * bell.sum(1, keepdim=True) - 1), (0, 1))  # (N, radius + 2), zero beyond the window
+    place = torch.arange(S, device=images.device)
+    row, column = place.unsqueeze(1), place.unsqueeze(0)
+    beyond = torch.full((S, S), radius + 1, device=images.device)
+    # How far from a pixel another lies: itself, its image in the first border, and that in the last.
+    distances = torch.stack(
+        [
+            (row - column).abs(),
+            torch.where(column > 0, row + column, beyond),
+            torch.where(column < S - 1, 2 * (S - 1) - row - column, beyond),
+        ]
+    ).clamp(max=radius + 1)
+    weights = bell[:, distances].sum(1).unsqueeze(1)  # (N, 1, S, S)
+    return torch.where(chance(images, probability), (weights @ images @ weights.mT).clamp(0, 1), images)
+
+
+def solarised(images: Tensor, *, probability: float = 0.2, threshold: float = 0.5) -> Tensor:
+    """Inverts what is at least as bright as the threshold, channel by channel, in some images: floats in [0, 1]."""
+    images = floats(images)
+    return torch.where(chance(images, probability) & (images >= threshold), 1 - images, images)

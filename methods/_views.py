@@ -1,0 +1,89 @@
+"""The two views of an image that joint-embedding methods compare: how they are varied, and how a pair is shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.augment import blurred, recoloured, resized_crops, solarised
+from bench.method import Panel
+
+BLUR_FROM = 64  # pixels: on smaller images blur is left out, as on CIFAR (Chen et al. 2020, appendix B.9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """How a view is varied; by default as SimCLR's on CIFAR (Chen et al. 2020, appendices A and B.9, strength 0.5)."""
+
+    crop: float = 0.08  # the least share of the area
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.4
+    hue: float = 0.1  # of a full turn
+    jitter: float = 0.8  # probabilities, here and below
+    grey: float = 0.2
+    blur: float = 0.5
+    solarise: float = 0.0
+
+
+SIMCLR = Look()
+MOCO = Look(crop=0.2)  # MoCo v2, and SimSiam after it
+BYOL = (  # Grill et al. 2020, table 6; Barlow Twins and MoCo v3 after it
+    Look(saturation=0.2, blur=1.0),
+    Look(saturation=0.2, blur=0.1, solarise=0.2),
+)
+
+
+def view(images: Tensor, look: Look = SIMCLR) -> Tensor:
+    """One view of each image: crop, mirror, colour jitter, grey, blur, solarisation; floats (N, 3, S, S)."""
+    views = recoloured(
+        resized_crops(images, scale=(look.crop, 1.0)),
+        brightness=look.brightness,
+        contrast=look.contrast,
+        saturation=look.saturation,
+        hue=look.hue,
+        jitter=look.jitter,
+        grey=look.grey,
+    )
+    if look.blur and images.shape[-1] >= BLUR_FROM:
+        views = blurred(views, probability=look.blur)
+    return solarised(views, probability=look.solarise) if look.solarise else views
+
+
+def two_views(images: Tensor, first: Look = SIMCLR, second: Look | None = None) -> Tensor:
+    """Images (N, 3, S, S) -> (2 N, 3, S, S): a view of each image, then another of each, in a second look if given."""
+    if second is None or second == first:
+        return view(torch.cat([images, images]), first)
+    return torch.cat([view(images, first), view(images, second)])
+
+
+def pair_panels(views: Tensor, embeddings: Tensor) -> list[Panel]:
+    """Views (2 N, 3, S, S), embeddings (2 N, dim) -> both views, and the nearest view of another image to the first.
+
+    Captions: the cosine, and the second view's rank among all second views by likeness to the first.
+    """
+    first, second = views.chunk(2)
+    one, other = F.normalize(embeddings.float(), dim=1).chunk(2)
+    likeness = one @ other.T
+    twins = likeness.diagonal()
+    ranks = (likeness > twins.unsqueeze(1)).sum(1) + 1
+    cosines, nearest = likeness.clone().fill_diagonal_(-2).max(1)  # -2 is below every cosine
+    return [
+        Panel(title="one view", images=first),
+        Panel(
+            title="another view of the same image",
+            images=second,
+            captions=tuple(
+                f"cosine {cosine:.2f}\nrank {rank} of {len(second)} views"
+                for cosine, rank in zip(twins.tolist(), ranks.tolist(), strict=True)
+            ),
+        ),
+        Panel(
+            title="nearest view of another image",
+            images=second[nearest],
+            captions=tuple(f"cosine {cosine:.2f}" for cosine in cosines.tolist()),
+        ),
+    ]
