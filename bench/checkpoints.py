@@ -19,6 +19,7 @@ from torch import Tensor
 from bench.data._cache import cache_folder
 from bench.encoders import Encoder
 from bench.errors import UserError
+from bench.method import Method
 from bench.plugins import ROOT
 from bench.recipe import file_hash
 from bench.records import write_whole
@@ -30,6 +31,11 @@ BUNDLE = ROOT / "methods" / "pretrained"
 def cached(recipe_hash: str) -> Path:
     """Where this user's cache keeps the encoder of a recipe, whether or not it is there."""
     return cache_folder() / "encoders" / f"{recipe_hash}.safetensors"
+
+
+def cached_heads(recipe_hash: str) -> Path:
+    """Where this user's cache keeps what a recipe's method has beside its encoder, whether or not it is there."""
+    return cached(recipe_hash).with_suffix(".heads.safetensors")
 
 
 def interrupted(recipe_hash: str) -> Path:
@@ -54,6 +60,40 @@ def found(recipe_hash: str) -> tuple[str, Path] | None:
 def save(path: Path, encoder: Encoder, facts: dict[str, Any]) -> None:
     """Writes the encoder's weights and what is known of them, whole or not at all."""
     write(path, {name: value.cpu().contiguous() for name, value in encoder.state_dict().items()}, facts)
+
+
+def heads_of(method: Method) -> dict[str, Tensor]:
+    """What a method's state holds beside its encoder's (heads, teachers, queues), by name: views, no copies."""
+    own = {id(value) for value in method.encoder.state_dict(keep_vars=True).values()}
+    # By identity and not by name, since the encoder may also be a part of something else.
+    return {name: value.detach() for name, value in method.state_dict(keep_vars=True).items() if id(value) not in own}
+
+
+def save_heads(path: Path, method: Method, facts: dict[str, Any]) -> None:
+    """Writes the method's heads, and for which weights of its encoder they were made."""
+    tensors = {
+        name: value.cpu().clone(memory_format=torch.contiguous_format) for name, value in heads_of(method).items()
+    }
+    write(path, tensors, facts | {"weights": weights_hash(method.encoder)})
+
+
+def load_heads(path: Path, method: Method) -> dict[str, Any] | None:
+    """Fills the method's heads and returns the facts kept with them.
+
+    None, and nothing is filled, where the file is missing or damaged, or was made for other heads
+    or for other weights of the encoder: heads can be learnt again.
+    """
+    try:
+        tensors, facts = tensors_in(path)
+    except UserError:
+        return None
+    heads = heads_of(method)
+    fits = {name: value.shape for name, value in tensors.items()} == {name: v.shape for name, v in heads.items()}
+    if not fits or facts.get("weights") != weights_hash(method.encoder):
+        return None
+    for name, value in heads.items():
+        value.copy_(tensors[name])
+    return facts
 
 
 def write(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ KNEE = 6 / 29  # below it the cube root becomes a line
 
 def lab(images: Tensor) -> Tensor:
     """sRGB images (N, 3, H, W), uint8 or in [0, 1] -> L* in [0, 100], a* and b* (N, 3, H, W)."""
-    with torch.autocast(images.device.type, enabled=False):
+    with full_precision(images.device):
         values = images.float() / 255 if images.dtype == torch.uint8 else images.float()
         linear = torch.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055).clamp_min(0) ** 2.4)
         ratios = mixed(linear, values.new_tensor(XYZ) / values.new_tensor(WHITE).unsqueeze(1))
@@ -26,7 +26,7 @@ def lab(images: Tensor) -> Tensor:
 
 def rgb(lab: Tensor) -> Tensor:
     """L*, a*, b* (N, 3, H, W) -> sRGB images in [0, 1]; colours that sRGB cannot show are clipped."""
-    with torch.autocast(lab.device.type, enabled=False):
+    with full_precision(lab.device):
         L, a, b = lab.float().unbind(1)
         y = (L + 16) / 116
         f = torch.stack([y + a / 500, y, y - b / 200], dim=1)
@@ -35,6 +35,11 @@ def rgb(lab: Tensor) -> Tensor:
         linear = mixed(ratios, back * ratios.new_tensor(WHITE)).clamp(0, 1)
         low = linear <= 0.0031308
         return torch.where(low, 12.92 * linear, 1.055 * linear.clamp_min(0.0031308) ** (1 / 2.4) - 0.055)
+
+
+def full_precision(device: torch.device) -> torch.autocast:
+    """No autocast on a device, of which "meta" has none."""
+    return torch.autocast("cpu" if device.type == "meta" else device.type, enabled=False)
 
 
 def mixed(images: Tensor, matrix: Tensor) -> Tensor:

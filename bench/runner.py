@@ -123,7 +123,7 @@ def pretrained(plan: Plan) -> Generator[Progress | tuple[Job, Weights], None, No
 
 
 def checked(plan: Plan, jobs: tuple[Job, ...]) -> dict[str, tuple[Protocol, ...]]:
-    """Builds every missing cell's parts on no device at all; returns each job's protocols by recipe hash.
+    """Builds every missing cell's parts, the encoder on no device at all; returns each job's protocols by recipe hash.
 
     Raises UserError for a setting out of range, a tap that the encoder lacks, a checkpoint that
     does not fit or a device that is not there.
@@ -133,8 +133,8 @@ def checked(plan: Plan, jobs: tuple[Job, ...]) -> dict[str, tuple[Protocol, ...]
     for job in jobs:
         encoder = built_encoder(plan, job, torch.device("meta"))
         if job.checkpoint is None:
-            with torch.device("meta"):
-                check_view(plan, job.method.load()(encoder, train_facts(plan), **job.settings))
+            # Heads are real: building them may compute, which nothing on no device can.
+            check_view(plan, job.method.load()(encoder, train_facts(plan), **job.settings))
         else:
             checkpoints.load(job.checkpoint, built_encoder(plan, job, torch.device("cpu")))
         built[job.recipe_hash] = tuple(cell.protocol.load()(**cell.settings) for cell in job.missing)
@@ -224,6 +224,8 @@ def encoder_of(
     facts["pretext"] = {"first_loss": losses[0], "last_loss": sum(tail) / len(tail)} | watched
     facts["cost"] = {"pretrain_seconds": seconds, "pretrain_views": job.recipe.views, "pretrain_flops": flops}
     file = checkpoints.cached(job.recipe_hash)
+    # The encoder goes last: whoever finds it finds its heads too.
+    checkpoints.save_heads(checkpoints.cached_heads(job.recipe_hash), method, facts)
     checkpoints.save(file, encoder, facts)
     partial.unlink(missing_ok=True)
     return encoder, Weights(kind="pretrained", file=file, facts=facts)
@@ -321,9 +323,9 @@ class Data:
         self.plan = plan
         self.loaded: dict[tuple[str, frozenset[str]], Dataset] = {}
 
-    def probing(self) -> Dataset:
+    def probing(self, needs: frozenset[str] = frozenset()) -> Dataset:
         """What the protocols see."""
-        return self._load(self.plan.source, self.plan.facts, frozenset())
+        return self._load(self.plan.source, self.plan.facts, needs - {"labels"})
 
     def pretraining(self, needs: frozenset[str]) -> Dataset:
         """What the method sees."""

@@ -67,6 +67,14 @@ def test_halves_make_a_whole() -> None:
         assert not torch.allclose(maps[:, half:], grey[:, half:], atol=1e-3)
 
 
+@pytest.mark.parametrize("sees", ["colour", "lightness", "halves"])
+def test_shapes_are_known_without_data(sees: str) -> None:
+    """On no device, as an encoder is tried before any work, every kind of seeing gives its embedding."""
+    with torch.device("meta"):
+        encoder = seeing(ConvNet, sees, 32, {"width": 8})
+    assert encoder(torch.zeros(2, 3, 32, 32, device="meta")).shape == (2, 64)
+
+
 def test_what_cannot_be_halved_is_refused() -> None:
     """An odd width, or an encoder that has none, is one sentence."""
     with pytest.raises(UserError, match="even one"):
