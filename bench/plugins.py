@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import EntryPoints, entry_points
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def installed(kind: str) -> Iterator[Plugin]:
 
 
 @cache
-def entries() -> EntryPoints:
+def entries() -> Any:
     """All installed packages' entry points, which take a moment to read."""
     return entry_points()
 
