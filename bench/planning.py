@@ -6,7 +6,7 @@ answer; so a typo fails, and a finished run is recognised, in a moment.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ class Cell:
 
     protocol: Plugin
     settings: dict[str, Any]
+    variant: str  # which of the protocol's variants the encoder is, "" for an encoder as it was asked for
     key: str  # hex digest of everything that could change the numbers
     measured: bool  # the results hold it already
 
@@ -146,7 +147,17 @@ def plan(request: Request) -> Plan:
         # Weights from a file are what they are: another seed would not change them.
         for seed in dict.fromkeys(request.seeds[:1] if method.name in request.checkpoints else request.seeds)
     ]
-    jobs = tuple(job_of(planned, method, seed, protocols, chosen) for method, seed in pairs)
+    jobs = merged(job for method, seed in pairs for job in jobs_of(planned, method, seed, protocols, chosen))
+    asked_by_name = request.protocols != ("all",)
+    if asked_by_name and (
+        idle := [
+            protocol for protocol in protocols if not any(c.protocol == protocol for job in jobs for c in job.cells)
+        ]
+    ):
+        raise UserError(
+            f"--protocol {idle[0].name}: compares settings of {', '.join(variants(idle[0]))}; "
+            f"--methods {next(iter(variants(idle[0])))} would be an answer."
+        )
     rivals = {method.name for method in methods}
     return replace(planned, jobs=jobs, bounds=bounds(planned, rivals, known["method"], protocols, chosen))
 
@@ -165,7 +176,32 @@ def selected(names: tuple[str, ...], known: Mapping[str, Plugin], flag: str) -> 
     return [plugins.named(name, known, flag) for name in (known if names == ("all",) else dict.fromkeys(names))]
 
 
-def job_of(planned: Plan, method: Plugin, seed: int, protocols: list[Plugin], chosen: Chosen) -> Job:
+def variants(protocol: Plugin) -> dict[str, dict[str, dict[str, Any]]]:
+    """Method -> label -> settings that a protocol compares; none where it asks about encoders as they are."""
+    return protocol.constants.get("variants") or {}
+
+
+def jobs_of(planned: Plan, method: Plugin, seed: int, protocols: list[Plugin], chosen: Chosen) -> Iterator[Job]:
+    """A method's encoder as it was asked for, if a protocol asks about it, and each variant that one compares."""
+    plain = [protocol for protocol in protocols if not variants(protocol)]
+    if plain or not protocols:
+        yield job_of(planned, method, seed, plain, chosen)
+    for protocol in protocols:
+        for label, changes in variants(protocol).get(method.name, {}).items():
+            changed = {**chosen, method.name: chosen.get(method.name, {}) | changes}
+            yield job_of(planned, method, seed, [protocol], changed, label)
+
+
+def merged(jobs: Iterable[Job]) -> tuple[Job, ...]:
+    """Jobs about the same encoder made one, so that it is pretrained and read once."""
+    found: dict[str, Job] = {}
+    for job in jobs:
+        first = found.get(job.recipe_hash)
+        found[job.recipe_hash] = replace(first, cells=first.cells + job.cells) if first else job
+    return tuple(found.values())
+
+
+def job_of(planned: Plan, method: Plugin, seed: int, protocols: list[Plugin], chosen: Chosen, variant: str = "") -> Job:
     """One encoder with its effective settings and its cells, each with a key over everything that could change it."""
     request, data = planned.request, planned.pretrain_facts
     short = {} if request.preset == "paper" else method.constants.get("short") or {}
@@ -204,7 +240,7 @@ def job_of(planned: Plan, method: Plugin, seed: int, protocols: list[Plugin], ch
         source = hash_of(protocol.path) if protocol.module is None else None
         key = fingerprint([recipe_hash, planned.facts.identity, protocol.name, asking, request.precision, source])
         measured = not request.overwrite and records.find(request.results / "records", key) is not None
-        cells.append(Cell(protocol=protocol, settings=asking, key=key, measured=measured))
+        cells.append(Cell(protocol=protocol, settings=asking, variant=variant, key=key, measured=measured))
     return Job(
         method=method,
         settings=settings,
@@ -261,7 +297,8 @@ def bounds(
     for name in {"random", "supervised"} & known.keys() - rivals:
         try:
             for seed in planned.request.seeds:
-                keys |= {cell.key for cell in job_of(planned, known[name], seed, protocols, chosen).cells}
+                jobs = jobs_of(planned, known[name], seed, protocols, chosen)
+                keys |= {cell.key for job in jobs for cell in job.cells}
         except UserError:
             continue  # these data carry no labels to be supervised by
     return frozenset(keys)

@@ -40,6 +40,9 @@ class Protocol(ABC):
 
     taps: tuple[str, ...] = ("conv4", "conv5")
 
+    variants: ClassVar[dict[str, dict[str, dict[str, Any]]]] = {}
+    """Method -> label -> settings: what an ablation has pretrained and compared; empty for any encoder as it is."""
+
     headline: ClassVar[str] = "accuracy"
     """The metric that tables show."""
 

@@ -56,10 +56,14 @@ def beside(
     protocol: str, methods: Collection[str], taps: Sequence[str], metric: str, folder: Path = FOLDER
 ) -> Beside | None:
     """The setting that covers most of the taps for these methods, the first in the file among equals."""
+    rows = [row for row in _rows(protocol, folder) if row["method"] in methods and row["metric"] == metric]
+    here = [row for row in rows if row["tap"] in taps]
+    if not here and len(taps) == 1:  # an ablation was published for a tap of its own: its setting says which
+        away = [row for row in rows if row["setting"] and row["tap"]]
+        here = [row | {"protocol": f"{row['protocol']} at {row['tap']}", "tap": taps[0]} for row in away]
     settings: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for row in _rows(protocol, folder):
-        if row["method"] in methods and row["tap"] in taps and row["metric"] == metric:
-            settings.setdefault((row["dataset"], row["encoder"], row["protocol"]), []).append(row)
+    for row in here:
+        settings.setdefault((row["dataset"], row["encoder"], row["protocol"]), []).append(row)
     if not settings:
         return None
     chosen = max(settings, key=lambda setting: len({row["tap"] for row in settings[setting]}))

@@ -285,7 +285,7 @@ def described(plan: Plan, job: Job, cell: Cell, device: torch.device, weights: W
             "dataset": plan.facts.name,
             "pretrain_dataset": plan.pretrain_facts.name,
             "protocol": cell.protocol.name,
-            "variant": "",
+            "variant": cell.variant,
             "seed": job.recipe.seed,
             "preset": job.recipe.preset,
         },
