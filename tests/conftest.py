@@ -33,9 +33,3 @@ def one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
 def tiny(session_cache: None) -> Dataset:
     """64 train and 20 test images of 32 pixels, with all that the renderer provides."""
     return Synthetic(image_size=32, train=64, test=20).load(Synthetic.provides)
-
-
-@pytest.fixture(scope="session")
-def two_thousand(session_cache: None) -> Dataset:
-    """2,000 train images of 32 pixels, to see a pretext loss fall."""
-    return Synthetic(image_size=32, train=2_000, test=20).load(frozenset())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +13,6 @@ from bench.augment import recoloured, resized_crops
 from bench.data import Dataset
 from bench.encoders.convnet import ConvNet
 from bench.method import Batch, TrainFacts
-from bench.recipe import Recipe
-from bench.training import pretrain
 from methods import jigsaw
 from methods.jigsaw import Jigsaw, alike, cut, permutation_set
 
@@ -125,14 +122,3 @@ def test_tiles_are_smaller_than_their_cells() -> None:
     method = Jigsaw(ConvNet(32, width=4), FACTS)
     assert (method.cell, method.tile) == (10, 8)
     assert Jigsaw(ConvNet(32, width=4), FACTS, gap=0.99).tile == 1
-
-
-@pytest.mark.slow
-def test_the_loss_falls_below_chance(two_thousand: Dataset, tmp_path: Path) -> None:
-    """300 steps bring the loss well below log 64, that of guessing among 64 permutations."""
-    torch.manual_seed(0)
-    method = Jigsaw(ConvNet(32, width=8), TrainFacts(images=2_000, classes=10, image_size=32))
-    recipe = Recipe(views=300 * 64, batch_size=64)
-    losses = [step.loss for step in pretrain(method, two_thousand.train, recipe, torch.device("cpu"), tmp_path / "run")]
-    assert len(losses) == 300
-    assert sum(losses[-30:]) / 30 < 0.8 * math.log(64)

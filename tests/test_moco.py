@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import chain
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,8 +15,6 @@ from bench.augment import floats
 from bench.data import Dataset
 from bench.encoders.convnet import ConvNet
 from bench.method import Batch, TrainFacts
-from bench.recipe import Recipe
-from bench.training import pretrain
 from methods import moco
 from methods._momentum import Queue, follow, in_groups, in_shuffled_groups, teacher_of
 from methods.moco import MoCo, info_nce_logits, views
@@ -178,19 +175,3 @@ def test_after_a_step_the_keys_are_queued(tiny: Dataset) -> None:
     assert torch.equal(method.queue.keys[:8], method.newest)
     assert torch.equal(method.queue.keys[8:], before[8:])
     torch.testing.assert_close(next(method.key.parameters()), (key + first) / 2)
-
-
-@pytest.mark.slow
-def test_the_loss_falls_below_chance(two_thousand: Dataset, tmp_path: Path) -> None:
-    """300 steps bring the loss well below log(1 + K), that of guessing among the key and K negatives."""
-    torch.manual_seed(0)
-    negatives = 512
-    method = MoCo(
-        ConvNet(32, width=8),
-        TrainFacts(images=2_000, classes=10, image_size=32),
-        **MoCo.short | {"negatives": negatives},
-    )
-    recipe = Recipe(views=300 * 64 * 2, batch_size=64)
-    losses = [step.loss for step in pretrain(method, two_thousand.train, recipe, torch.device("cpu"), tmp_path / "run")]
-    assert len(losses) == 300
-    assert sum(losses[-30:]) / 30 < 0.9 * math.log(1 + negatives)
