@@ -1,0 +1,115 @@
+"""A tracker for clips: picks in the first frame a window that moves, and finds it again in each later frame.
+
+Everything is batched and on the clips' device. Windows are squares; corners are (row, column) of
+the upper left pixel in frames that are brought to ``GRID`` pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.augment import GREY, floats, in_full_precision
+
+GRID = 32  # pixels: tracks are found in frames of at most this side
+CAMERA = 2  # pixels that the camera may move the background from one frame to the next
+REACH = 4  # pixels that a window may move from one frame to the next
+
+
+def pairs(clips: Tensor, share: float, moving: float) -> tuple[Tensor, Tensor]:
+    """Clips (N, T, 3, S, S) -> a track's first and last patches (2, N, 3, S, S), and where they are (2, N, 2)."""
+    corners = tracks(clips, share, moving)[:, [0, -1]].transpose(0, 1)
+    patches = [cut_out(clips[:, t], places, share) for t, places in zip((0, -1), corners, strict=True)]
+    return torch.stack(patches), corners
+
+
+@torch.no_grad()
+@in_full_precision
+def tracks(clips: Tensor, share: float, moving: float) -> Tensor:
+    """Clips (N, T, 3, S, S) -> corners (N, T, 2) of one window through each clip, as shares of the side.
+
+    ``share`` is the window's side, of the frame's; the window is drawn among the share ``moving`` of all windows
+    that holds the most motion.
+    """
+    N, T, _, S, _ = clips.shape
+    side = min(S, GRID)
+    frames = floats(clips)
+    if side < S:
+        frames = F.interpolate(frames.flatten(0, 1), size=(side, side), mode="area").unflatten(0, (N, T))
+    window = max(1, round(side * share))
+    motion = box_means(motion_energy(frames[:, 0], frames[:, 1]), window)
+    places = motion.flatten(1)
+    many = max(1, round(places.shape[1] * moving))
+    # One of the `many` best windows, each with the same chance.
+    best = places.topk(many).indices
+    drawn = best.gather(1, torch.randint(many, (N, 1), device=clips.device)).squeeze(1)
+    corners = [torch.stack([drawn // motion.shape[2], drawn % motion.shape[2]], dim=1)]
+    likeness = matches(frames, corners[0], window)  # (N, T, places, places)
+    free = torch.arange(likeness.shape[-1], device=clips.device)
+    for t in range(1, T):
+        apart = (free - corners[-1].unsqueeze(2)).abs() <= REACH  # (N, 2, places)
+        near = apart[:, 0, :, None] & apart[:, 1, None, :]
+        place = likeness[:, t].masked_fill(~near, -torch.inf).flatten(1).argmax(1)
+        corners.append(torch.stack([place // len(free), place % len(free)], dim=1))
+    return torch.stack(corners, dim=1) / side
+
+
+def motion_energy(first: Tensor, second: Tensor) -> Tensor:
+    """Frames (N, 3, s, s) -> by how much each pixel changes (N, s, s), once the camera's own motion is undone.
+
+    The camera's motion is the shift by whole pixels that leaves the least change at most of the pixels.
+    """
+    N, _, s, _ = first.shape
+    grey = first.new_tensor(GREY).view(3, 1, 1)
+    before, after = (first * grey).sum(1), (second * grey).sum(1)
+    shifts = F.pad(after.unsqueeze(1), (CAMERA,) * 4, mode="replicate").squeeze(1).unfold(1, s, 1).unfold(2, s, 1)
+    change = (shifts - before[:, None, None]).abs().flatten(1, 2)  # (N, shifts, s, s)
+    inner = change[..., CAMERA : s - CAMERA, CAMERA : s - CAMERA]
+    camera = inner.clamp(max=0.05).mean((2, 3)).argmin(1)  # what moves on its own must not outvote the rest
+    return change[torch.arange(N, device=first.device), camera]
+
+
+def matches(frames: Tensor, corners: Tensor, window: int) -> Tensor:
+    """Frames (N, T, 3, s, s), corners (N, 2) in the first -> normalised cross-correlation (N, T, places, places).
+
+    Of the first frame's window at the corners with every window of every frame, over all three channels.
+    """
+    N, _, C, s, _ = frames.shape
+    within = torch.arange(window, device=frames.device)
+    rows, columns = (corners.unsqueeze(2) + within).unbind(1)  # (N, window)
+    item, channel = (torch.arange(n, device=frames.device) for n in (N, C))
+    template = frames[item.view(N, 1, 1, 1), 0, channel.view(C, 1, 1), rows[:, None, :, None], columns[:, None, None]]
+    template = template - template.mean((1, 2, 3), keepdim=True)
+    template = template / template.flatten(1).norm(dim=1).clamp_min(1e-6).view(N, 1, 1, 1)
+    spectra = torch.fft.rfft2(frames), torch.fft.rfft2(template, s=(s, s))
+    places = s - window + 1  # beyond them the window would wrap around the frame
+    product = torch.fft.irfft2((spectra[0] * spectra[1].conj().unsqueeze(1)).sum(2), s=(s, s))[..., :places, :places]
+    mean, square = box_means(frames.mean(2), window), box_means(frames.square().mean(2), window)
+    return product / ((square - mean.square()).clamp_min(1e-6) * (C * window**2)).sqrt()
+
+
+def box_means(values: Tensor, window: int) -> Tensor:
+    """(..., s, s) -> the mean of each square window (..., places, places), rows first and then columns."""
+    rows = F.avg_pool2d(values.flatten(0, -3).unsqueeze(1), (window, 1), 1)
+    return F.avg_pool2d(rows, (1, window), 1).squeeze(1).unflatten(0, values.shape[:-2])
+
+
+@in_full_precision
+def cut_out(images: Tensor, corners: Tensor, share: float) -> Tensor:
+    """Images (N, 3, S, S), corners (N, 2) as shares -> the windows there, enlarged: floats (N, 3, S, S)."""
+    centres = 2 * (corners + share / 2) - 1
+    zero, scale = torch.zeros_like(centres[:, 0]), torch.full_like(centres[:, 0], share)
+    affine = torch.stack([scale, zero, centres[:, 1], zero, scale, centres[:, 0]], dim=1).view(-1, 2, 3)
+    grid = F.affine_grid(affine, list(images.shape), align_corners=False)
+    return F.grid_sample(floats(images), grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def framed(images: Tensor, corners: Tensor, share: float) -> Tensor:
+    """Images (N, 3, S, S) as floats with a red border around the window at the corners (N, 2)."""
+    images, S = floats(images), images.shape[-1]
+    low, high = (corners * S).round().unsqueeze(2), ((corners + share) * S).round().unsqueeze(2) - 1
+    steps = torch.arange(S, device=images.device)
+    within, edge = (steps >= low) & (steps <= high), (steps == low) | (steps == high)  # (N, 2, S)
+    border = (edge[:, 0, :, None] & within[:, 1, None, :]) | (within[:, 0, :, None] & edge[:, 1, None, :])
+    return torch.where(border.unsqueeze(1), images.new_tensor([1.0, 0.0, 0.0]).view(3, 1, 1), images)
