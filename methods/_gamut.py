@@ -94,5 +94,5 @@ def annealed_mean(logits: Tensor, values: Tensor, temperature: float = TEMPERATU
 
 def cross_entropy(logits: Tensor, bins: Tensor, weights: Tensor) -> Tensor:
     """Logits (N, Q, h, w) against soft targets, bins and weights (N, h, w, 5) -> nats of each pixel (N, h, w)."""
-    surprise = -logits.float().movedim(1, -1).log_softmax(-1)
-    return (surprise.gather(-1, bins) * weights).sum(-1)
+    shares = logits.float().movedim(1, -1).log_softmax(-1)
+    return -(shares.gather(-1, bins) * weights).sum(-1)

@@ -63,7 +63,8 @@ class Colorization(Method):
         """Rebalanced cross-entropy of each pixel's bin (equation 2), or the squared error of a* and b*."""
         views = resized_crops(batch.images, scale=(self.crop, 1.0), flip=self.flip)
         answers, ab = self.answers(views), lab(quartered(views))[:, 1:]
-        self.watched["ab_error"] = (self.colours(answers.detach()) - ab).norm(dim=1).mean()
+        guess, some = self.colours(answers.detach()[..., ::2, ::2]), ab[..., ::2, ::2]  # a quarter of them tell enough
+        self.watched["ab_error"] = (guess - some).square().sum(1).sqrt().mean()
         if self.target == "regression":
             return F.mse_loss(answers.float(), ab / RANGE)
         bins, weights = self.gamut.soft(ab)

@@ -105,7 +105,7 @@ def hha(depth: Tensor, slope: float, far: float) -> Tensor:
     up = points[1]
     height = (up - up.amin((1, 2), keepdim=True)) / (2 * slope * far)
     down, right = torch.gradient(points, dim=(2, 3))
-    normal = F.normalize(torch.cross(down, right, dim=0), dim=0)
-    normal = torch.where((normal * points).sum(0) > 0, -normal, normal)  # towards the camera
-    angle = normal[1].clamp(-1, 1).acos() / math.pi
+    normal = torch.cross(down, right, dim=0)
+    upright = normal[1] * -(normal * points).sum(0).sign()  # of the normal that points towards the camera
+    angle = (upright / normal.square().sum(0).sqrt().clamp_min(1e-12)).clamp(-1, 1).acos() / math.pi
     return torch.stack([NEAR / depth.clamp_min(NEAR), height.clamp(0, 1), angle], dim=1)
