@@ -47,6 +47,7 @@ LEARNING = {
     "rotnet": Learning(chance=math.log(4), share=0.85),  # four rotations
     "jigsaw": Learning(chance=math.log(64), share=0.85),  # 64 permutations
     "moco": Learning(chance=math.log(2048 + 1), share=0.85),  # the key among the queue
+    "denoising": Learning(chance=math.log(2), share=0.9),  # grey; pixels' own entropy leaves little below it
     "supervised": Learning(chance=math.log(10), share=0.5, points=0.1),  # ten classes
 }
 
