@@ -20,10 +20,17 @@ examples:
   python run_bench.py --methods rotnet --set rotnet.angles=0,180 --dry-run
   python run_bench.py list moco            what a plugin is and which settings it has
   python run_bench.py pretrain --methods rotnet
+  python run_bench.py show rotnet          a picture of its pretext task
   python run_bench.py report --results results/cifar10-jpeg
 
 Interrupt with Ctrl-C at any time: what is measured stays, and the same command goes on from there.
 """
+
+
+ABOUT = {
+    "run": "Self-supervised methods on the same data, encoder, budget and probes: one command, one table.",
+    "show": "One picture of a method's pretext task on test images: what goes in, what is asked, what comes out.",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,19 +57,33 @@ def numbers(text: str) -> tuple[int, ...]:
     return tuple(map(int, comma(text)))
 
 
+def few(text: str) -> int:
+    """A whole number from 1 to 32."""
+    if not text.isdigit() or not 1 <= int(text) <= 32:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to 32")
+    return int(text)
+
+
 def parser(verb: str) -> Parser:
-    """The options of ``run`` and ``pretrain``."""
+    """The options of ``run``, ``pretrain`` and ``show``."""
     made = Parser(
         prog="run_bench.py" + (f" {verb}" if verb != "run" else ""),
-        description="Self-supervised methods on the same data, encoder, budget and probes: one command, one table.",
+        description=ABOUT.get(verb, ABOUT["run"]),
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    what = made.add_argument_group("what to compare")
-    what.add_argument(
-        "--methods", type=comma, required=True, metavar="A,B", help="methods by name, or all (see `list`)"
-    )
+    what = made.add_argument_group("what to compare" if verb != "show" else "what to show")
+    if verb == "show":
+        what.add_argument("method", metavar="METHOD", help="a method by name (see `list`)")
+        what.add_argument("--images", type=few, default=6, metavar="N", help="rows of the picture (default 6)")
+        what.add_argument(
+            "--out", type=Path, metavar="FILE", help="the picture (default figures/show-METHOD.png in --results)"
+        )
+    else:
+        what.add_argument(
+            "--methods", type=comma, required=True, metavar="A,B", help="methods by name, or all (see `list`)"
+        )
     if verb == "run":
         what.add_argument(
             "--protocol",
@@ -84,7 +105,9 @@ def parser(verb: str) -> Parser:
         type=numbers,
         default=(0,),
         metavar="0,1",
-        help="each pretrains anew; intervals then span seeds (default 0)",
+        help="the first is shown (default 0)"
+        if verb == "show"
+        else "each pretrains anew; intervals then span seeds (default 0)",
     )
     what.add_argument(
         "--set",
@@ -141,7 +164,8 @@ def parser(verb: str) -> Parser:
         metavar="DIR",
         help="where records, tables and figures go (default results/local)",
     )
-    how.add_argument("--overwrite", action="store_true", help="measure again what is there already")
+    if verb != "show":
+        how.add_argument("--overwrite", action="store_true", help="measure again what is there already")
     how.add_argument("--dry-run", action="store_true", help="show the cells and an estimate of time and disk, and stop")
     if verb == "run":
         how.add_argument(
@@ -151,7 +175,7 @@ def parser(verb: str) -> Parser:
             metavar="METHOD=FILE",
             help="take a method's encoder from a file",
         )
-    else:
+    elif verb == "pretrain":
         how.add_argument(
             "--bundle", action="store_true", help="also put the encoders into methods/pretrained/, in half precision"
         )
@@ -172,7 +196,7 @@ def request_of(options: argparse.Namespace) -> Request:
     if options.skip_unreadable:
         assignments.append(f"{options.dataset}.skip_unreadable=true")
     return Request(
-        methods=options.methods,
+        methods=(options.method,) if "method" in options else options.methods,
         protocols=getattr(options, "protocol", None),
         dataset=options.dataset,
         data_dir=options.data_dir,
@@ -182,12 +206,12 @@ def request_of(options: argparse.Namespace) -> Request:
         encoder=options.encoder,
         taps=getattr(options, "taps", None),
         preset=options.preset,
-        seeds=options.seeds,
+        seeds=options.seeds[:1] if "method" in options else options.seeds,
         device=options.device,
         precision=options.precision,
         assignments=tuple(assignments),
         checkpoints=files,
         plugin_files=tuple(options.plugin),
         results=options.results,
-        overwrite=options.overwrite,
+        overwrite=getattr(options, "overwrite", False),
     )

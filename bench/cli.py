@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bench.planning import Plan
     from bench.records import Record
 
-VERBS = ("run", "list", "pretrain", "report")
+VERBS = ("run", "list", "pretrain", "show", "report")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if verb not in VERBS:
             raise UserError(f"{verb!r} is no verb. {did_you_mean(verb, VERBS)}")
-        return {"run": run, "list": show_list, "pretrain": pretrain, "report": report}[verb](words)
+        verbs = {"run": run, "list": show_list, "pretrain": pretrain, "show": show, "report": report}
+        return verbs[verb](words)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -73,11 +74,11 @@ def tell(planned: Plan) -> None:
     wanted = {cell.key for job in planned.jobs for cell in job.cells} | planned.bounds
     chosen = {record["key"]: record for record in found if record["key"] in wanted}
     methods = tuple(dict.fromkeys(job.method.name for job in planned.jobs))
-    show(list(chosen.values()), damaged, results, methods, planned.request.plugin_files)
+    show_tables(list(chosen.values()), damaged, results, methods, planned.request.plugin_files)
     print(f"records  {results / 'records'}")
 
 
-def show(
+def show_tables(
     found: list[Record],
     damaged: list[tuple[Path, str]],
     results: Path,
@@ -136,6 +137,28 @@ def pretrain(words: list[str]) -> int:
     return 1 if failed else 0
 
 
+def show(words: list[str]) -> int:
+    """Draws one picture of a method's pretext task."""
+    options = parser("show").parse_args(words)
+    method = plugins.named(options.method, plugins.plugins("method", tuple(options.plugin)), "show")
+    if not method.constants.get("trains", True):
+        raise UserError(f"show: {method.name} has no pretext task, since nothing is trained; choose another method.")
+    planned = planned_from(options)
+    if options.dry_run:
+        print(forecast(planned))
+        return 0
+    from bench.show import Drawn, shown
+
+    file = options.out or options.results / "figures" / f"show-{method.name}.png"
+    for event in followed(shown(planned, options.images, file)):
+        if isinstance(event, Drawn):
+            if event.file is None:
+                print(f"failed: {method.name}: {event.origin}", file=sys.stderr)
+                return 1
+            print(f"{method.name}  seed {planned.request.seeds[0]}  {event.origin}\nfigure   {event.file}")
+    return 0
+
+
 def forecast(planned: Plan) -> str:
     """The cells of a plan, where their encoders would come from, and an estimate of time and disk."""
     from tabulate import tabulate
@@ -191,7 +214,7 @@ def report(words: list[str]) -> int:
             f"{options.results}: holds no records; "
             f"python run_bench.py --methods rotnet --results {options.results} makes some."
         )
-    show(found, damaged, options.results, options.methods)
+    show_tables(found, damaged, options.results, options.methods)
     return 0
 
 
@@ -205,8 +228,8 @@ def show_list(words: list[str]) -> int:
     made.add_argument("name", nargs="?")
     made.add_argument("--plugin", action="append", default=[], metavar="FILE")
     options = made.parse_args(words)
-    known = {kind: plugins.plugins(kind, tuple(options.plugin)) for kind in plugins.FOLDERS}
     if options.name:
+        known = {kind: plugins.plugins(kind, tuple(options.plugin)) for kind in plugins.FOLDERS}
         matches = [(kind, found[options.name]) for kind, found in known.items() if options.name in found]
         if not matches:
             names = {name for found in known.values() for name in found}
@@ -214,10 +237,11 @@ def show_list(words: list[str]) -> int:
         for kind, plugin in matches:
             print(described(kind, plugin))
         return 0
-    for kind, found in known.items():
+    for kind in plugins.FOLDERS:
         print(f"{kind}s")
-        width = max(map(len, found), default=0)
-        print("\n".join(f"  {name:{width}}  {plugin.summary}" for name, plugin in found.items()), end="\n\n")
+        lines = plugins.summaries(kind, tuple(options.plugin))
+        width = max(map(len, lines), default=0)
+        print("\n".join(f"  {name:{width}}  {line}" for name, line in lines.items()), end="\n\n")
     print("`list NAME` shows a plugin's settings; change one with --set NAME.KEY=VALUE.")
     return 0
 

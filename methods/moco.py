@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from bench.augment import in_full_precision, recoloured, resized_crops
 from bench.encoders import Encoder
 from bench.errors import require
-from bench.method import Batch, Method, TrainFacts
+from bench.method import Batch, Method, Panel, TrainFacts
 from methods._momentum import Queue, follow, in_groups, in_shuffled_groups, teacher_of
 
 
@@ -75,6 +75,31 @@ class MoCo(Method):
         """The batch's keys enter the queue; the key encoder follows the query encoder."""
         self.queue.push(self.newest)
         follow(self.key, self.query, self.momentum)
+
+    def panels(self, batch: Batch) -> list[Panel]:
+        """Each image, its query, its key with the key's rank in the dictionary, and the nearest other image."""
+        first, second = views(batch.images), views(batch.images)
+        q = F.normalize(self.query(first).float(), dim=1)
+        k = F.normalize(self.key(second).float(), dim=1)
+        logits = info_nce_logits(q, k, self.queue.keys, self.temperature)
+        rank, share = (logits > logits[:, :1]).sum(1) + 1, logits.softmax(1)[:, 0]
+        likeness = (q @ k.T).fill_diagonal_(-2)  # below every cosine
+        cosine, nearest = likeness.max(1)
+        told = zip(rank.tolist(), share.tolist(), (q * k).sum(1).tolist(), strict=True)
+        return [
+            Panel(title="image", images=batch.images),
+            Panel(title="query: a view", images=first),
+            Panel(
+                title="its key: another view",
+                images=second,
+                captions=tuple(f"rank {r:,} of {logits.shape[1]:,} keys\n{p:.0%}, cosine {c:.2f}" for r, p, c in told),
+            ),
+            Panel(
+                title="nearest key of another image",
+                images=second[nearest],
+                captions=tuple(f"cosine {c:.2f}" for c in cosine.tolist()),
+            ),
+        ]
 
 
 def views(images: Tensor) -> Tensor:

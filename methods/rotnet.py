@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from bench.augment import flip_some, floats, in_full_precision, uniform
 from bench.encoders import Encoder
 from bench.errors import require
-from bench.method import Batch, Method, TrainFacts
+from bench.method import Batch, Method, Panel, TrainFacts
 
 WOBBLE = math.radians(2)
 
@@ -55,6 +55,36 @@ class RotNet(Method):
         logits = self.head(self.encoder(views))
         self.watched["accuracy"] = (logits.argmax(1) == turns).float().mean()
         return F.cross_entropy(logits, turns)
+
+    def panels(self, batch: Batch) -> list[Panel]:
+        """Each image, turned by one of the angles, and turned back by the angle that is thought likeliest."""
+        N, K = len(batch.images), len(self.angles)
+        views, _ = every_rotation(batch.images, self.angles)
+        asked = torch.randperm(N, device=views.device) % K
+        views = views.unflatten(0, (K, N))[asked, torch.arange(N, device=views.device)]
+        shares = self.head(self.encoder(views)).float().softmax(1)
+        turns = [self.angles[turn] for turn in asked.tolist()]
+        said = [self.angles[turn] for turn in shares.argmax(1).tolist()]
+        back = [
+            every_rotation(image.unsqueeze(0), (turn - answer, *self.angles))[0][:1]
+            for image, turn, answer in zip(batch.images, turns, said, strict=True)
+        ]
+        told = [
+            ", ".join(f"{a}°:\N{NO-BREAK SPACE}{p:.0%}" for a, p in zip(self.angles, row, strict=True))
+            for row in shares.tolist()
+        ]
+        return [
+            Panel(title="image", images=batch.images),
+            Panel(title="turned: by how much?", images=views, captions=tuple(f"by {turn}°" for turn in turns)),
+            Panel(
+                title="turned back by what it says",
+                images=torch.cat(back),
+                captions=tuple(
+                    f"{'right' if turn == answer else 'wrong'}: {answer}°\n{row}"
+                    for turn, answer, row in zip(turns, said, told, strict=True)
+                ),
+            ),
+        ]
 
 
 def every_rotation(images: Tensor, angles: tuple[int, ...]) -> tuple[Tensor, Tensor]:

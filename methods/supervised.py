@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from bench.augment import flip_some, shifted
 from bench.encoders import Encoder
 from bench.errors import require
-from bench.method import Batch, Method, TrainFacts
+from bench.method import Batch, Method, Panel, TrainFacts
 
 
 class Supervised(Method):
@@ -41,3 +41,18 @@ class Supervised(Method):
         logits = self.head(self.encoder(views))
         self.watched["accuracy"] = (logits.argmax(1) == batch.labels).float().mean()
         return F.cross_entropy(logits, batch.labels)
+
+    def panels(self, batch: Batch) -> list[Panel]:
+        """Each image with its label, and a view of it with the class that is thought likeliest."""
+        assert batch.labels is not None
+        views = shifted(flip_some(batch.images, self.flip), self.shift)
+        shares, said = self.head(self.encoder(views)).float().softmax(1).max(1)
+        labels = batch.labels.tolist()
+        told = tuple(
+            f"class {answer}, {share:.0%}: {'right' if answer == label else 'wrong'}"
+            for answer, share, label in zip(said.tolist(), shares.tolist(), labels, strict=True)
+        )
+        return [
+            Panel(title="image", images=batch.images, captions=tuple(f"class {label}" for label in labels)),
+            Panel(title="view: of which class?", images=views, captions=told),
+        ]

@@ -97,6 +97,16 @@ BAD = {
     "no such tap": (["--methods", "random", "--taps", "conv6"], ["conv6", "conv5"]),
     "no such preset": (["--methods", "moco", "--preset", "smal"], ["smal", "small"]),
     "no such option": (["--methods", "moco", "--protocl", "knn"], ["--protocl", "--protocol"]),
+    "no such method to show": (["show", "rotnt"], ["rotnt", "Did you mean 'rotnet'?"]),
+    "all methods to show": (["show", "all"], ["'all'"]),
+    "no method to show": (["show"], ["METHOD"]),
+    "nothing to show": (["show", "random"], ["random", "no pretext task"]),
+    "no row to show": (["show", "rotnet", "--images", "0"], ["--images", "1 to 32"]),
+    "a picture that is none": (["show", "rotnet", "--out", "x.jpg"], ["--out x.jpg", ".png"]),
+    "a picture that cannot be written": (
+        ["show", "rotnet", "--out", f"{ROOT}/run_bench.py/x.png"],
+        ["--out", "written"],
+    ),
     "no such verb": (["lst"], ["lst", "list"]),
     "no such setting": (["--methods", "moco", "--set", "moco.temprature=1"], ["temprature", "temperature"]),
     "setting without value": (["--methods", "moco", "--set", "moco.temperature"], ["plugin.key=value"]),
@@ -189,9 +199,12 @@ def test_interrupted_pretraining_goes_on_bit_for_bit(tmp_path, results, capsys, 
     assert list((tmp_path / "stopped" / "encoders").glob("*.partial"))
     monkeypatch.delenv("STOP")
     assert run(results, *words, "--overwrite") == 0
-    files = [next((tmp_path / name / "encoders").glob("*.safetensors")) for name in ("never", "stopped")]
-    never, stopped = (checkpoints.tensors_in(file)[0] for file in files)
-    assert all((never[name] == stopped[name]).all() for name in never)
+    never, stopped = (sorted((tmp_path / name / "encoders").glob("*.safetensors")) for name in ("never", "stopped"))
+    assert [file.name for file in never] == [file.name for file in stopped]
+    assert len(never) == 2, "the encoder and its heads"
+    for one, other in zip(never, stopped, strict=True):
+        once, again = (checkpoints.tensors_in(file)[0] for file in (one, other))
+        assert all((once[name] == again[name]).all() for name in once)
 
 
 def test_dry_run_shows_cells_and_does_nothing(results, capsys):
@@ -204,7 +217,7 @@ def test_dry_run_shows_cells_and_does_nothing(results, capsys):
     assert not results.exists()
 
 
-@pytest.mark.parametrize("words", [["--help"], ["list"], ["list", "moco"]])
+@pytest.mark.parametrize("words", [["--help"], ["list"], ["list", "moco"], ["show", "--help"]])
 def test_answers_without_torch(words):
     """--help and list import no torch, pandas or numpy."""
     code = (
