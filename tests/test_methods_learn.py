@@ -48,6 +48,12 @@ LEARNING = {
     "jigsaw": Learning(chance=math.log(64), share=0.85),  # 64 permutations
     "moco": Learning(chance=math.log(2048 + 1), share=0.85),  # the key among the queue
     "denoising": Learning(chance=math.log(2), share=0.9),  # grey; pixels' own entropy leaves little below it
+    # The rebalanced nats of the best constant answer: the weighted mean of the pixels' soft codes.
+    "colorization": Learning(chance=4.12, share=0.92, views=20_000),
+    # Nats of the best constant answers, the pixels' mean code of a* and b* and their shares of each step of L*.
+    "split_brain": Learning(chance=3.78 + 4.22, share=0.97, views=20_000),
+    # The squared error of the mean map: most of a height is told by the row alone.
+    "depth": Learning(chance=0.0095, share=0.75, views=20_000),
     "supervised": Learning(chance=math.log(10), share=0.5, points=0.1),  # ten classes
 }
 
