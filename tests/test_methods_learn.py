@@ -54,6 +54,9 @@ LEARNING = {
     "split_brain": Learning(chance=3.78 + 4.22, share=0.97, views=20_000),
     # The squared error of the mean map: most of a height is told by the row alone.
     "depth": Learning(chance=0.0095, share=0.75, views=20_000),
+    "tracking": Learning(chance=0.5, share=0.5, views=24_000),  # the margin, which equal embeddings pay
+    # Nats of copying from all places of the references alike: what the method watches as "uniform".
+    "video_colorization": Learning(chance=1.45, share=0.5, views=40_000),
     "supervised": Learning(chance=math.log(10), share=0.5, points=0.1),  # ten classes
 }
 
