@@ -65,8 +65,9 @@ def save(path: Path, encoder: Encoder, facts: dict[str, Any]) -> None:
 def heads_of(method: Method) -> dict[str, Tensor]:
     """What a method's state holds beside its encoder's (heads, teachers, queues), by name: views, no copies."""
     own = {id(value) for value in method.encoder.state_dict(keep_vars=True).values()}
+    state = {name: value for name, value in method.state_dict(keep_vars=True).items() if isinstance(value, Tensor)}
     # By identity and not by name, since the encoder may also be a part of something else.
-    return {name: value.detach() for name, value in method.state_dict(keep_vars=True).items() if id(value) not in own}
+    return {name: value.detach() for name, value in state.items() if id(value) not in own}
 
 
 def save_heads(path: Path, method: Method, facts: dict[str, Any]) -> None:
@@ -91,8 +92,7 @@ def load_heads(path: Path, method: Method) -> dict[str, Any] | None:
     fits = {name: value.shape for name, value in tensors.items()} == {name: v.shape for name, v in heads.items()}
     if not fits or facts.get("weights") != weights_hash(method.encoder):
         return None
-    for name, value in heads.items():
-        value.copy_(tensors[name])
+    method.load_state_dict(method.state_dict() | tensors)
     return facts
 
 

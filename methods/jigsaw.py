@@ -27,13 +27,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.augment import floats, recoloured, resized_crops
+from bench.augment import recoloured, resized_crops
 from bench.encoders import Encoder
 from bench.errors import require
-from bench.method import Batch, Method, TrainFacts
-
-GRID = 3
-TILES = GRID * GRID
+from bench.method import Batch, Method, Panel, TrainFacts
+from methods._patches import alike
+from methods._tiles import GRID, TILES, cut, joined
 
 
 class Jigsaw(Method):
@@ -77,34 +76,35 @@ class Jigsaw(Method):
         """Cross-entropy of each image's permutation."""
         N = len(batch.images)
         drawn = torch.randint(len(self.permutations), (N,), device=batch.images.device)
-        parts = resized_crops(batch.images, scale=(self.crop, 1.0), flip=self.flip)
-        tiles = cut(recoloured(parts, jitter=0.0, grey=self.grey), self.cell, self.tile)
+        tiles = cut(self.parts(batch.images), self.cell, self.tile)
         embeddings = self.encoder(alike(tiles).flatten(0, 1)).view(N, TILES, -1)
         shuffled = embeddings.gather(1, self.permutations[drawn].unsqueeze(-1).expand_as(embeddings))
         logits = self.head(shuffled.flatten(1))
         self.watched["accuracy"] = (logits.argmax(1) == drawn).float().mean()
         return F.cross_entropy(logits, drawn)
 
+    def parts(self, images: Tensor) -> Tensor:
+        """What the tiles are cut from: a part of each image, some of them grey."""
+        return recoloured(resized_crops(images, scale=(self.crop, 1.0), flip=self.flip), jitter=0.0, grey=self.grey)
 
-def cut(images: Tensor, cell: int, tile: int) -> Tensor:
-    """(N, C, S, S) -> tiles (N, 9, C, tile, tile), each at a random place of its own within its cell, row by row."""
-    N, C = images.shape[:2]
-    device = images.device
-    corners = torch.arange(TILES, device=device)
-    jitter = torch.randint(cell - tile + 1, (2, N, TILES), device=device)
-    within = torch.arange(tile, device=device)
-    rows = (corners // GRID * cell + jitter[0]).unsqueeze(-1) + within  # (N, 9, tile)
-    columns = (corners % GRID * cell + jitter[1]).unsqueeze(-1) + within
-    item = torch.arange(N, device=device).view(N, 1, 1, 1, 1)
-    channel = torch.arange(C, device=device).view(1, 1, C, 1, 1)
-    return images[item, channel, rows[:, :, None, :, None], columns[:, :, None, None, :]]
-
-
-def alike(tiles: Tensor) -> Tensor:
-    """Gives every tile (..., C, s, s) the same mean and spread per channel: 0.5 and 0.25."""
-    tiles = floats(tiles)
-    spread, mean = torch.std_mean(tiles, (-2, -1), keepdim=True, correction=0)
-    return 0.5 + 0.25 * (tiles - mean) / (spread + 1e-2)
+    def panels(self, batch: Batch) -> list[Panel]:
+        """A part of each image, its tiles shuffled, and put back by the permutation thought likeliest."""
+        item = torch.arange(len(batch.images), device=batch.images.device).unsqueeze(1)
+        drawn = torch.randint(len(self.permutations), (len(item),), device=item.device)
+        parts = self.parts(batch.images)
+        tiles = alike(cut(parts, self.cell, self.tile))[item, self.permutations[drawn]]
+        embeddings = self.encoder(tiles.flatten(0, 1)).view(len(item), -1)
+        shares, said = self.head(embeddings).float().softmax(1).max(1)
+        told = zip((said == drawn).tolist(), shares.tolist(), strict=True)
+        return [
+            Panel(title="part of an image", images=parts),
+            Panel(title="its tiles shuffled: in which order?", images=joined(tiles)),
+            Panel(
+                title="put back by what it says",
+                images=joined(tiles[item, self.permutations[said].argsort(1)]),
+                captions=tuple(f"{'right' if right else 'wrong'}, {share:.0%}" for right, share in told),
+            ),
+        ]
 
 
 @cache
