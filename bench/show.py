@@ -53,7 +53,10 @@ def shown(plan: Plan, images: int, file: Path) -> Generator[Progress | Drawn, No
     try:
         method, origin = yield from method_of(plan, job, data, device)
         yield Progress(title=f"{name}: drawing", done=0, total=1)
-        chosen = of_all_classes(test.labels, max(images, BATCH), job.recipe.seed)
+        # Clips are few: an index names one of its own only as far as there are any.
+        chosen = of_all_classes(
+            test.labels[: None if test.clips is None else len(test.clips)], max(images, BATCH), job.recipe.seed
+        )
         panels = answers(method, test, chosen, job.recipe.seed, device)
     except UserError:
         raise

@@ -327,6 +327,17 @@ def test_a_bank_is_asked_only_for_places_that_it_has(tiny: Dataset) -> None:
     assert not method.training
 
 
+def test_every_row_is_a_clip_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A method that learns from clips is given each clip once, though images are many more."""
+    panels = "    def panels(self, batch):\n        return [Panel(title='clip', images=batch.clips[:, 0])]"
+    file = Path(plugin(tmp_path, "filming", "pass", panels))
+    file.write_text(file.read_text().replace("(Method):\n", "(Method):\n    needs = frozenset({'clips'})\n"))
+    drawn = []
+    monkeypatch.setattr(show, "sheet", lambda panels, *_, **__: drawn.extend(panels))
+    assert main(["show", "filming", "--plugin", str(file), "--results", str(tmp_path), "--images", "20", *QUICK]) == 0
+    assert len(drawn[0].images) == len(drawn[0].images.unique(dim=0)) == 5
+
+
 @pytest.mark.parametrize("answer", range(4))
 def test_rotnet_turns_back_by_what_it_says(answer: int, tiny: Dataset) -> None:
     """Asked by every angle, each image is turned back by the answer, and is itself again where that is right."""
