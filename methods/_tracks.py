@@ -90,9 +90,11 @@ def matches(frames: Tensor, corners: Tensor, window: int) -> Tensor:
 
 
 def box_means(values: Tensor, window: int) -> Tensor:
-    """(..., s, s) -> the mean of each square window (..., places, places), rows first and then columns."""
-    rows = F.avg_pool2d(values.flatten(0, -3).unsqueeze(1), (window, 1), 1)
-    return F.avg_pool2d(rows, (1, window), 1).squeeze(1).unflatten(0, values.shape[:-2])
+    """(..., s, s) -> the mean of each square window (..., places, places), as two matrix products."""
+    s = values.shape[-1]
+    apart = torch.arange(s, device=values.device) - torch.arange(s - window + 1, device=values.device).unsqueeze(1)
+    box = ((apart >= 0) & (apart < window)).to(values.dtype) / window  # (places, s)
+    return box @ values @ box.T
 
 
 @in_full_precision

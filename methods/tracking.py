@@ -78,7 +78,7 @@ class Tracking(Method):
         views = recoloured(patches.flatten(0, 1), jitter=self.jitter, grey=self.grey)
         distance, spread = distances(self.head(self.encoder(views)))
         # A short data set may put one clip into a batch twice: no negative of itself.
-        number = batch.clips.flatten(1).sum(1)
+        number = batch.clips[:, 0].flatten(1).sum(1)
         wrong = number.unsqueeze(1) != number
         score = torch.where(self.progress < self.mine_from, torch.rand_like(distance), -distance.detach())
         chosen = score.masked_fill(~wrong, -torch.inf).topk(min(self.negatives, len(distance) - 1)).indices
