@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from methods._gather import gathered
 
 
 def teacher_of(student: nn.Module) -> nn.Module:
@@ -33,8 +36,8 @@ class Queue(nn.Module):
 
     @torch.no_grad()
     def push(self, keys: Tensor) -> None:
-        """Keys (N, dim) replace the oldest N."""
-        size = len(self.keys)
+        """Keys (N, dim) of every process replace the oldest."""
+        keys, size = gathered(keys), len(self.keys)
         places = (self.place + torch.arange(len(keys), device=keys.device)) % size
         self.keys[places[-size:]] = keys[-size:].to(self.keys.dtype)
         self.place.copy_((self.place + len(keys)) % size)
@@ -49,3 +52,8 @@ def in_shuffled_groups(network: nn.Module, views: Tensor, groups: int) -> Tensor
     """The same with the views' order shuffled and put back, so that no query shares its key's batch statistics."""
     order = torch.randperm(len(views), device=views.device)
     return in_groups(network, views[order], groups)[order.argsort()]
+
+
+def risen(base: float, progress: float) -> float:
+    """A momentum that rises from ``base`` at the start of a run to 1 at its end along a cosine (Grill et al. 2020)."""
+    return 1 - (1 - base) * (math.cos(math.pi * progress) + 1) / 2

@@ -16,8 +16,9 @@ from bench.data import Dataset
 from bench.encoders.convnet import ConvNet
 from bench.method import Batch, TrainFacts
 from methods import moco
+from methods._dictionary import info_nce_logits
 from methods._momentum import Queue, follow, in_groups, in_shuffled_groups, teacher_of
-from methods.moco import MoCo, info_nce_logits, views
+from methods.moco import MoCo, views
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 

@@ -1,0 +1,71 @@
+"""A memory bank: for every train image the embedding it had when it was last seen (Wu et al. 2018, section 3.1)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.augment import in_full_precision
+from methods._gather import gathered
+
+
+class Bank(nn.Module):
+    """Unit vectors (images, dim), random until an image is seen."""
+
+    vectors: Tensor
+    seen: Tensor  # bool (images,)
+
+    def __init__(self, images: int, dim: int, momentum: float) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("vectors", F.normalize(torch.randn(images, dim), dim=1))
+        self.register_buffer("seen", torch.zeros(images, dtype=torch.bool))
+
+    def own(self, indices: Tensor, embeddings: Tensor) -> Tensor:
+        """The vectors of the images (N,); of one not seen yet its embedding now, of (N, dim), without a gradient."""
+        return torch.where(self.seen[indices].unsqueeze(1), self.vectors[indices], embeddings.detach())
+
+    @torch.no_grad()
+    def update(self, indices: Tensor, embeddings: Tensor) -> None:
+        """v <- m v + (1 - m) f, normalised, for the images int64 (N,) of every process; f are unit vectors (N, dim).
+
+        An image not seen yet takes f as it is: half of a random vector would stay in it for epochs.
+        """
+        indices, embeddings = gathered(indices), gathered(embeddings.detach())
+        mixed = torch.lerp(embeddings, self.own(indices, embeddings), self.momentum)
+        self.vectors[indices] = F.normalize(mixed, dim=1)
+        self.seen[indices] = True
+
+    def any_of_all(self, indices: Tensor, m: int) -> Tensor:
+        """For each image (N,) m drawn uniformly from all, itself included: int64 (N, m)."""
+        return torch.randint(len(self.vectors), (len(indices), m), device=indices.device)
+
+    def any_other(self, indices: Tensor, m: int) -> Tensor:
+        """For each image (N,) m drawn uniformly from all others: int64 (N, m)."""
+        steps = torch.randint(1, len(self.vectors), (len(indices), m), device=indices.device)
+        return (indices.unsqueeze(1) + steps) % len(self.vectors)
+
+    def cosines(self, queries: Tensor, places: Tensor | None = None) -> Tensor:
+        """Unit queries (N, dim) with the vectors at the places int64 (N, K) -> (N, K); by default with all."""
+        return products(queries, self.vectors, places)
+
+    def ranks(self, queries: Tensor, indices: Tensor) -> tuple[str, ...]:
+        """Of each unit query (N, dim): its own image's rank in the bank by likeness, and their cosine, in words."""
+        cosines = self.cosines(queries)
+        own = cosines.gather(1, indices.unsqueeze(1))
+        told = zip(((cosines > own).sum(1) + 1).tolist(), own.flatten().tolist(), strict=True)
+        return tuple(f"its own: rank {rank:,} of {len(self.vectors):,}\ncosine {cosine:.2f}" for rank, cosine in told)
+
+
+@in_full_precision
+def products(queries: Tensor, vectors: Tensor, places: Tensor | None) -> Tensor:
+    """Queries (N, dim) times the vectors (n, dim) at the places int64 (N, K): (N, K), or (N, n) for all of them.
+
+    All N n products are made where they are fewer numbers than the N K dim of the vectors that would be picked.
+    """
+    if places is None:
+        return queries @ vectors.T
+    if len(vectors) <= places.shape[1] * vectors.shape[1]:
+        return (queries @ vectors.T).gather(1, places)
+    return torch.einsum("nd,nkd->nk", queries, vectors[places])

@@ -1,0 +1,52 @@
+"""Finding the right one among candidates: the loss of contrastive methods, and what is watched of it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.method import Panel
+
+
+def info_nce(logits: Tensor, answers: Tensor, watched: dict[str, Tensor]) -> Tensor:
+    """Logits (N, K), the column that is right int64 (N,) -> nats, a scalar (van den Oord et al. 2018, equation 4).
+
+    Writes into ``watched`` how often the right one scores highest (``accuracy``), and log K - loss (``bound``): so
+    many nats the two sides tell of each other at least (section 2.3).
+    """
+    loss = F.cross_entropy(logits, answers)
+    watched["accuracy"] = (logits.argmax(1) == answers).float().mean()
+    watched["bound"] = math.log(logits.shape[1]) - loss.detach()
+    return loss
+
+
+def first_right(logits: Tensor) -> Tensor:
+    """The answers (N,) where the right candidate is each row's first."""
+    return torch.zeros(len(logits), dtype=torch.long, device=logits.device)
+
+
+def few(logits: Tensor, answers: Tensor, negatives: int | None) -> tuple[Tensor, Tensor]:
+    """Keeps the right one of each row (N, K) and ``negatives`` others, drawn anew: (N, 1 + negatives) and answers (N,).
+
+    None, or as many as there are, keeps all.
+    """
+    if negatives is None or negatives >= logits.shape[1] - 1:
+        return logits, answers
+    lots = torch.rand_like(logits).scatter(1, answers.unsqueeze(1), 2.0)  # the right one is drawn first
+    logits = logits.gather(1, lots.topk(1 + negatives, dim=1).indices)
+    return logits, first_right(logits)
+
+
+def nearest_panel(
+    images: Tensor, queries: Tensor, keys: Tensor | None = None, *, title: str = "nearest other image"
+) -> Panel:
+    """For each unit query (N, dim) the image (N, 3, S, S) of the nearest other key (N, dim), and the cosine.
+
+    The queries are the keys where none are given.
+    """
+    likeness = queries @ (queries if keys is None else keys).T
+    cosines, nearest = likeness.fill_diagonal_(-2).max(1)  # -2 is below every cosine
+    return Panel(title=title, images=images[nearest], captions=tuple(f"cosine {c:.2f}" for c in cosines.tolist()))

@@ -1,0 +1,109 @@
+"""DeepCluster: cluster the embeddings of all images, then predict each image's cluster, by turns.
+
+Caron, Bojanowski, Joulin and Douze, "Deep Clustering for Unsupervised Learning
+of Visual Features", ECCV 2018, https://arxiv.org/abs/1807.05520, in its second
+form (Caron et al., SwAV, NeurIPS 2020, https://arxiv.org/abs/2006.09882).
+
+Clusters serve as labels. In the second form the rows of each head's classifier
+are the centroids themselves, so none is learned anew after a clustering, and what
+is clustered, once an epoch by spherical k-means, is a memory of the embeddings
+that training made anyway. Either view must tell the image's cluster.
+
+Where we differ: no small crops. Nothing is embedded ahead of the first step, so
+until the first clustering centroids are random directions, and an image belongs to
+the nearest one to its embedding less the batch's mean, lest all be in one cluster.
+Afterwards a new image belongs to the nearest centroid. Runs shorter than the
+paper's cluster twice an epoch, into fewer clusters, with a narrower head.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.encoders import Encoder
+from bench.errors import require
+from bench.method import Batch, Method, Panel, TrainFacts
+from methods._clusters import Clusterings
+from methods._heads import mlp, spread
+from methods._views import Look, two_views
+
+LOOK = Look(crop=0.14, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2)  # the authors' code
+
+
+class DeepCluster(Method):
+    """Classifies both views by the cluster of their image, once for each head."""
+
+    views_per_image = 2.0
+    short: ClassVar = {"clusters": (32, 64, 128), "every": 0.5, "hidden": 512}
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        facts: TrainFacts,
+        *,
+        clusters: tuple[int, ...] = (3000, 3000, 3000),
+        every: float = 1.0,
+        iterations: int = 10,
+        temperature: float = 0.1,
+        hidden: int = 2048,
+        dim: int = 128,
+    ) -> None:
+        super().__init__(encoder, facts)
+        require(len(clusters) > 0 and min(clusters) >= 2, "deepcluster.clusters", clusters, "at least 2 for each head")
+        require(every > 0, "deepcluster.every", every, "epochs, above 0")
+        require(iterations >= 1, "deepcluster.iterations", iterations, "at least 1")
+        require(temperature > 0, "deepcluster.temperature", temperature, "above 0")
+        require(hidden >= 1, "deepcluster.hidden", hidden, "at least 1")
+        require(dim >= 2, "deepcluster.dim", dim, "at least 2")
+        self.temperature = temperature
+        self.head = mlp(encoder.dim, hidden, dim)
+        self.clusterings = Clusterings(facts.images, dim, clusters, every, iterations)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Cross-entropy of the image's cluster, averaged over views and heads."""
+        z = self.embedded(two_views(batch.images, LOOK))
+        both = z.detach().unflatten(0, (2, -1))
+        targets = self.clusterings.targets(both.mean(0), batch.indices).repeat(1, 2)  # (heads, 2 N)
+        heads = list(zip(self.clusterings(z), targets, strict=True))
+        self.newest = batch.indices, both
+        self.watched["accuracy"] = torch.stack([(s.argmax(1) == answers) for s, answers in heads]).float().mean()
+        self.watched["spread"] = spread(z)
+        return torch.stack([F.cross_entropy(s / self.temperature, answers) for s, answers in heads]).mean()
+
+    def embedded(self, views: Tensor) -> Tensor:
+        """Views (N, 3, S, S) -> unit vectors z (N, dim)."""
+        return F.normalize(self.head(self.encoder(views)).float(), dim=1)
+
+    def after_step(self, progress: float) -> None:
+        """Both views enter the memory, which is clustered anew every so many epochs."""
+        self.clusterings.update(*self.newest)
+
+    def panels(self, batch: Batch) -> list[Panel]:
+        """Each image with its cluster, a view with the cluster it says, and the nearest image of the same cluster."""
+        views = two_views(batch.images, LOOK)[: len(batch.images)]
+        z = self.embedded(views)
+        cluster = self.clusterings.targets(z, batch.indices)[0]
+        shares, said = (self.clusterings(z)[0] / self.temperature).softmax(1).max(1)
+        told = zip(said.tolist(), shares.tolist(), strict=True)
+        same = (cluster.unsqueeze(1) == cluster).float()
+        likeness = (z @ z.T + 4 * same).fill_diagonal_(-2)  # its own cluster first, itself last
+        best, near = likeness.max(1)
+        return [
+            Panel(title="image", images=batch.images, captions=tuple(f"cluster {k}" for k in cluster.tolist())),
+            Panel(
+                title="a view: of which cluster?",
+                images=views,
+                captions=tuple(f"cluster {k}, {p:.0%}" for k, p in told),
+            ),
+            Panel(
+                title="nearest image of its cluster",
+                images=batch.images[near],
+                captions=tuple(
+                    f"cosine {b - 4:.2f}" if b > 2 else "of another: its own has none" for b in best.tolist()
+                ),
+            ),
+        ]

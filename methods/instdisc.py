@@ -1,0 +1,118 @@
+"""Instance discrimination (InstDisc): tell every image of the data from all others.
+
+Wu, Xiong, Yu and Lin, "Unsupervised Feature Learning via Non-Parametric Instance
+Discrimination", CVPR 2018. https://arxiv.org/abs/1805.01978
+
+Each image is a class of its own, and its embedding from the last epoch is its
+class vector, kept in a memory bank. The softmax over all images (``negatives``
+of None, equation 2) is approximated by noise-contrastive estimation: say which
+of 1 + m candidates is no draw from the noise, with Z estimated from the first
+batch (section 3.2). A proximal term slows an embedding's moves (section 3.3).
+
+Where we differ: an image not seen yet has no vector in the bank; its own embedding
+stands in, so that it is only pushed away from others, and not to a random place.
+Shorter runs than the paper's take the full softmax, whose gradients are bounded
+from the start, and no proximal term (nor do the authors' published runs), since
+in few epochs nothing has to be slowed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.augment import recoloured, resized_crops
+from bench.encoders import Encoder
+from bench.errors import require
+from bench.method import Batch, Method, Panel, TrainFacts
+from methods._bank import Bank
+from methods._contrast import first_right, info_nce, nearest_panel
+from methods._gather import gathered
+from methods._heads import spread
+
+
+class InstDisc(Method):
+    """Contrasts each view with its image's place in the memory bank."""
+
+    Z: Tensor  # the normalising constant; 0 until the first batch
+    short: ClassVar = {"negatives": None, "temperature": 0.1, "proximal": 0.0}
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        facts: TrainFacts,
+        *,
+        negatives: int | None = 4096,
+        temperature: float = 0.07,
+        momentum: float = 0.5,
+        proximal: float = 30.0,
+        dim: int = 128,
+    ) -> None:
+        super().__init__(encoder, facts)
+        require(negatives is None or negatives >= 1, "instdisc.negatives", negatives, "at least 1, or None for all")
+        require(temperature > 0, "instdisc.temperature", temperature, "above 0")
+        require(0 <= momentum < 1, "instdisc.momentum", momentum, "from 0 to below 1")
+        require(proximal >= 0, "instdisc.proximal", proximal, "0 or more")
+        require(dim >= 2, "instdisc.dim", dim, "at least 2")
+        self.negatives, self.temperature, self.proximal = negatives, temperature, proximal
+        self.head = nn.Linear(encoder.dim, dim)
+        self.bank = Bank(facts.images, dim, momentum)
+        self.register_buffer("Z", torch.zeros(()))
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Noise-contrastive estimation or the full softmax, and the proximal term (equations 2, 7 and 10)."""
+        f = self.embedded(view(batch.images))
+        own = self.bank.own(batch.indices, f)
+        positive = (f * own).sum(1, keepdim=True) / self.temperature
+        if self.negatives is None:
+            scores, right = self.bank.cosines(f) / self.temperature, batch.indices
+            loss = F.cross_entropy(scores.scatter(1, right.unsqueeze(1), positive), right)
+        else:
+            noise = self.bank.cosines(f, self.bank.any_of_all(batch.indices, self.negatives)) / self.temperature
+            self.estimate_z(noise.detach())
+            scores = torch.cat([positive, noise], dim=1)
+            right = first_right(scores)
+            loss = nce(scores - self.Z.log(), self.facts.images)
+        info_nce(scores.detach(), right, self.watched)
+        self.newest = batch.indices, f.detach()
+        self.watched["spread"] = spread(f)
+        return loss + self.proximal * (f - own).square().sum(1).mean()
+
+    def embedded(self, views: Tensor) -> Tensor:
+        """Views (N, 3, S, S) -> unit vectors f (N, dim)."""
+        return F.normalize(self.head(self.encoder(views)).float(), dim=1)
+
+    def estimate_z(self, noise: Tensor) -> None:
+        """Z from the first batch's noise, and from then on that constant: n times the mean of exp (equation 8)."""
+        mean = gathered(noise.exp().mean().unsqueeze(0)).mean()
+        self.Z.copy_(torch.where(self.Z > 0, self.Z, mean * self.facts.images))
+
+    def after_step(self, progress: float) -> None:
+        """The batch's embeddings enter the bank."""
+        self.bank.update(*self.newest)
+
+    def panels(self, batch: Batch) -> list[Panel]:
+        """Each image, the view whose image is sought in the bank, and the nearest other image."""
+        views = view(batch.images)
+        f = self.embedded(views)
+        return [
+            Panel(title="image", images=batch.images),
+            Panel(title="a view: of which image?", images=views, captions=self.bank.ranks(f, batch.indices)),
+            nearest_panel(batch.images, f),
+        ]
+
+
+def view(images: Tensor) -> Tensor:
+    """The paper's views (section 4): crop, mirror, colour jitter, grey; floats (N, 3, S, S)."""
+    return recoloured(resized_crops(images), hue=0.4)
+
+
+def nce(scores: Tensor, images: int) -> Tensor:
+    """log P of each image's own and of m noise draws (N, 1 + m) -> J_NCE, averaged over images (equations 6 and 7)."""
+    m = scores.shape[1] - 1
+    odds = scores - math.log(m / images)  # log of P / (m P_noise); h is its sigmoid
+    return -(F.logsigmoid(odds[:, 0]) + F.logsigmoid(-odds[:, 1:]).sum(1)).mean()

@@ -1,0 +1,163 @@
+"""DeepCluster: spherical k-means, when it runs, and the loss of its labels."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.data import Dataset
+from bench.encoders.convnet import ConvNet
+from bench.method import Batch, TrainFacts
+from methods import _clusters
+from methods._clusters import Clusterings, assigned, seeds, spherical_k_means
+from methods._views import two_views
+from methods.deepcluster import LOOK, DeepCluster
+
+FACTS = TrainFacts(images=64, classes=10, image_size=32)
+
+
+def small(**settings: Any) -> DeepCluster:
+    torch.manual_seed(0)
+    return DeepCluster(ConvNet(32, width=4), FACTS, **{"clusters": (3, 4), "hidden": 6, "dim": 5} | settings)
+
+
+def unit(*shape: int) -> Tensor:
+    return F.normalize(torch.randn(*shape), dim=-1)
+
+
+def dot(a: list[float], b: list[float]) -> float:
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def likeliest(vector: list[float], centroids: list[list[float]]) -> int:
+    return max(range(len(centroids)), key=lambda k: dot(vector, centroids[k]))
+
+
+def lloyd(vectors: list[list[float]], centroids: list[list[float]], iterations: int) -> list[list[float]]:
+    """Each centroid becomes the mean of the vectors nearest to it, brought back to length 1; if none are, it stays."""
+    for _ in range(iterations):
+        labels = [likeliest(vector, centroids) for vector in vectors]
+        moved = []
+        for k, centroid in enumerate(centroids):
+            members = [vector for vector, label in zip(vectors, labels, strict=True) if label == k]
+            mean = [sum(column) / len(members) for column in zip(*members, strict=True)] if members else centroid
+            length = math.sqrt(dot(mean, mean))
+            moved.append([x / length for x in mean])
+        centroids = moved
+    return centroids
+
+
+@pytest.mark.parametrize("rows", [3, 100])
+def test_k_means_matches_a_loop(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lloyd's iterations on the sphere, however many vectors are compared at once; an empty cluster stays."""
+    monkeypatch.setattr(_clusters, "ROWS", rows)
+    torch.manual_seed(0)
+    vectors = F.normalize(torch.rand(20, 3), dim=1)
+    first = torch.cat([vectors[:3], F.normalize(-vectors[:1], dim=1)])  # nothing is nearest to the last
+    found = spherical_k_means(vectors, first, 4)
+    want = lloyd(vectors.tolist(), first.tolist(), 4)
+    for centroid, other in zip(found.tolist(), want, strict=True):
+        assert centroid == pytest.approx(other, abs=1e-5)
+    torch.testing.assert_close(found[3], first[3])
+    assert assigned(vectors, found).tolist() == [likeliest(vector, want) for vector in vectors.tolist()]
+
+
+def test_well_separated_clusters_are_found() -> None:
+    """Three bundles of directions are three clusters."""
+    torch.manual_seed(0)
+    truth = torch.arange(30) % 3
+    vectors = F.normalize(torch.eye(3)[truth] + 0.05 * torch.randn(30, 3), dim=1)
+    labels = assigned(vectors, spherical_k_means(vectors, vectors[:3], 5))
+    assert torch.equal(labels, labels[:3][truth])
+
+
+def test_first_centroids_are_different_seen_images() -> None:
+    """Drawn without replacement from what was seen; zeros only where that is too little."""
+    torch.manual_seed(0)
+    vectors = torch.zeros(10, 2)
+    vectors[4:] = unit(6, 2)
+    for _ in range(5):
+        drawn = seeds(vectors, 6)
+        assert drawn.any(1).all()
+        assert len(drawn.unique(dim=0)) == 6
+    assert seeds(vectors, 8).any(1).sum() == 6
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_the_loss_matches_a_loop(clustered: bool, tiny: Dataset) -> None:
+    """Cross-entropy of z . c / t for the image's cluster, over both views and all heads."""
+    method = small(temperature=0.3).eval()
+    images, indices = tiny.train.images[:4], torch.tensor([9, 2, 30, 41])
+    known = torch.tensor([[0, 2, 1, -1], [3, -1, 0, 2]])
+    if clustered:
+        method.clusterings.assignments[:, indices] = known
+        method.clusterings.clustered.fill_(True)
+    torch.manual_seed(1)
+    loss = method.loss(Batch(images=images, indices=indices))
+    torch.manual_seed(1)
+    z = [F.normalize(method.head(method.encoder(v.unsqueeze(0))), dim=1)[0].tolist() for v in two_views(images, LOOK)]
+    means = [[(a + b) / 2 for a, b in zip(z[n], z[4 + n], strict=True)] for n in range(4)]
+    middle = [0.0 if clustered else sum(column) / 4 for column in zip(*means, strict=True)]
+    total = 0.0
+    for head, centroids in enumerate(method.clusterings.centroids.split([3, 4])):
+        for n in range(4):
+            target = int(known[head, n])
+            if not clustered or target < 0:
+                target = likeliest([a - b for a, b in zip(means[n], middle, strict=True)], centroids.tolist())
+            for view in (z[n], z[4 + n]):
+                exps = [math.exp(dot(view, centroid) / 0.3) for centroid in centroids.tolist()]
+                total -= math.log(exps[target] / sum(exps))
+    assert loss.item() == pytest.approx(total / 16, rel=1e-3)
+
+
+def filled(clusters: tuple[int, ...], epochs: float) -> tuple[Clusterings, list[bool]]:
+    """After two epochs of 12 images in batches of 4, and after which of the steps the centroids had changed."""
+    torch.manual_seed(0)
+    memory, changed = Clusterings(12, 5, clusters, epochs, 3), []
+    for step in range(6):
+        before = memory.centroids.clone()
+        memory.update(torch.arange(4) + 4 * (step % 3), unit(2, 4, 5))
+        changed.append(not torch.equal(memory.centroids, before))
+    return memory, changed
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(1.0, {2, 5}), (0.67, {1, 3, 5}), (2.0, {5}), (0.01, set(range(6)))])
+def test_clusters_are_made_anew_each_period(epochs: float, steps: set[int]) -> None:
+    """Once every so many epochs, at the latest after each step."""
+    assert {step for step, changed in enumerate(filled((2, 3), epochs)[1]) if changed} == steps
+
+
+def test_every_image_is_of_the_cluster_nearest_to_its_memory() -> None:
+    """Heads cluster first and second views by turns; an image that was never seen has no cluster."""
+    memory, _ = filled((2, 3, 4), 2.0)
+    for head, centroids in enumerate(memory.centroids.split([2, 3, 4])):
+        for image, vector in enumerate(memory.memory[head % 2].tolist()):
+            assert memory.assignments[head, image].item() == likeliest(vector, centroids.tolist())
+        torch.testing.assert_close(centroids.norm(dim=1), torch.ones(len(centroids)))
+    early = Clusterings(12, 5, (2,), 0.01, 3)
+    early.update(torch.tensor([3, 8]), unit(2, 2, 5))
+    assert (early.assignments[0] >= 0).nonzero().flatten().tolist() == [3, 8]
+
+
+def test_there_are_no_more_clusters_than_images() -> None:
+    """The paper's thousands are cut to the data's size."""
+    assert Clusterings(12, 5, (3000, 4), 1.0, 3).clusters == [12, 4]
+
+
+def test_the_memory_holds_both_views(tiny: Dataset) -> None:
+    """After a step, and not before, the images' rows are their views' embeddings."""
+    method, indices = small().eval(), torch.tensor([7, 3])
+    images = tiny.train.images[indices]
+    torch.manual_seed(1)
+    method.loss(Batch(images=images, indices=indices))
+    assert not method.clusterings.memory.any()
+    method.after_step(0.1)
+    torch.manual_seed(1)
+    z = method.embedded(two_views(images, LOOK)).view(2, 2, 5)
+    torch.testing.assert_close(method.clusterings.memory[:, indices], z, atol=1e-4, rtol=0)
+    assert method.clusterings.memory.any(2).sum() == 4

@@ -1,0 +1,128 @@
+"""Instance discrimination: noise-contrastive estimation, the full softmax, and the proximal term."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.data import Dataset
+from bench.encoders.convnet import ConvNet
+from bench.method import Batch, TrainFacts
+from methods.instdisc import InstDisc, nce, view
+
+FACTS = TrainFacts(images=64, classes=10, image_size=32)
+
+
+def small(**settings: Any) -> InstDisc:
+    torch.manual_seed(0)
+    return InstDisc(ConvNet(32, width=4), FACTS, **{"dim": 5, "temperature": 0.5} | settings).eval()
+
+
+def batch(data: Dataset, *places: int) -> Batch:
+    return Batch(images=data.train.images[list(places)], indices=torch.tensor(places))
+
+
+def embeddings(method: InstDisc, images: Tensor) -> list[list[float]]:
+    """Each view by itself."""
+    views = view(images)
+    return [F.normalize(method.head(method.encoder(one.unsqueeze(0))), dim=1)[0].tolist() for one in views]
+
+
+def dot(a: list[float], b: list[float]) -> float:
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def test_nce_matches_a_loop() -> None:
+    """-log h(i, v) - sum of log(1 - h(i, v')), with h = P / (P + m / n) (equations 6 and 7)."""
+    torch.manual_seed(0)
+    images, m = 11, 3
+    log_p = torch.randn(2, 1 + m) - 2
+    total = 0.0
+    for row in log_p.tolist():
+        h = [math.exp(x) / (math.exp(x) + m / images) for x in row]
+        total -= math.log(h[0]) + sum(math.log(1 - other) for other in h[1:])
+    assert nce(log_p, images).item() == pytest.approx(total / 2, rel=1e-5)
+
+
+def test_guessing_costs_what_chance_says() -> None:
+    """Where all images are equally likely, NCE is log(1 + m) + m log(1 + 1 / m)."""
+    chance = math.log(1 + 7) + 7 * math.log(1 + 1 / 7)
+    assert nce(torch.full((2, 8), -math.log(50)), 50).item() == pytest.approx(chance, rel=1e-5)
+
+
+def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
+    """NCE of each view against its image's place and m draws, Z from this first batch, and lambda |f - v|^2.
+
+    An image not seen yet stands for itself.
+    """
+    method, data = small(negatives=4, proximal=3.0), batch(tiny, 5, 9, 2)
+    method.bank.seen[[5, 2]] = True
+    torch.manual_seed(1)
+    loss = method.loss(data)
+    torch.manual_seed(1)
+    f = embeddings(method, data.images)
+    drawn = torch.randint(64, (3, 4)).tolist()
+    bank = method.bank.vectors.tolist()
+    noise = [[math.exp(dot(bank[place], one) / 0.5) for place in places] for one, places in zip(f, drawn, strict=True)]
+    Z = 64 * sum(map(sum, noise)) / (3 * 4)
+    want = 0.0
+    for one, own, exps in zip(f, (bank[5], f[1], bank[2]), noise, strict=True):
+        h = [e / Z / (e / Z + 4 / 64) for e in (math.exp(dot(own, one) / 0.5), *exps)]
+        want -= math.log(h[0]) + sum(math.log(1 - other) for other in h[1:])
+        want += 3.0 * sum((a - b) ** 2 for a, b in zip(one, own, strict=True))
+    assert method.Z.item() == pytest.approx(Z, rel=1e-3)
+    assert loss.item() == pytest.approx(want / 3, rel=1e-3)
+
+
+def test_the_full_softmax_matches_a_loop(tiny: Dataset) -> None:
+    """With ``negatives`` of None every image of the data is a class (equation 2)."""
+    method, data = small(negatives=None, proximal=0.0), batch(tiny, 5, 9, 2)
+    method.bank.seen[[5, 2]] = True
+    torch.manual_seed(1)
+    loss = method.loss(data)
+    torch.manual_seed(1)
+    want, watched = 0.0, 0.0
+    for one, own in zip(embeddings(method, data.images), (5, 9, 2), strict=True):
+        bank = method.bank.vectors.tolist()
+        exps = [math.exp(dot(vector, one) / 0.5) for vector in bank]
+        watched -= math.log(exps[own] / sum(exps))
+        if own == 9:  # not seen yet: it stands for itself
+            exps[own] = math.exp(dot(one, one) / 0.5)
+        want -= math.log(exps[own] / sum(exps))
+    assert len(bank) == 64
+    assert loss.item() == pytest.approx(want / 3, rel=1e-3)
+    assert method.watched["bound"].item() == pytest.approx(math.log(64) - watched / 3, abs=1e-2)
+
+
+def test_z_is_estimated_once(tiny: Dataset) -> None:
+    """The first batch sets the normalising constant, and it stays though the scores change."""
+    method = small(negatives=4)
+    assert method.Z.item() == 0
+    method.loss(batch(tiny, 0, 1))
+    first = method.Z.item()
+    assert first > 0
+    with torch.no_grad():
+        method.bank.vectors.neg_()
+    method.loss(batch(tiny, 2, 3))
+    assert method.Z.item() == first
+
+
+def test_the_bank_keeps_the_batch_s_embeddings(tiny: Dataset) -> None:
+    """After a step, and not before, the places of the batch's images hold what their views embedded to."""
+    method, data = small(negatives=None, momentum=0.0), batch(tiny, 7, 3)
+    before = method.bank.vectors.clone()
+    torch.manual_seed(1)
+    method.loss(data)
+    assert torch.equal(method.bank.vectors, before)
+    method.after_step(0.1)
+    torch.manual_seed(1)
+    torch.testing.assert_close(
+        method.bank.vectors[[7, 3]], torch.tensor(embeddings(method, data.images)), atol=1e-3, rtol=0
+    )
+    others = [n for n in range(64) if n not in (7, 3)]
+    assert torch.equal(method.bank.vectors[others], before[others])

@@ -1,0 +1,84 @@
+"""MoCo v2: the projection head, its views, and InfoNCE through them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from bench.data import Dataset
+from bench.encoders.convnet import ConvNet
+from bench.method import Batch, TrainFacts
+from methods import mocov2
+from methods._views import MOCO, Look, view
+from methods.mocov2 import MoCoV2
+
+FACTS = TrainFacts(images=64, classes=10, image_size=32)
+
+
+def small(**settings: Any) -> MoCoV2:
+    torch.manual_seed(0)
+    return MoCoV2(ConvNet(32, width=4), FACTS, **{"negatives": 6, "dim": 5, "groups": 2} | settings)
+
+
+def test_the_head_has_a_hidden_layer() -> None:
+    """Embedding, a layer as wide with ReLU, projection; no batch norm."""
+    method = small()
+    hidden, relu, last = method.query[1]
+    assert isinstance(relu, nn.ReLU)
+    assert (hidden.in_features, hidden.out_features) == (method.encoder.dim,) * 2
+    assert (last.in_features, last.out_features) == (method.encoder.dim, 5)
+    assert hidden.bias is not None
+    assert last.bias is not None
+
+
+def test_views_are_the_paper_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Crops of a fifth of the area and more, milder hues than MoCo's, blur in half of the views."""
+    seen: list[Look] = []
+    monkeypatch.setattr(mocov2, "view", lambda images, look: (seen.append(look), images)[1])
+    small().views(torch.zeros(2, 3, 32, 32))
+    assert seen == [MOCO]
+    assert (MOCO.crop, MOCO.hue, MOCO.jitter, MOCO.grey, MOCO.blur, MOCO.solarise) == (0.2, 0.1, 0.8, 0.2, 0.5, 0.0)
+
+
+def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
+    """-log of the own key's share among itself and the queue, at the given temperature (equation 1 of MoCo)."""
+    method = small(temperature=0.3).eval()
+    for parameter in method.key.parameters():
+        nn.init.normal_(parameter, std=0.2)  # another network than the query encoder
+    images = tiny.train.images[:4]
+    torch.manual_seed(1)
+    loss = method.loss(Batch(images=images, indices=torch.arange(4)))
+    torch.manual_seed(1)
+    first, second = view(images, MOCO), view(images, MOCO)
+    total, right = 0.0, 0
+    for one, other in zip(first, second, strict=True):
+        q = F.normalize(method.query(one.unsqueeze(0)), dim=1)[0].tolist()
+        k = F.normalize(method.key(other.unsqueeze(0)), dim=1)[0].tolist()
+        scores = [sum(a * b for a, b in zip(q, key, strict=True)) / 0.3 for key in [k, *method.queue.keys.tolist()]]
+        total -= math.log(math.exp(scores[0]) / sum(map(math.exp, scores)))
+        right += scores[0] == max(scores)
+    assert loss.item() == pytest.approx(total / 4, rel=1e-3)
+    assert method.watched["accuracy"].item() == pytest.approx(right / 4)
+    assert method.watched["bound"].item() == pytest.approx(math.log(7) - total / 4, abs=1e-2)
+
+
+def test_after_a_step_keys_are_queued_and_the_key_encoder_follows(tiny: Dataset) -> None:
+    """The queue gets the batch's keys, and every weight of encoder and head moves toward the query's."""
+    method = small(negatives=16, momentum=0.5)
+    before = method.queue.keys.clone()
+    method.loss(Batch(images=tiny.train.images[:8], indices=torch.arange(8)))
+    with torch.no_grad():
+        for parameter in method.query.parameters():
+            parameter += 1
+    want = [(k + q) / 2 for k, q in zip(method.key.parameters(), method.query.parameters(), strict=True)]
+    method.after_step(0.1)
+    assert torch.equal(method.queue.keys[:8], method.newest)
+    assert torch.equal(method.queue.keys[8:], before[8:])
+    for parameter, value in zip(method.key.parameters(), want, strict=True):
+        torch.testing.assert_close(parameter, value)
+        assert not parameter.requires_grad

@@ -1,0 +1,113 @@
+"""PIRL: tiles and image against the memory bank."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.data import Dataset
+from bench.encoders.convnet import ConvNet
+from bench.method import Batch, TrainFacts
+from methods import pirl
+from methods.pirl import PIRL, nce, view
+
+FACTS = TrainFacts(images=64, classes=10, image_size=32)
+
+
+def small(**settings: Any) -> PIRL:
+    torch.manual_seed(0)
+    return PIRL(ConvNet(32, width=4), FACTS, **{"dim": 5, "temperature": 0.5, "negatives": 4} | settings).eval()
+
+
+def batch(data: Dataset, *places: int) -> Batch:
+    return Batch(images=data.train.images[list(places)], indices=torch.tensor(places))
+
+
+def unit(values: Tensor) -> list[float]:
+    return F.normalize(values, dim=0).tolist()
+
+
+def l_nce(query: list[float], bank: list[list[float]], temperature: float) -> float:
+    """-log h of the right one, which is first, - sum of log(1 - h) of the others (equations 3 and 4)."""
+    exps = [math.exp(sum(a * b for a, b in zip(query, v, strict=True)) / temperature) for v in bank]
+    h = [e / sum(exps) for e in exps]
+    return -math.log(h[0]) - sum(math.log(1 - other) for other in h[1:])
+
+
+def test_nce_matches_a_loop() -> None:
+    """The right one's share is to be large, and each other's small; averaged over images."""
+    torch.manual_seed(0)
+    logits = torch.randn(3, 5)
+    want = sum(l_nce([1.0], [[x] for x in row], 1.0) for row in logits.tolist()) / 3
+    assert nce(logits).item() == pytest.approx(want, rel=1e-5)
+
+
+def test_guessing_costs_what_chance_says() -> None:
+    """Where all candidates are alike, it is log(1 + m) + m log(1 + 1 / m); a sure error is still finite."""
+    assert nce(torch.zeros(2, 8)).item() == pytest.approx(math.log(8) + 7 * math.log(1 + 1 / 7), rel=1e-5)
+    wrong = torch.tensor([[0.0, 500.0]], requires_grad=True)
+    nce(wrong).backward()
+    assert wrong.grad is not None
+    assert wrong.grad.isfinite().all()
+    assert wrong.grad[0, 0] < 0 < wrong.grad[0, 1]
+
+
+@pytest.mark.parametrize("patches", [0.0, 0.3, 1.0])
+def test_the_loss_matches_a_loop(patches: float, tiny: Dataset) -> None:
+    """lambda L(bank, tiles) + (1 - lambda) L(bank, image), each tile encoded and projected by itself (equation 5)."""
+    method, data = small(patches=patches), batch(tiny, 5, 9)
+    method.bank.seen[9] = True
+    torch.manual_seed(1)
+    loss = method.loss(data)
+    torch.manual_seed(1)
+    views, tiles = view(data.images), method.tiles(data.images)
+    steps = torch.randint(1, 64, (2, 4)).tolist()
+    bank, want = method.bank.vectors.tolist(), 0.0
+    for n, own in enumerate((5, 9)):
+        f = unit(method.f(method.encoder(views[n : n + 1]))[0])
+        right = bank[own] if own == 9 else f  # an image not seen yet stands for itself
+        candidates = [right] + [bank[(own + step) % 64] for step in steps[n]]
+        each = [method.each(method.encoder(tiles[n, t : t + 1]))[0] for t in range(9)]
+        g = unit(method.together(torch.cat(each)))
+        want += patches * l_nce(g, candidates, 0.5) + (1 - patches) * l_nce(f, candidates, 0.5)
+    assert loss.item() == pytest.approx(want / 2, rel=1e-3)
+
+
+def test_tiles_are_shuffled_and_varied_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All nine tiles of an image are there, in an order of its own, each recoloured by itself."""
+    monkeypatch.setattr(pirl, "resized_crops", lambda images, **_: images)
+    monkeypatch.setattr(pirl, "flip_some", lambda images: images)
+    seen: list[Tensor] = []
+    monkeypatch.setattr(pirl, "recoloured", lambda tiles, **_: seen.append(tiles) or tiles)  # type: ignore[func-returns-value]
+    method = small(gap=0.0)
+    cells = torch.arange(9).view(3, 3).repeat_interleave(10, 0).repeat_interleave(10, 1)
+    images = F.pad(cells, (0, 2, 0, 2)).expand(4, 3, 32, 32)
+    tiles = method.tiles(images)
+    assert tiles.shape == (4, 9, 3, 10, 10)
+    assert seen[0].shape == (36, 3, 10, 10)
+    orders = tiles[:, :, 0, 0, 0]
+    assert torch.equal(tiles, orders.view(4, 9, 1, 1, 1).expand_as(tiles))
+    assert torch.equal(orders.sort(1).values, torch.arange(9).expand(4, 9))
+    assert len(orders.unique(dim=0)) > 1
+
+
+def test_the_bank_keeps_the_image_and_not_its_tiles(tiny: Dataset) -> None:
+    """After a step the places of the batch's images hold f of their views."""
+    method, data = small(momentum=0.0), batch(tiny, 7, 3)
+    torch.manual_seed(1)
+    method.loss(data)
+    method.after_step(0.1)
+    torch.manual_seed(1)
+    torch.testing.assert_close(method.bank.vectors[[7, 3]], method.embedded(view(data.images)), atol=1e-4, rtol=0)
+
+
+def test_tiles_count_by_their_pixels() -> None:
+    """An image costs its whole view and nine tiles of a quarter of the side each."""
+    method = small()
+    assert method.view_size == 8
+    assert method.views_per_image == pytest.approx(1 + 9 / 16)

@@ -1,0 +1,116 @@
+"""Two processes that share a batch: queue, bank, clusters and keys are those of the whole batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+
+from bench.encoders.convnet import ConvNet
+from bench.method import Batch, Method, TrainFacts
+from methods._bank import Bank
+from methods._clusters import Clusterings
+from methods._contrast import first_right
+from methods._dictionary import info_nce_logits
+from methods.mocov2 import MoCoV2
+from methods.mocov3 import MoCoV3
+
+FACTS = TrainFacts(images=16, classes=10, image_size=32)
+N = 4  # images of a process
+
+
+def methods() -> tuple[MoCoV2, MoCoV3]:
+    """The same in every process, and without batch statistics."""
+    torch.manual_seed(0)
+    v2 = MoCoV2(ConvNet(32, width=4), FACTS, negatives=12, dim=5, groups=1)
+    v3 = MoCoV3(ConvNet(32, width=4), FACTS, hidden=6, dim=5)
+    return v2.eval(), v3.eval()
+
+
+def share(rank: int) -> Batch:
+    """A process's images, the same whenever asked for."""
+    torch.manual_seed(100 + rank)
+    return Batch(images=torch.randint(256, (N, 3, 32, 32), dtype=torch.uint8), indices=torch.arange(N) + N * rank)
+
+
+def vectors() -> torch.Tensor:
+    """Two views of all the images (2, 2 N, dim)."""
+    torch.manual_seed(200)
+    return F.normalize(torch.randn(2, 2 * N, 5), dim=2)
+
+
+def memories() -> tuple[Bank, Clusterings]:
+    torch.manual_seed(300)
+    return Bank(16, 5, 0.5), Clusterings(16, 5, (2, 3), 0.5, 3)
+
+
+def stepped(method: Method, rank: int) -> torch.Tensor:
+    """The loss of a process's share, after which the step is done."""
+    batch = share(rank)
+    loss = method.loss(batch)
+    method.after_step(0.5)
+    return loss.detach()
+
+
+def work(rank: int, folder: str) -> None:
+    """What each process does; it writes down what it found."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    v2, v3 = methods()
+    bank, clusters = memories()
+    found = {"v2": stepped(v2, rank), "queue": v2.queue.keys, "newest": v2.newest, "v3": stepped(v3, rank)}
+    mine = share(rank).indices
+    bank.update(mine, vectors()[0, mine])
+    torch.manual_seed(400 + rank)  # processes need not draw the same first centroids
+    clusters.update(mine, vectors()[:, mine])
+    found |= {"bank": bank.vectors, "centroids": clusters.centroids, "assignments": clusters.assignments}
+    torch.save(found, Path(folder) / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_memories_hold_the_whole_batch(tmp_path: Path) -> None:
+    """Both processes end with the same queue, bank and clusters, those of one process that saw all images."""
+    torch.multiprocessing.spawn(work, (str(tmp_path),), nprocs=2)
+    found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    v2, v3 = methods()
+    losses, keys = [], []
+    for rank in range(2):
+        losses.append(v2.loss(share(rank)).item())
+        keys.append(v2.newest)
+    assert [one["v2"].item() for one in found] == pytest.approx(losses, rel=1e-4)
+    v2.queue.push(torch.cat(keys))
+    bank, clusters = memories()
+    bank.update(torch.arange(2 * N), vectors()[0])
+    torch.manual_seed(400)  # the first process's
+    clusters.update(torch.arange(2 * N), vectors())
+    for one in found:
+        torch.testing.assert_close(one["queue"], v2.queue.keys)
+        torch.testing.assert_close(one["bank"], bank.vectors)
+        torch.testing.assert_close(one["centroids"], clusters.centroids)
+        assert torch.equal(one["assignments"], clusters.assignments)
+        assert (one["assignments"] >= 0).sum() == 2 * 2 * N
+    check_v3(v3, [one["v3"].item() for one in found])
+
+
+def check_v3(method: MoCoV3, losses: list[float]) -> None:
+    """Each process's queries are told from the keys of both."""
+    from methods._views import two_views
+    from methods.mocov3 import LOOKS
+
+    pairs = []
+    for rank in range(2):
+        batch = share(rank)
+        pairs.append(method.queries_and_keys(two_views(batch.images, *LOOKS)))
+    for rank, ((q1, q2), _) in enumerate(pairs):
+        total = 0.0
+        for q, side in ((q1, 1), (q2, 0)):
+            own, other = pairs[rank][1][side], pairs[1 - rank][1][side]
+            for n in range(N):
+                negatives = torch.cat([own[[i for i in range(N) if i != n]], other])
+                logits = info_nce_logits(q[n : n + 1], own[n : n + 1], negatives, 1.0)
+                total += 2 * F.cross_entropy(logits, first_right(logits)).item() / N
+        assert losses[rank] == pytest.approx(total, rel=1e-3)
