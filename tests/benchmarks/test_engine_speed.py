@@ -102,7 +102,7 @@ class TestStep:
                     total = total + maps.float().mean()
             total.backward()
 
-        benchmark.pedantic(step, rounds=6, warmup_rounds=2)
+        benchmark.pedantic(step, rounds=3, warmup_rounds=1)
 
     def test_step(self, benchmark, images, name):
         """Views, targets, heads and loss besides."""
@@ -116,7 +116,7 @@ class TestStep:
             loss.backward()
             method.after_step(0.5)
 
-        benchmark.pedantic(step, rounds=6, warmup_rounds=2)
+        benchmark.pedantic(step, rounds=3, warmup_rounds=1)
 
 
 def prepared(images: Dataset, name: str) -> tuple[Method, Batch]:
