@@ -76,7 +76,8 @@ class Tracking(Method):
         assert batch.clips is not None
         patches, _ = pairs(batch.clips, self.patch, self.moving)
         views = recoloured(patches.flatten(0, 1), jitter=self.jitter, grey=self.grey)
-        distance, spread = distances(self.head(self.encoder(views)))
+        first, last = self.embeddings(views)
+        distance = distances(first, last)
         # A short data set may put one clip into a batch twice: no negative of itself.
         number = batch.clips[:, 0].flatten(1).sum(1)
         wrong = number.unsqueeze(1) != number
@@ -84,7 +85,7 @@ class Tracking(Method):
         chosen = score.masked_fill(~wrong, -torch.inf).topk(min(self.negatives, len(distance) - 1)).indices
         positive, negative = distance.diagonal().unsqueeze(1), distance.gather(1, chosen)
         real = wrong.gather(1, chosen)
-        self.watched["spread"] = spread
+        self.watched["spread"] = first.detach().std(0).mean()
         self.watched["accuracy"] = ((positive < distance) | ~wrong).all(1).float().mean()
         return (real * F.relu(positive - negative + self.margin)).sum() / real.sum().clamp_min(1)
 
@@ -92,28 +93,28 @@ class Tracking(Method):
         """Tells when to begin mining."""
         self.progress.fill_(progress)
 
+    def embeddings(self, patches: Tensor) -> tuple[Tensor, ...]:
+        """First patches and then last ones (2 * N, 3, S, S) -> their unit embeddings, (N, dim) each."""
+        return F.normalize(self.head(self.encoder(patches)).float(), dim=1).chunk(2)
+
     def panels(self, batch: Batch) -> list[Panel]:
         """Where the track begins, where it ends, and the pair with its cosine beside that of other patches."""
         assert batch.clips is not None
         patches, corners = pairs(batch.clips, self.patch, self.moving)
-        closeness = 1 - distances(self.head(self.encoder(patches.flatten(0, 1))))[0]
+        closeness = 1 - distances(*self.embeddings(patches.flatten(0, 1)))
         own = closeness.diagonal()
         others = (closeness.sum(1) - own) / max(1, len(own) - 1)
-        words = zip(own.tolist(), others.tolist(), strict=True)
+        told = zip(own.tolist(), others.tolist(), strict=True)
+        words = tuple(f"cosine {one:.2f}, to others {other:.2f}" for one, other in told)
         first, last = (framed(batch.clips[:, t], c, self.patch) for t, c in zip((0, -1), corners, strict=True))
         return [
             Panel(title="first frame", images=first),
             Panel(title="last frame, tracked", images=last),
-            Panel(
-                title="the two patches",
-                images=torch.cat([*patches], dim=3),
-                captions=tuple(f"cosine {own:.2f}, to others {other:.2f}" for own, other in words),
-            ),
+            Panel(title="the two patches", images=torch.cat([*patches], dim=3), captions=words),
         ]
 
 
 @in_full_precision
-def distances(embeddings: Tensor) -> tuple[Tensor, Tensor]:
-    """Embeddings (2 * N, dim), first patches before last ones -> D = 1 - cos of each pair (N, N), and their spread."""
-    first, last = F.normalize(embeddings.float(), dim=1).chunk(2)
-    return 1 - first @ last.T, first.detach().std(0).mean()
+def distances(first: Tensor, last: Tensor) -> Tensor:
+    """Unit embeddings (N, dim) of first and last patches -> D = 1 - cos of each first with each last (N, N)."""
+    return 1 - first @ last.T
