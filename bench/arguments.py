@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import plugins
 from bench.errors import UserError, did_you_mean
 from bench.recipe import PRESETS
 
@@ -121,7 +122,7 @@ def parser(verb: str) -> Parser:
         "--dataset",
         default="synthetic",
         metavar="NAME",
-        help="synthetic, cifar10, cifar100, stl10, imagenet or folder (default synthetic)",
+        help="synthetic, cifar10, cifar100, stl10, imagenet, folder or clips (default synthetic)",
     )
     data.add_argument(
         "--data-dir",
@@ -194,7 +195,10 @@ def request_of(options: argparse.Namespace) -> Request:
         files[method] = file
     assignments = list(options.set)
     if options.skip_unreadable:
-        assignments.append(f"{options.dataset}.skip_unreadable=true")
+        known = plugins.plugins("dataset", tuple(options.plugin))
+        named = dict.fromkeys((options.dataset, options.pretrain_dataset or options.dataset))
+        takers = [name for name in named if name in known and "skip_unreadable" in known[name].settings]
+        assignments += [f"{name}.skip_unreadable=true" for name in takers or named]
     return Request(
         methods=(options.method,) if "method" in options else options.methods,
         protocols=getattr(options, "protocol", None),

@@ -52,7 +52,7 @@ class Representation:
     def __init__(
         self, encoder: Encoder, dataset: Dataset, identity: str, device: torch.device, precision: str = "auto"
     ) -> None:
-        """``identity`` covers what weights do not: the data, and the encoder's name and settings."""
+        """``identity`` covers what weights do not: the data, and the encoder's name, settings and what it sees."""
         self.encoder = encoder.eval().requires_grad_(False)
         self.network = folded(encoder)
         self.dataset, self.device = dataset, device

@@ -69,7 +69,7 @@ def data(session_cache: None) -> Dataset:
 
 def accuracy(encoder: Encoder, data: Dataset, tap: str) -> float:
     """Of a linear probe on the test images."""
-    seen = Representation(copy.deepcopy(encoder).eval(), data, "learning test", CPU)  # it freezes what it is given
+    seen = Representation(copy.deepcopy(encoder).eval(), data, encoder.part, CPU)  # it freezes what it is given
     reading = Reading(tap, 512)
     for _ in seen.extract([reading]):
         pass
