@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bench.augment import blurred, recoloured, resized_crops, solarised
 from bench.method import Panel
+from methods._contrast import nearest_panel
 
 BLUR_FROM = 64  # pixels: on smaller images blur is left out, as on CIFAR (Chen et al. 2020, appendix B.9)
 
@@ -35,6 +36,7 @@ BYOL = (  # Grill et al. 2020, table 6; Barlow Twins and MoCo v3 after it
     Look(saturation=0.2, blur=1.0),
     Look(saturation=0.2, blur=0.1, solarise=0.2),
 )
+VICREG = Look(saturation=0.2, solarise=0.1)  # Bardes et al. 2022, appendix C
 
 
 def view(images: Tensor, look: Look = SIMCLR) -> Tensor:
@@ -70,7 +72,6 @@ def pair_panels(views: Tensor, embeddings: Tensor) -> list[Panel]:
     likeness = one @ other.T
     twins = likeness.diagonal()
     ranks = (likeness > twins.unsqueeze(1)).sum(1) + 1
-    cosines, nearest = likeness.clone().fill_diagonal_(-2).max(1)  # -2 is below every cosine
     return [
         Panel(title="one view", images=first),
         Panel(
@@ -81,9 +82,5 @@ def pair_panels(views: Tensor, embeddings: Tensor) -> list[Panel]:
                 for cosine, rank in zip(twins.tolist(), ranks.tolist(), strict=True)
             ),
         ),
-        Panel(
-            title="nearest view of another image",
-            images=second[nearest],
-            captions=tuple(f"cosine {cosine:.2f}" for cosine in cosines.tolist()),
-        ),
+        nearest_panel(second, one, other, title="nearest view of another image"),
     ]

@@ -10,8 +10,20 @@ import pytest
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torchvision.transforms.v2 import functional
 
-from bench.augment import GREY, chance, flip_some, floats, recoloured, resized_crops, shifted, uniform
+from bench.augment import (
+    GREY,
+    blurred,
+    chance,
+    flip_some,
+    floats,
+    recoloured,
+    resized_crops,
+    shifted,
+    solarised,
+    uniform,
+)
 from bench.data import Dataset
 
 VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -19,6 +31,8 @@ VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
     "shifted": lambda images: shifted(images, 4),
     "resized_crops": resized_crops,
     "recoloured": recoloured,
+    "blurred": blurred,
+    "solarised": solarised,
 }
 
 
@@ -226,3 +240,36 @@ def test_grey_images_stay_grey() -> None:
     values = torch.rand(16, 1, 8, 8).expand(-1, 3, -1, -1)
     for views in (recoloured(values, hue=0.5), recoloured(torch.rand(16, 3, 8, 8), grey=1)):
         torch.testing.assert_close(views[:, :1].expand_as(views), views, atol=3e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("side", "window"), [(12, 3), (40, 5), (64, 7)])
+def test_blur_matches_torchvision(side: int, window: int) -> None:
+    """Each image has a coin and a standard deviation of its own; torchvision blurs one image by it alike."""
+    images = torch.rand(6, 3, side, side)
+    views = same_draws(lambda: blurred(images, probability=0.6), seed=2)
+    torch.manual_seed(2)
+    sigmas = torch.empty(6).uniform_(0.1, 2.0).tolist()
+    coins = (torch.rand(6) < 0.6).tolist()
+    assert len(set(coins)) == 2
+    for image, view, sigma, coin in zip(images, views, sigmas, coins, strict=True):
+        want = functional.gaussian_blur(image, [window, window], [sigma, sigma]) if coin else image
+        torch.testing.assert_close(view, want, atol=1e-5, rtol=0)
+
+
+def test_blur_keeps_what_is_even() -> None:
+    """The weights sum to 1, at the borders too; a tiny standard deviation changes nothing."""
+    even = torch.full((8, 3, 32, 32), 0.7)
+    torch.testing.assert_close(blurred(even, probability=1, sigma=(0.1, 9.0)), even)
+    images = torch.rand(4, 3, 32, 32)
+    torch.testing.assert_close(blurred(images, probability=1, sigma=(0.1, 0.1)), images)
+
+
+def test_solarisation_matches_torchvision(images: Tensor) -> None:
+    """Where the coin falls, what is at least half as bright as white is inverted; elsewhere nothing changes."""
+    views = same_draws(lambda: solarised(images, probability=0.4))
+    coins = same_draws(lambda: torch.rand(len(images)) < 0.4).tolist()
+    assert len(set(coins)) == 2
+    for image, view, coin in zip(floats(images), views, coins, strict=True):
+        assert torch.equal(view, functional.solarize(image, 0.5) if coin else image)
+    edge = torch.tensor([0.0, 0.4, 0.5, 1.0]).view(1, 1, 2, 2)
+    assert solarised(edge, probability=1).flatten().tolist() == pytest.approx([0.0, 0.4, 0.5, 0.0])

@@ -57,6 +57,13 @@ LEARNING = {
     "tracking": Learning(chance=0.5, share=0.5, views=24_000),  # the margin, which equal embeddings pay
     # Nats of copying from all places of the references alike: what the method watches as "uniform".
     "video_colorization": Learning(chance=1.45, share=0.5, views=40_000),
+    # One of the 2 x 64 - 1 other views. Some 150 steps of a joint embedding bring the probe little, hence the points.
+    "simclr": Learning(chance=math.log(127), share=0.87, points=0.01, views=20_000),
+    "barlow_twins": Learning(chance=512, share=0.6, points=0.01, views=20_000),  # no correlation in any of 512 numbers
+    "byol": Learning(chance=4, share=0.65, views=20_000),  # unrelated directions, both ways
+    "simsiam": Learning(chance=-0.5, share=1, points=0.01, views=20_000),  # half way from unrelated to equal directions
+    # 25 x 2: a constant answer pays it for lack of variance, unrelated numbers of variance 1 for being unequal.
+    "vicreg": Learning(chance=50, share=0.76, points=0.01, views=20_000),
     "supervised": Learning(chance=math.log(10), share=0.5, points=0.1),  # ten classes
 }
 
