@@ -78,14 +78,14 @@ def framed(images: Tensor, top: Tensor, left: Tensor, side: int, colour: tuple[f
 
 
 def placed(shares: Tensor) -> Tensor:
-    """Shares (N, 8) of the places around a centre -> a picture (N, 3, h, h) of nine grey cells, the likeliest white."""
+    """Shares (N, 8) of the places around a centre -> a picture (N, 3, h, h) of nine grey cells: 1 is white."""
     cells = torch.cat([shares[:, :4], torch.zeros_like(shares[:, :1]), shares[:, 4:]], dim=1)
-    cells = (cells / shares.amax(1, keepdim=True)).view(-1, 1, 3, 3)
-    return magnified(cells.expand(-1, 3, -1, -1), SHOWN // 3)
+    return magnified(cells.view(-1, 1, 3, 3).expand(-1, 3, -1, -1), SHOWN // 3)
 
 
-def laid_out(patches: Tensor, columns: int, marks: Tensor) -> Tensor:
+def laid_out(patches: Tensor, columns: int, marks: Tensor | None = None) -> Tensor:
     """Patches (N, P, 3, s, s), row by row -> a picture (N, 3, h, w); those with a mark (N, P) have a green border."""
+    marks = torch.zeros(patches.shape[:2], dtype=torch.bool, device=patches.device) if marks is None else marks
     tiles = F.pad(magnified(patches.clamp(0, 1), max(1, SHOWN // 3 // patches.shape[-1])), (3, 3, 3, 3), value=1.0)
     border = torch.ones_like(tiles[0, 0, 0], dtype=torch.bool)
     border[3:-3, 3:-3] = False

@@ -57,6 +57,11 @@ LEARNING = {
     "tracking": Learning(chance=0.5, share=0.5, views=24_000),  # the margin, which equal embeddings pay
     # Nats of copying from all places of the references alike: what the method watches as "uniform".
     "video_colorization": Learning(chance=1.45, share=0.5, views=40_000),
+    "relative_patch": Learning(chance=math.log(8), share=0.92, views=20_000),  # eight places
+    # Outputs that know nothing of their images, scattered at random, matched to a batch's targets in 16 dimensions.
+    "nat": Learning(chance=1.0, share=0.97, tap="conv5", views=40_000),
+    # The best constant answer: one of 1 + 15 patches is a neighbour.
+    "word2vec": Learning(chance=math.log(16) + 15 * math.log(16 / 15), share=0.96, tap="conv5", views=40_000),
     # One of the 2 x 64 - 1 other views. Some 150 steps of a joint embedding bring the probe little, hence the points.
     "simclr": Learning(chance=math.log(127), share=0.87, points=0.01, views=20_000),
     "barlow_twins": Learning(chance=512, share=0.6, points=0.01, views=20_000),  # no correlation in any of 512 numbers

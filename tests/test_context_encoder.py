@@ -1,0 +1,163 @@
+"""Context encoder: where the holes are, what is compared, and who learns from what."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.data import Dataset
+from bench.encoders.convnet import ConvNet
+from bench.method import Batch, TrainFacts
+from methods.context_encoder import ContextEncoder
+
+
+def built(*, size: int = 32, **settings: Any) -> ContextEncoder:
+    torch.manual_seed(0)
+    facts = TrainFacts(images=64, classes=10, image_size=size)
+    return ContextEncoder(ConvNet(size, width=4), facts, **{"width": 4, "flip": 0.0} | settings).eval()
+
+
+def batch_of(images: Tensor) -> Batch:
+    return Batch(images=images, indices=torch.arange(len(images)))
+
+
+@pytest.mark.parametrize(("size", "border"), [(32, 1), (64, 2), (128, 4)])
+def test_the_central_hole(size: int, border: int) -> None:
+    """The central half of the side is painted, and the hole is smaller by the overlap, 7 pixels at 227."""
+    method = built(size=size)
+    holes = method.holes(torch.zeros(2, 3, size, size))
+    rows = holes[1, 0].any(1).nonzero().flatten().tolist()
+    assert method.border == border
+    assert rows == list(range(size // 4 + border, 3 * size // 4 - border))
+    assert torch.equal(holes[0, 0], holes[1, 0].T)
+    assert holes.sum((1, 2, 3)).tolist() == [len(rows) ** 2] * 2
+    assert method.painted(torch.rand(2, 3, size, size), holes).shape == (2, 3, size // 2, size // 2)
+
+
+def test_random_blocks() -> None:
+    """Each image misses up to a quarter of its area, in blocks of a quarter of the side at places of its own."""
+    method = built(region="random")
+    torch.manual_seed(0)
+    holes = method.holes(torch.zeros(1_000, 3, 32, 32))
+    areas = holes.sum((1, 2, 3))
+    assert holes.shape == (1_000, 1, 32, 32)
+    assert areas.min() >= 64
+    assert 200 < areas.max() <= 256
+    assert len(holes.flatten(1).unique(dim=0)) > 990
+    assert holes.any(0).all()  # the corners, too
+    assert method.painted(torch.rand(2, 3, 32, 32), holes[:2]).shape == (2, 3, 32, 32)
+
+
+@pytest.mark.parametrize("region", ["central", "random"])
+def test_what_is_missing_is_not_seen(region: str, tiny: Dataset) -> None:
+    """Other pixels in the holes do not change the painting; others outside do."""
+    method = built(region=region)
+    images = tiny.train.images[:3].float() / 255
+    holes = method.holes(images)
+    painted = method.painted(images, holes)
+    assert torch.equal(method.painted(torch.where(holes, torch.rand_like(images), images), holes), painted)
+    assert not torch.equal(method.painted(torch.where(holes, images, torch.rand_like(images)), holes), painted)
+
+
+@pytest.mark.parametrize("region", ["central", "random"])
+def test_the_squared_error_matches_a_loop(region: str, tiny: Dataset) -> None:
+    """Of what is painted a missing pixel counts once, one that borders on a hole ten times, any other not at all."""
+    method = built(region=region, objective="l2")
+    images = tiny.train.images[:2]
+    torch.manual_seed(1)
+    loss = method.loss(batch_of(images))
+    torch.manual_seed(1)
+    torch.rand(2, 1, 1, 1)  # the mirror's coins
+    holes = method.holes(images)
+    painted = method.painted(images.float() / 255, holes)
+    start = method.box.start
+    total, squares, counted, missing = 0.0, 0.0, 0, 0
+    for n, y, x in itertools.product(range(2), range(32), range(32)):
+        beside = any(
+            bool(holes[n, 0, a, b])
+            for a in range(max(0, y - 1), min(32, y + 2))
+            for b in range(max(0, x - 1), min(32, x + 2))
+        )
+        if not beside:
+            continue
+        hole = bool(holes[n, 0, y, x])
+        counted += 3
+        missing += 3 * hole
+        for c in range(3):
+            error = 2 * painted[n, c, y - start, x - start].item() - (2 * images[n, c, y, x].item() / 255)
+            total += (1 if hole else 10) * error**2
+            squares += hole * (error / 2) ** 2
+    assert loss.item() == pytest.approx(total / counted, rel=1e-4)
+    assert method.watched["psnr"].item() == pytest.approx(-10 * math.log10(squares / missing), rel=1e-4)
+
+
+@pytest.mark.parametrize(("objective", "of_l2", "of_critic"), [("joint", 0.999, 0.001), ("adversarial", 0.0, 1.0)])
+def test_each_side_learns_from_its_own_loss(objective: str, of_l2: float, of_critic: float, tiny: Dataset) -> None:
+    """One backward pass gives the painter the gradient of its loss alone, and the critic that of its own alone."""
+    method = built(objective=objective)
+    images = tiny.train.images[:4]
+    loss = method.loss(batch_of(images))
+    loss.backward()
+    real = method.boxed(images.float() / 255)
+    painted = method.painted(images.float() / 255, method.holes(images))
+    fakes, reals = method.critic(painted), method.critic(real)
+    D = fakes.sigmoid()
+    errors = (2 * painted - 2 * real).square()
+    ring = torch.ones(16, 16)
+    ring[1:-1, 1:-1] = 0
+    l2 = (errors * (1 + 9 * ring)).mean()
+    painter = of_l2 * l2 - of_critic * D.log().mean()
+    critic = -reals.sigmoid().log().mean() - (1 - D).log().mean()
+    assert loss.item() == pytest.approx((painter + critic).item(), rel=1e-4)
+    players = [*method.encoder.parameters(), *method.across.parameters(), *method.decoder.parameters()]
+    for side, own in ((players, painter), (list(method.critic.parameters()), critic)):
+        for weight, expected in zip(side, torch.autograd.grad(own, side, retain_graph=True), strict=True):
+            assert weight.grad is not None
+            torch.testing.assert_close(weight.grad, expected, atol=1e-6, rtol=1e-3)
+
+
+def test_squared_error_needs_no_critic() -> None:
+    """Nothing is built, and so nothing counted, that the objective does not use."""
+    assert not hasattr(built(objective="l2"), "critic")
+    assert hasattr(built(), "critic")
+
+
+def test_the_critic_of_random_holes_sees_the_picture_with_its_painting(
+    tiny: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Away from the holes the fakes are the real pictures."""
+    method = built(region="random")
+    seen: list[Tensor] = []
+    monkeypatch.setattr(method.critic, "forward", lambda images: seen.append(images) or images.flatten(1).mean(1))
+    torch.manual_seed(1)
+    method.loss(batch_of(tiny.train.images[:3]))
+    torch.manual_seed(1)
+    torch.rand(3, 1, 1, 1)
+    holes = method.holes(tiny.train.images[:3])
+    real, shown = seen[0].chunk(2)
+    far = F.max_pool2d(holes.float(), 3, 1, 1) == 0
+    assert torch.equal(real, tiny.train.images[:3].float() / 255)
+    assert torch.equal(shown.where(far, 0), real.where(far, 0))
+    assert not torch.equal(shown.where(holes, 0), real.where(holes, 0))
+
+
+@pytest.mark.parametrize("region", ["central", "random"])
+def test_the_panels_show_the_painting_in_its_hole(region: str, tiny: Dataset) -> None:
+    """Outside the holes all three columns agree; the caption is the error inside."""
+    method = built(region=region)
+    torch.manual_seed(2)
+    with torch.no_grad():
+        image, asked, painted = method.panels(batch_of(tiny.train.images[:3]))
+    clean = image.images.float() / 255
+    hole = (asked.images != clean).any(1, keepdim=True)
+    assert torch.equal(painted.images.where(~hole, 0), clean.where(~hole, 0))
+    torch.manual_seed(2)
+    missing = method.holes(clean)[1].expand(3, -1, -1)
+    error = (painted.images[1] - clean[1])[missing].square().mean().item()
+    assert painted.captions[1] == f"{-10 * math.log10(error):.1f} dB"
