@@ -24,7 +24,6 @@ pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
 FACTS = TrainFacts(images=2000, classes=10, image_size=32)
-SLOWER: dict[str, str] = {}  # why a method's own work costs more than 30 % of its encoder's passes
 TRAINED = [name for name, plugin in plugins("method").items() if plugin.constants.get("trains", True)]
 
 
@@ -107,7 +106,6 @@ class TestStep:
     def test_step(self, benchmark, images, name):
         """Views, targets, heads and loss besides."""
         benchmark.group = f"step of {name}"
-        benchmark.extra_info["reason"] = SLOWER.get(name, "")
         method, batch = prepared(images, name)
 
         def step():
