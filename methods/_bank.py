@@ -1,4 +1,9 @@
-"""A memory bank: for every train image the embedding it had when it was last seen (Wu et al. 2018, section 3.1)."""
+"""A memory bank: for every train image the embedding it had when it was last seen (Wu et al. 2018, section 3.1).
+
+In the first epoch only part of the images were seen. A new one is compared with others that are new, all of them
+random: it has no place yet to hold on to, and would be told from those seen by when it was embedded, so that all
+embeddings would wander off together.
+"""
 
 from __future__ import annotations
 
@@ -22,19 +27,15 @@ class Bank(nn.Module):
         self.register_buffer("vectors", F.normalize(torch.randn(images, dim), dim=1))
         self.register_buffer("seen", torch.zeros(images, dtype=torch.bool))
 
-    def own(self, indices: Tensor, embeddings: Tensor) -> Tensor:
-        """The vectors of the images (N,); of one not seen yet its embedding now, of (N, dim), without a gradient."""
-        return torch.where(self.seen[indices].unsqueeze(1), self.vectors[indices], embeddings.detach())
-
     @torch.no_grad()
     def update(self, indices: Tensor, embeddings: Tensor) -> None:
         """v <- m v + (1 - m) f, normalised, for the images int64 (N,) of every process; f are unit vectors (N, dim).
 
-        An image not seen yet takes f as it is: half of a random vector would stay in it for epochs.
+        A new image takes f as it is: half of a random vector would stay in it for epochs.
         """
         indices, embeddings = gathered(indices), gathered(embeddings.detach())
-        mixed = torch.lerp(embeddings, self.own(indices, embeddings), self.momentum)
-        self.vectors[indices] = F.normalize(mixed, dim=1)
+        before = torch.where(self.seen[indices].unsqueeze(1), self.vectors[indices], embeddings)
+        self.vectors[indices] = F.normalize(torch.lerp(embeddings, before, self.momentum), dim=1)
         self.seen[indices] = True
 
     def any_of_all(self, indices: Tensor, m: int) -> Tensor:
@@ -46,20 +47,30 @@ class Bank(nn.Module):
         steps = torch.randint(1, len(self.vectors), (len(indices), m), device=indices.device)
         return (indices.unsqueeze(1) + steps) % len(self.vectors)
 
-    def cosines(self, queries: Tensor, places: Tensor | None = None) -> Tensor:
-        """Unit queries (N, dim) with the vectors at the places int64 (N, K) -> (N, K); by default with all."""
-        return products(queries, self.vectors, places)
+    def scores(self, queries: Tensor, indices: Tensor, places: Tensor) -> Tensor:
+        """Cosines of unit queries (N, dim) with their images (N,), and with those at the places (N, m): (N, 1 + m).
+
+        Minus infinity where the query's image is new and the other is not.
+        """
+        places = torch.cat([indices.unsqueeze(1), places], dim=1)
+        there = self.seen[places]
+        return products(queries, self.vectors, places).masked_fill(there & ~there[:, :1], -torch.inf)
+
+    def all_scores(self, queries: Tensor, indices: Tensor) -> Tensor:
+        """Cosines of unit queries (N, dim) with all images: (N, images); minus infinity as above."""
+        there = self.seen & ~self.seen[indices].unsqueeze(1)
+        return products(queries, self.vectors).masked_fill(there, -torch.inf)
 
     def ranks(self, queries: Tensor, indices: Tensor) -> tuple[str, ...]:
         """Of each unit query (N, dim): its own image's rank in the bank by likeness, and their cosine, in words."""
-        cosines = self.cosines(queries)
+        cosines = products(queries, self.vectors)
         own = cosines.gather(1, indices.unsqueeze(1))
         told = zip(((cosines > own).sum(1) + 1).tolist(), own.flatten().tolist(), strict=True)
         return tuple(f"its own: rank {rank:,} of {len(self.vectors):,}\ncosine {cosine:.2f}" for rank, cosine in told)
 
 
 @in_full_precision
-def products(queries: Tensor, vectors: Tensor, places: Tensor | None) -> Tensor:
+def products(queries: Tensor, vectors: Tensor, places: Tensor | None = None) -> Tensor:
     """Queries (N, dim) times the vectors (n, dim) at the places int64 (N, K): (N, K), or (N, n) for all of them.
 
     All N n products are made where they are fewer numbers than the N K dim of the vectors that would be picked.

@@ -9,11 +9,11 @@ are the centroids themselves, so none is learned anew after a clustering, and wh
 is clustered, once an epoch by spherical k-means, is a memory of the embeddings
 that training made anyway. Either view must tell the image's cluster.
 
-Where we differ: no small crops. Nothing is embedded ahead of the first step, so
-until the first clustering centroids are random directions, and an image belongs to
-the nearest one to its embedding less the batch's mean, lest all be in one cluster.
-Afterwards a new image belongs to the nearest centroid. Runs shorter than the
-paper's cluster twice an epoch, into fewer clusters, with a narrower head.
+Where we differ: no small crops. Nothing is embedded ahead of the first step: until
+the first clustering it is the untrained network, kept aside, whose embeddings are
+remembered, and an image belongs to that of some random directions which is nearest
+to its embedding less the batch's mean, lest all be in one cluster. Shorter runs than
+the paper's have fewer clusters and a narrower head.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.encoders import Encoder
 from bench.errors import require
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._clusters import Clusterings
 from methods._heads import mlp, spread
+from methods._momentum import teacher_of
 from methods._views import Look, two_views
 
 LOOK = Look(crop=0.14, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2)  # the authors' code
@@ -38,7 +39,7 @@ class DeepCluster(Method):
     """Classifies both views by the cluster of their image, once for each head."""
 
     views_per_image = 2.0
-    short: ClassVar = {"clusters": (32, 64, 128), "every": 0.5, "hidden": 512}
+    short: ClassVar = {"clusters": (32, 64, 128), "hidden": 512}
 
     def __init__(
         self,
@@ -61,12 +62,14 @@ class DeepCluster(Method):
         require(dim >= 2, "deepcluster.dim", dim, "at least 2")
         self.temperature = temperature
         self.head = mlp(encoder.dim, hidden, dim)
+        self.untrained = teacher_of(nn.Sequential(encoder, self.head))
         self.clusterings = Clusterings(facts.images, dim, clusters, every, iterations)
 
     def loss(self, batch: Batch) -> Tensor:
         """Cross-entropy of the image's cluster, averaged over views and heads."""
-        z = self.embedded(two_views(batch.images, LOOK))
-        both = z.detach().unflatten(0, (2, -1))
+        views = two_views(batch.images, LOOK)
+        z = self.embedded(views)
+        both = self.remembered(views, z).unflatten(0, (2, -1))
         targets = self.clusterings.targets(both.mean(0), batch.indices).repeat(1, 2)  # (heads, 2 N)
         heads = list(zip(self.clusterings(z), targets, strict=True))
         self.newest = batch.indices, both
@@ -78,6 +81,11 @@ class DeepCluster(Method):
         """Views (N, 3, S, S) -> unit vectors z (N, dim)."""
         return F.normalize(self.head(self.encoder(views)).float(), dim=1)
 
+    @torch.no_grad()
+    def remembered(self, views: Tensor, z: Tensor) -> Tensor:
+        """What is clustered: the views' embeddings z (N, dim), and before there are clusters an untrained network's."""
+        return z.detach() if self.clusterings.clustered else F.normalize(self.untrained(views).float(), dim=1)
+
     def after_step(self, progress: float) -> None:
         """Both views enter the memory, which is clustered anew every so many epochs."""
         self.clusterings.update(*self.newest)
@@ -86,7 +94,7 @@ class DeepCluster(Method):
         """Each image with its cluster, a view with the cluster it says, and the nearest image of the same cluster."""
         views = two_views(batch.images, LOOK)[: len(batch.images)]
         z = self.embedded(views)
-        cluster = self.clusterings.targets(z, batch.indices)[0]
+        cluster = self.clusterings.targets(self.remembered(views, z), batch.indices)[0]
         shares, said = (self.clusterings(z)[0] / self.temperature).softmax(1).max(1)
         told = zip(said.tolist(), shares.tolist(), strict=True)
         same = (cluster.unsqueeze(1) == cluster).float()

@@ -9,11 +9,11 @@ of None, equation 2) is approximated by noise-contrastive estimation: say which
 of 1 + m candidates is no draw from the noise, with Z estimated from the first
 batch (section 3.2). A proximal term slows an embedding's moves (section 3.3).
 
-Where we differ: an image not seen yet has no vector in the bank; its own embedding
-stands in, so that it is only pushed away from others, and not to a random place.
-Shorter runs than the paper's take the full softmax, whose gradients are bounded
-from the start, and no proximal term (nor do the authors' published runs), since
-in few epochs nothing has to be slowed.
+Where we differ: a batch norm without weights ends the head, so that images start
+around the origin, where Z fits them, and do not move in one direction together.
+Until all images have been seen, new ones are told from new ones only. Shorter runs
+than the paper's take the full softmax, and no proximal term (nor do the authors'
+published runs), since in few epochs nothing has to be slowed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.augment import recoloured, resized_crops
 from bench.encoders import Encoder
@@ -32,7 +32,7 @@ from bench.method import Batch, Method, Panel, TrainFacts
 from methods._bank import Bank
 from methods._contrast import first_right, info_nce, nearest_panel
 from methods._gather import gathered
-from methods._heads import spread
+from methods._heads import mlp, spread
 
 
 class InstDisc(Method):
@@ -59,28 +59,25 @@ class InstDisc(Method):
         require(proximal >= 0, "instdisc.proximal", proximal, "0 or more")
         require(dim >= 2, "instdisc.dim", dim, "at least 2")
         self.negatives, self.temperature, self.proximal = negatives, temperature, proximal
-        self.head = nn.Linear(encoder.dim, dim)
+        self.head = mlp(encoder.dim, dim, norm_last=True)
         self.bank = Bank(facts.images, dim, momentum)
         self.register_buffer("Z", torch.zeros(()))
 
     def loss(self, batch: Batch) -> Tensor:
         """Noise-contrastive estimation or the full softmax, and the proximal term (equations 2, 7 and 10)."""
         f = self.embedded(view(batch.images))
-        own = self.bank.own(batch.indices, f)
-        positive = (f * own).sum(1, keepdim=True) / self.temperature
         if self.negatives is None:
-            scores, right = self.bank.cosines(f) / self.temperature, batch.indices
-            loss = F.cross_entropy(scores.scatter(1, right.unsqueeze(1), positive), right)
+            scores = self.bank.all_scores(f, batch.indices) / self.temperature
+            loss = info_nce(scores, batch.indices, self.watched)
         else:
-            noise = self.bank.cosines(f, self.bank.any_of_all(batch.indices, self.negatives)) / self.temperature
-            self.estimate_z(noise.detach())
-            scores = torch.cat([positive, noise], dim=1)
-            right = first_right(scores)
+            places = self.bank.any_of_all(batch.indices, self.negatives)
+            scores = self.bank.scores(f, batch.indices, places) / self.temperature
+            info_nce(scores.detach(), first_right(scores), self.watched)
+            self.estimate_z(scores[:, 1:].detach())
             loss = nce(scores - self.Z.log(), self.facts.images)
-        info_nce(scores.detach(), right, self.watched)
         self.newest = batch.indices, f.detach()
         self.watched["spread"] = spread(f)
-        return loss + self.proximal * (f - own).square().sum(1).mean()
+        return loss + self.proximal * (f - self.bank.vectors[batch.indices]).square().sum(1).mean()
 
     def embedded(self, views: Tensor) -> Tensor:
         """Views (N, 3, S, S) -> unit vectors f (N, dim)."""

@@ -10,8 +10,10 @@ from what the image itself embeds to, so must the whole image; ``patches`` is th
 weight of the tiles (lambda, equation 5). Each tile is varied by itself.
 
 Where we differ: tiles lie at random within a third of the part that is cut, at
-its own scale, as in jigsaw. An image not seen yet has no vector in the bank; its
-own embedding stands in. Short runs have fewer negatives, a higher temperature.
+its own scale, as in jigsaw. A batch norm without weights ends both heads, so that
+embeddings do not wander off together from what the bank holds. Until all images
+have been seen, new ones are told from new ones only. Short runs have fewer
+negatives and a higher temperature.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from bench.errors import require
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._bank import Bank
 from methods._contrast import first_right, info_nce, nearest_panel
-from methods._heads import spread
+from methods._heads import mlp, spread
 from methods._tiles import GRID, TILES, cut, joined
 
 
@@ -61,17 +63,16 @@ class PIRL(Method):
         self.tile = max(1, round(self.cell * (1 - gap)))
         self.view_size = self.tile
         self.views_per_image = 1 + TILES * (self.tile / facts.image_size) ** 2
-        self.f = nn.Linear(encoder.dim, dim)
+        self.f = mlp(encoder.dim, dim, norm_last=True)
         self.each = nn.Linear(encoder.dim, dim)
-        self.together = nn.Linear(TILES * dim, dim)
+        self.together = mlp(TILES * dim, dim, norm_last=True)
         self.bank = Bank(facts.images, dim, momentum)
 
     def loss(self, batch: Batch) -> Tensor:
         """lambda L_NCE(bank, tiles) + (1 - lambda) L_NCE(bank, image) (equation 5), with the same negatives."""
         f, g = self.embedded(view(batch.images)), self.rejoined(self.tiles(batch.images))
-        others, own = self.bank.any_other(batch.indices, self.negatives), self.bank.own(batch.indices, f)
-        cosines = [torch.cat([(z * own).sum(1, keepdim=True), self.bank.cosines(z, others)], dim=1) for z in (f, g)]
-        whole, tiles = (both / self.temperature for both in cosines)
+        places = self.bank.any_other(batch.indices, self.negatives)
+        whole, tiles = (self.bank.scores(z, batch.indices, places) / self.temperature for z in (f, g))
         info_nce(tiles.detach(), first_right(tiles), self.watched)
         self.watched["spread"] = spread(f)
         self.newest = batch.indices, f.detach()

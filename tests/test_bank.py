@@ -41,15 +41,12 @@ def test_an_update_matches_a_loop() -> None:
 
 
 def test_the_first_embedding_replaces_the_random_vector() -> None:
-    """Until an image is seen its own embedding stands in for its vector; then the bank holds it as it is."""
+    """What an image embeds to first is kept as it is; later ones are mixed in."""
     torch.manual_seed(0)
     bank, indices = Bank(4, 3, 0.5), torch.tensor([3, 0])
     first, second = unit(2, 3), unit(2, 3)
-    assert torch.equal(bank.own(indices, first.requires_grad_()), first)
-    assert not bank.own(indices, first).requires_grad
     bank.update(indices, first)
     torch.testing.assert_close(bank.vectors[indices], first)
-    torch.testing.assert_close(bank.own(indices, second), first)
     assert bank.seen.tolist() == [True, False, False, True]
     bank.update(indices, second)
     torch.testing.assert_close(bank.vectors[indices], F.normalize(first + second, dim=1))
@@ -80,7 +77,26 @@ def test_products_match_a_loop(K: int) -> None:
         for k in range(K):
             want = sum(a * b for a, b in zip(queries[n].tolist(), vectors[places[n, k]].tolist(), strict=True))
             assert found[n, k].item() == pytest.approx(want, abs=1e-6)
-    torch.testing.assert_close(products(queries, vectors, None), queries @ vectors.T)
+    torch.testing.assert_close(products(queries, vectors), queries @ vectors.T)
+
+
+def dot(a: torch.Tensor, b: torch.Tensor) -> float:
+    return sum(x * y for x, y in zip(a.tolist(), b.tolist(), strict=True))
+
+
+def test_new_images_are_told_from_new_ones() -> None:
+    """A query meets its own image and those drawn, or all; those seen before do not count if its own is new."""
+    torch.manual_seed(0)
+    bank, queries, indices = Bank(6, 3, 0.5), unit(3, 3), torch.tensor([4, 1, 5])
+    bank.seen[[4, 5, 0]] = True
+    places = torch.randint(6, (3, 20))
+    drawn, everything = bank.scores(queries, indices, places), bank.all_scores(queries, indices)
+    for n, image in enumerate(indices.tolist()):
+        cosines = [dot(queries[n], vector) for vector in bank.vectors]
+        if image == 1:
+            cosines = [cosine if other in (1, 2, 3) else -math.inf for other, cosine in enumerate(cosines)]
+        assert everything[n].tolist() == pytest.approx(cosines, abs=1e-6)
+        assert drawn[n].tolist() == pytest.approx([cosines[i] for i in (image, *places[n].tolist())], abs=1e-6)
 
 
 def test_ranks_count_who_is_nearer() -> None:

@@ -90,18 +90,27 @@ def test_first_centroids_are_different_seen_images() -> None:
 
 @pytest.mark.parametrize("clustered", [False, True])
 def test_the_loss_matches_a_loop(clustered: bool, tiny: Dataset) -> None:
-    """Cross-entropy of z . c / t for the image's cluster, over both views and all heads."""
+    """Cross-entropy of z . c / t for the image's cluster, over both views and all heads.
+
+    Before there are clusters the untrained network's embeddings, less their mean, say which direction is nearest.
+    """
     method = small(temperature=0.3).eval()
+    with torch.no_grad():
+        for parameter in method.head.parameters():
+            parameter += 0.3  # another network than the untrained one
     images, indices = tiny.train.images[:4], torch.tensor([9, 2, 30, 41])
     known = torch.tensor([[0, 2, 1, -1], [3, -1, 0, 2]])
     if clustered:
         method.clusterings.assignments[:, indices] = known
-        method.clusterings.clustered.fill_(True)
+        method.clusterings.clustered = True
     torch.manual_seed(1)
     loss = method.loss(Batch(images=images, indices=indices))
     torch.manual_seed(1)
-    z = [F.normalize(method.head(method.encoder(v.unsqueeze(0))), dim=1)[0].tolist() for v in two_views(images, LOOK)]
-    means = [[(a + b) / 2 for a, b in zip(z[n], z[4 + n], strict=True)] for n in range(4)]
+    views = two_views(images, LOOK)
+    z = [F.normalize(method.head(method.encoder(v.unsqueeze(0))), dim=1)[0].tolist() for v in views]
+    old = [F.normalize(method.untrained(v.unsqueeze(0)), dim=1)[0].tolist() for v in views]
+    source = z if clustered else old
+    means = [[(a + b) / 2 for a, b in zip(source[n], source[4 + n], strict=True)] for n in range(4)]
     middle = [0.0 if clustered else sum(column) / 4 for column in zip(*means, strict=True)]
     total = 0.0
     for head, centroids in enumerate(method.clusterings.centroids.split([3, 4])):
@@ -149,15 +158,22 @@ def test_there_are_no_more_clusters_than_images() -> None:
     assert Clusterings(12, 5, (3000, 4), 1.0, 3).clusters == [12, 4]
 
 
-def test_the_memory_holds_both_views(tiny: Dataset) -> None:
-    """After a step, and not before, the images' rows are their views' embeddings."""
+@pytest.mark.parametrize("clustered", [False, True])
+def test_the_memory_holds_both_views(clustered: bool, tiny: Dataset) -> None:
+    """After a step, and not before, the images' rows are their views' embeddings; at first the untrained network's."""
     method, indices = small().eval(), torch.tensor([7, 3])
+    method.clusterings.clustered = clustered
+    with torch.no_grad():
+        for parameter in method.head.parameters():
+            parameter += 0.3
     images = tiny.train.images[indices]
     torch.manual_seed(1)
-    method.loss(Batch(images=images, indices=indices))
+    method.loss(Batch(images=images, indices=indices)).backward()
     assert not method.clusterings.memory.any()
     method.after_step(0.1)
     torch.manual_seed(1)
-    z = method.embedded(two_views(images, LOOK)).view(2, 2, 5)
-    torch.testing.assert_close(method.clusterings.memory[:, indices], z, atol=1e-4, rtol=0)
+    views = two_views(images, LOOK)
+    z = method.embedded(views) if clustered else F.normalize(method.untrained(views), dim=1)
+    torch.testing.assert_close(method.clusterings.memory[:, indices], z.view(2, 2, 5), atol=1e-4, rtol=0)
     assert method.clusterings.memory.any(2).sum() == 4
+    assert all(parameter.grad is None for parameter in method.untrained.parameters())

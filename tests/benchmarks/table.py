@@ -8,7 +8,6 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-
 SLOWER = {
     "split_brain": "halves of the width cost less than a whole encoder, its views, targets and heads as much as ever",
 }
