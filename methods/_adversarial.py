@@ -69,7 +69,7 @@ class Scaled(nn.Module):
 
 def unit(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> float:
     """What brings a layer's first weights, uniform within 1 / sqrt(fan in), to a spread of 1."""
-    return float(__import__("os").environ.get("SPREAD", "0.2")) * math.sqrt(3 * layer.weight[0].numel())
+    return math.sqrt(3 * layer.weight[0].numel())
 
 
 def held(critic: nn.Module, *inputs: Tensor) -> Any:

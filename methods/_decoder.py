@@ -37,12 +37,12 @@ class Across(nn.Module):
     def __init__(self, maps: int, side: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(maps, side**2, side**2).uniform_(-1 / side, 1 / side))
-        self.bias = nn.Parameter(torch.zeros(maps, side, side))
+        self.bias = nn.Parameter(torch.zeros(maps * side**2))  # flat, so that it does not decay
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps (N, C, side, side) -> the same shape."""
         mixed = torch.bmm(maps.flatten(2).transpose(0, 1), self.weight).transpose(0, 1)
-        return F.relu(mixed.reshape(maps.shape) + self.bias)
+        return F.relu(mixed.reshape(maps.shape) + self.bias.view(maps.shape[1:]))
 
 
 def normalised(layer: nn.Module, width: int) -> list[nn.Module]:

@@ -46,7 +46,7 @@ def test_the_channel_wise_layer_matches_a_loop() -> None:
     found = across(maps)
     places = list(itertools.product(range(side), range(side)))
     for n, c, (to, place) in itertools.product(range(N), range(C), enumerate(places)):
-        total = across.bias[c][place].item()
+        total = across.bias.view(C, side, side)[c][place].item()
         for start, other in enumerate(places):
             total += across.weight[c, start, to].item() * maps[n, c][other].item()
         assert found[n, c][place].item() == pytest.approx(max(0.0, total), abs=1e-5)
