@@ -9,13 +9,15 @@ critic is shown pairs and says which of the two made them. It is fooled for
 good only where encoder and generator invert each other (theorem 2), so the
 encoder must find what the generator needs to know of a picture.
 
-Where we differ: the critic is normalised per image, not per batch. All three
-take their steps together and at the benchmark's rate. Pictures are mirrored
-but not cropped. ``width`` also scales the generator.
+Where we differ: the critic has no batch norm but a gradient penalty. E(x) is
+batch-normalised and brought to the prior's range by erf, so that the critic
+cannot tell codes by their spread alone. All three take their steps together.
+Pictures are mirrored but not cropped.
 """
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -25,7 +27,7 @@ from bench.augment import flip_some, floats
 from bench.encoders import Encoder
 from bench.errors import require
 from bench.method import Batch, Method, Panel, TrainFacts
-from methods._adversarial import Eyes, equalised, held, steady, told_apart
+from methods._adversarial import Eyes, equalised, held, steepness, told_apart
 from methods._decoder import Decoder, deepest, side_of_maps
 
 SEED = 4  # pixels, the side that the generator starts from
@@ -34,7 +36,7 @@ SEED = 4  # pixels, the side that the generator starts from
 class BiGAN(Method):
     """Encoder and generator against a critic of pairs."""
 
-    short: ClassVar = {"width": 32}
+    short: ClassVar = {"width": 16, "hidden": 256}
 
     def __init__(
         self,
@@ -43,71 +45,72 @@ class BiGAN(Method):
         *,
         latent: int = 200,
         width: int = 64,
-        hidden: int = 512,
+        hidden: int = 1024,
+        penalty: float = 1.0,
         flip: float = 0.5,
     ) -> None:
         super().__init__(encoder, facts)
         require(latent >= 1, "bigan.latent", latent, "at least 1")
         require(width >= 1, "bigan.width", width, "at least 1")
         require(hidden >= 1, "bigan.hidden", hidden, "at least 1")
+        require(penalty >= 0, "bigan.penalty", penalty, "0 or more")
         require(0 <= flip <= 1, "bigan.flip", flip, "a probability")
-        self.latent, self.flip = latent, flip
+        self.latent, self.penalty, self.flip = latent, penalty, flip
         S, maps = facts.image_size, 4 * width
         inputs = encoder.dim * side_of_maps(encoder, S) ** 2
         self.code = nn.Sequential(nn.Linear(inputs, latent, bias=False), nn.BatchNorm1d(latent, affine=False))
-        self.generator = equalised(
-            nn.Sequential(
-                nn.Linear(latent, maps * SEED**2, bias=False),
-                nn.Unflatten(1, (maps, SEED, SEED)),
-                Decoder(maps, side=SEED, size=S, width=maps),
-                nn.Sigmoid(),
-            )
-        )
-        self.eyes = Eyes(S, width=width)
-        self.judge = Judge(self.eyes.dim, latent, hidden)
+        grown = nn.Sequential(nn.Linear(latent, maps * SEED**2, bias=False), nn.Unflatten(1, (maps, SEED, SEED)))
+        self.generator = equalised(grown.extend([Decoder(maps, side=SEED, size=S, width=maps), nn.Tanh()]))
+        self.eyes = equalised(Eyes(S, width=width))
+        self.judge = equalised(Judge(self.eyes.dim, latent, hidden))
 
     def loss(self, batch: Batch) -> Tensor:
         """The critic's loss on pairs that it cannot change, and the encoder's and generator's with labels inverted."""
-        x = floats(flip_some(batch.images, self.flip))
-        N = len(x)
-        z = 2 * torch.rand(N, self.latent, device=x.device) - 1
-        Ex, Gz = self.encoded(x), self.generator(z).float()
-        seen = self.eyes(torch.cat([x, Gz.detach()]))
-        yes, no = self.judge(seen, torch.cat([Ex.detach(), z])).chunk(2)
+        images = floats(flip_some(batch.images, self.flip))
+        z = self.drawn(images)
+        Ex, Gz = self.encoded(images), self.generator(z).float()
+        x, code = 2 * images - 1, Ex.detach()
+        seen = self.eyes(x)
+        yes, no = self.judge(seen, code), self.of_pair(Gz.detach(), z)
         critic = told_apart(yes, no)
-        again = torch.cat([seen[:N].detach(), held(self.eyes, Gz)])
-        theirs, ours = held(self.judge, again, torch.cat([Ex, z])).chunk(2)
-        fooling = told_apart(ours, theirs)
+        fooling = told_apart(held(self.judge, held(self.eyes, Gz), z), held(self.judge, seen.detach(), Ex))
         self.watched |= {"critic": critic.detach(), "fooling": fooling.detach()}
         self.watched["accuracy"] = ((yes > 0).float().mean() + (no < 0).float().mean()) / 2
         self.watched["spread"] = Ex.detach().std(0).mean()  # that of z is 1 / sqrt(3)
-        return critic + fooling
+        return critic + fooling + self.penalty * steepness(self.of_pair, yes, x, code)
+
+    def of_pair(self, x: Tensor, z: Tensor) -> Tensor:
+        """The critic's logits (N,) of pictures in [-1, 1] and codes."""
+        return self.judge(self.eyes(x), z)
+
+    def drawn(self, images: Tensor) -> Tensor:
+        """Codes from the prior, uniform in [-1, 1], one for each image: (N, latent)."""
+        return 2 * torch.rand(len(images), self.latent, device=images.device) - 1
 
     def encoded(self, images: Tensor) -> Tensor:
-        """Images (N, 3, S, S) -> E(x), codes (N, latent)."""
-        return torch.erf(self.code(deepest(self.encoder, images).flatten(1)).float() / 2**0.5)
+        """Images (N, 3, S, S) -> E(x), codes (N, latent), each element spread as the prior is."""
+        normal = self.code(deepest(self.encoder, images).flatten(1)).float()
+        return torch.erf(normal / math.sqrt(2))
 
     def panels(self, batch: Batch) -> list[Panel]:
         """The pictures, what the generator makes of their codes, and what it makes of codes drawn at random."""
-        z = 2 * torch.rand(len(batch.images), self.latent, device=batch.images.device) - 1
+        own, drawn = (
+            self.generator(z).float() / 2 + 0.5 for z in (self.encoded(batch.images), self.drawn(batch.images))
+        )
         return [
             Panel(title="image x", images=batch.images),
-            Panel(title="reconstruction G(E(x))", images=self.generator(self.encoded(batch.images)).float()),
-            Panel(title="sample G(z)", images=self.generator(z).float()),
+            Panel(title="reconstruction G(E(x))", images=own),
+            Panel(title="sample G(z)", images=drawn),
         ]
 
 
 class Judge(nn.Module):
-    """What the eyes see of an image (N, features), and its code (N, latent) -> a logit (N,): made by the encoder?"""
+    """What the eyes see of an image (N, features), and a code (N, latent) -> a logit (N,): are x and E(x) a pair?"""
 
     def __init__(self, features: int, latent: int, hidden: int) -> None:
         super().__init__()
-        self.of_code = nn.Sequential(steady(nn.Linear(latent, hidden, bias=False)), nn.LeakyReLU(0.2))
-        self.of_pair = nn.Sequential(
-            steady(nn.Linear(features + hidden, hidden, bias=False)),
-            nn.LeakyReLU(0.2),
-            steady(nn.Linear(hidden, 1, bias=False)),
-        )
+        self.of_code = nn.Sequential(nn.Linear(latent, hidden), nn.LeakyReLU(0.2))
+        self.of_pair = nn.Sequential(nn.Linear(features + hidden, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, 1))
 
     def forward(self, features: Tensor, codes: Tensor) -> Tensor:
         """Logits of the pairs."""

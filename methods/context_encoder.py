@@ -9,15 +9,15 @@ every other, and a decoder paints. Squared error alone paints the blurred
 average; a critic that tells painted from real asks for one sharp answer.
 The painting overlaps the visible border, where errors count ten times.
 
-Where we differ: painter and critic take their steps together and at the same
-rate; the critic is normalised per image, not per batch. Pictures are mirrored
-but not cropped. ``random`` is four blocks of a quarter of the side, and there
-the critic sees the picture with the painting in it.
+Where we differ: painter and critic step together and at the same rate; the
+critic has a gradient penalty, no batch norm. Pictures are mirrored, not
+cropped. ``random`` is four blocks of a quarter of the side, and its critic
+sees the picture with the painting in it.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,7 @@ from bench.augment import flip_some, floats
 from bench.encoders import Encoder
 from bench.errors import require
 from bench.method import Batch, Method, Panel, TrainFacts
-from methods._adversarial import Eyes, held, told_apart
+from methods._adversarial import Eyes, equalised, held, steepness, told_apart
 from methods._decoder import Across, Decoder, deepest, psnr, side_of_maps
 
 BLOCKS = 4
@@ -37,6 +37,8 @@ WEIGHTS = {"l2": (1.0, 0.0), "adversarial": (0.0, 1.0), "joint": (0.999, 0.001)}
 
 class ContextEncoder(Method):
     """Encodes a picture with a hole, decodes what was there."""
+
+    short: ClassVar = {"width": 16}
 
     def __init__(
         self,
@@ -63,25 +65,24 @@ class ContextEncoder(Method):
         self.across, self.decoder = Across(encoder.dim, side), Decoder(encoder.dim, side=side, size=painted)
         if self.of_critic:
             eyes = Eyes(painted, width=width)
-            self.critic = nn.Sequential(eyes, nn.Linear(eyes.dim, 1), nn.Flatten(0))
+            self.critic = equalised(nn.Sequential(eyes, nn.Linear(eyes.dim, 1), nn.Flatten(0)))
 
     def loss(self, batch: Batch) -> Tensor:
         """Weighted squared error of the painting, how far it fails to fool the critic, and the critic's own loss."""
         images = floats(flip_some(batch.images, self.flip))
         holes = self.holes(images)
-        painted, real, missing = self.painted(images, holes), self.boxed(images), self.boxed(holes).float()
+        painted, real, missing = self.painted(images, holes), self.boxed(2 * images - 1), self.boxed(holes).float()
         near = F.max_pool2d(missing, 2 * self.border + 1, 1, self.border)
-        errors = (2 * (painted - real)).square()  # of values in [-1, 1]
-        with torch.no_grad():
-            self.watched["psnr"] = psnr((missing * errors).sum() / (4 * 3 * missing.sum()))
+        errors = (painted - real).square()
+        self.watched["psnr"] = psnr((missing * errors.detach()).sum() / (4 * 3 * missing.sum()))
         l2 = ((missing + BORDER_WEIGHT * (near - missing)) * errors).sum() / (3 * near.sum())
         if not self.of_critic:
             return l2
         shown = torch.where(near > 0, painted, real)
-        yes, no = self.critic(torch.cat([real, shown.detach()])).chunk(2)
-        critic = told_apart(yes, no)
+        yes, no = self.critic(real), self.critic(shown.detach())
+        critic, fooling = told_apart(yes, no), F.softplus(-held(self.critic, shown).float()).mean()
         self.watched |= {"critic": critic.detach(), "l2": l2.detach()}
-        return self.of_l2 * l2 + self.of_critic * F.softplus(-held(self.critic, shown).float()).mean() + critic
+        return self.of_l2 * l2 + self.of_critic * fooling + critic + steepness(self.critic, yes, real)
 
     def holes(self, images: Tensor) -> Tensor:
         """Which pixels are missing: bool (N, 1, S, S)."""
@@ -100,20 +101,20 @@ class ContextEncoder(Method):
         return images[..., self.box, self.box]
 
     def painted(self, images: Tensor, holes: Tensor) -> Tensor:
-        """Images in [0, 1] without what is in the holes -> what the decoder paints of the box, in [0, 1]."""
+        """Images in [0, 1] without what is in the holes -> what the decoder paints of the box, in [-1, 1]."""
         context = torch.where(holes, self.encoder.mean, images)
-        return self.decoder(self.across(deepest(self.encoder, context))).float().sigmoid()
+        return self.decoder(self.across(deepest(self.encoder, context))).float().tanh()
 
     def panels(self, batch: Batch) -> list[Panel]:
         """The picture, what the encoder sees of it, the painting in its hole."""
         images = floats(batch.images)
         holes = self.holes(images)
         whole = images.clone()
-        whole[..., self.box, self.box] = self.painted(images, holes)
+        whole[..., self.box, self.box] = self.painted(images, holes) / 2 + 0.5
         filled = torch.where(holes, whole, images)
-        errors = (filled - images).square().sum((1, 2, 3)) / (3 * holes.sum((1, 2, 3)))
+        decibels = psnr((filled - images).square().sum((1, 2, 3)) / (3 * holes.sum((1, 2, 3)))).tolist()
         return [
             Panel(title="image", images=batch.images),
             Panel(title="with a hole", images=torch.where(holes, self.encoder.mean, images)),
-            Panel(title="painted", images=filled, captions=tuple(f"{value:.1f} dB" for value in psnr(errors).tolist())),
+            Panel(title="painted", images=filled, captions=tuple(f"{value:.1f} dB" for value in decibels)),
         ]

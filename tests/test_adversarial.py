@@ -6,16 +6,16 @@ import math
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from methods._adversarial import Eyes, equalised, held, steady, told_apart
+from methods._adversarial import Eyes, equalised, held, steepness, told_apart
 
 
 @pytest.mark.parametrize(("size", "side"), [(16, 4), (32, 4), (64, 4), (113, 3)])
 def test_a_critic_halves_its_maps_down_to_four(size: int, side: int) -> None:
     """The features are the last maps, flattened; widths double while the side halves."""
     eyes = Eyes(size, width=4)
-    features = eyes(torch.rand(2, 3, size, size))
+    features = eyes(torch.randn(2, 3, size, size))
     assert features.shape == (2, eyes.dim)
     assert eyes.dim == side**2 * 4 * 2 ** (sum(isinstance(layer, nn.Conv2d) for layer in eyes) - 1)
 
@@ -41,20 +41,37 @@ def test_the_loss_matches_a_loop() -> None:
     assert told_apart(torch.zeros(4), torch.zeros(4)).item() == pytest.approx(2 * math.log(2))
 
 
-def test_a_steady_layer_cannot_stretch() -> None:
-    """The largest singular value of its weight is 1, however far training drives what is stored."""
+def test_steepness_estimates_the_gradient() -> None:
+    """Half the squared norm of each item's own gradient, over all inputs, averaged; it can be trained on."""
     torch.manual_seed(0)
-    layer = steady(nn.Linear(20, 30))
-    for factor in (1, 10):
-        with torch.no_grad():
-            layer.parametrizations["weight"].original.mul_(factor)  # type: ignore[index]
-            for _ in range(50):
-                layer(torch.zeros(1, 20))
-        assert torch.linalg.matrix_norm(layer.weight, 2).item() == pytest.approx(1, abs=1e-2)
+    slopes = torch.randn(5, requires_grad=True)
+
+    def critic(x: Tensor, z: Tensor) -> Tensor:
+        return torch.cat([x, z], dim=1) @ slopes + 3
+
+    x, z = torch.randn(20_000, 3), torch.randn(20_000, 2)
+    found = steepness(critic, critic(x, z), x, z)
+    assert found.item() == pytest.approx(slopes.square().sum().item() / 2, rel=0.05)
+    found.backward()
+    assert slopes.grad is not None
+    torch.testing.assert_close(slopes.grad, slopes.detach(), atol=0.1, rtol=0.1)
+
+
+def test_steepness_matches_a_loop() -> None:
+    """Every item takes its own step in all its inputs."""
+    eyes, x = Eyes(16, width=4), torch.randn(3, 3, 16, 16)
+    logits = eyes(x).sum(1)
+    torch.manual_seed(1)
+    found = steepness(lambda images: eyes(images).sum(1), logits, x)
+    torch.manual_seed(1)
+    moved, expected = x + 0.2 * torch.randn_like(x), 0.0
+    for n in range(3):
+        expected += ((eyes(moved[n : n + 1]).sum() - logits[n]) / 0.2).item() ** 2 / 2 / 3
+    assert found.item() == pytest.approx(expected, rel=1e-3)
 
 
 def test_equalised_layers_start_the_same_and_step_the_same() -> None:
-    """The outputs are those of the plain network; what is stored has unit spread in every layer."""
+    """The outputs are those of the plain network; what is stored has one spread in every layer."""
     torch.manual_seed(0)
     plain = nn.Sequential(nn.Linear(50, 36), nn.Unflatten(1, (9, 2, 2)), nn.ConvTranspose2d(9, 40, 4, 2, 1))
     inputs = torch.randn(3, 50)
@@ -63,4 +80,4 @@ def test_equalised_layers_start_the_same_and_step_the_same() -> None:
     torch.testing.assert_close(network(inputs), before)
     for name, stored in network.named_parameters():
         if name.endswith("original"):
-            assert stored.std().item() == pytest.approx(1, rel=0.05)
+            assert stored.std().item() == pytest.approx(0.2, rel=0.05)

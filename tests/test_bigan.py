@@ -8,6 +8,7 @@ import torch
 from bench.data import Dataset
 from bench.encoders.convnet import ConvNet
 from bench.method import Batch, TrainFacts
+from methods._adversarial import steepness
 from methods._decoder import deepest
 from methods.bigan import BiGAN
 
@@ -16,7 +17,9 @@ FACTS = TrainFacts(images=64, classes=10, image_size=32)
 
 def built(**settings: float) -> BiGAN:
     torch.manual_seed(0)
-    return BiGAN(ConvNet(32, width=4), FACTS, **{"latent": 6, "width": 4, "hidden": 8, "flip": 0.0} | settings)  # type: ignore[arg-type]
+    return BiGAN(
+        ConvNet(32, width=4), FACTS, **{"latent": 6, "width": 4, "hidden": 8, "flip": 0.0, "penalty": 0.0} | settings
+    )  # type: ignore[arg-type]
 
 
 def test_each_side_learns_from_its_own_loss(tiny: Dataset) -> None:
@@ -32,7 +35,8 @@ def test_each_side_learns_from_its_own_loss(tiny: Dataset) -> None:
     critic, players = torch.zeros(()), torch.zeros(())
     for n in range(4):
         x = images[n : n + 1].float() / 255
-        of_encoder = method.judge(method.eyes(x), method.encoded(x)).sigmoid()
+        code = method.encoded(x)
+        of_encoder = method.judge(method.eyes(2 * x - 1), code).sigmoid()
         of_generator = method.judge(method.eyes(method.generator(z[n : n + 1])), z[n : n + 1]).sigmoid()
         critic = critic - (of_encoder.log() + (1 - of_generator).log()).squeeze() / 4
         players = players - ((1 - of_encoder).log() + of_generator.log()).squeeze() / 4
@@ -72,7 +76,31 @@ def test_the_generator_makes_images(size: int, tiny: Dataset) -> None:
     images = tiny.train.images[:3].repeat_interleave(size // 32, -1).repeat_interleave(size // 32, -2)
     with torch.no_grad():
         image, reconstruction, sample = method.panels(Batch(images=images, indices=torch.arange(3)))
-        torch.testing.assert_close(reconstruction.images[1:2], method.generator(method.encoded(images[1:2])))
+        torch.testing.assert_close(reconstruction.images[1:2], method.generator(method.encoded(images[1:2])) / 2 + 0.5)
     assert torch.equal(image.images, images)
     assert sample.images.shape == (3, 3, size, size)
     assert len(sample.images.flatten(1).unique(dim=0)) == 3
+
+
+def test_the_penalty_is_the_critic_s_alone(tiny: Dataset) -> None:
+    """It adds the steepness at the real pairs, weighted, and teaches neither encoder nor generator."""
+    batch = Batch(images=tiny.train.images[:4], indices=torch.arange(4))
+    losses, gradients = [], []
+    for penalty in (0.0, 3.0):
+        method = built(penalty=penalty).eval()
+        torch.manual_seed(1)
+        loss = method.loss(batch)
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append({name: weight.grad for name, weight in method.named_parameters()})
+    torch.manual_seed(1)
+    torch.rand(4, 1, 1, 1)  # the mirror's coins
+    method.drawn(batch.images)
+    x, code = 2 * batch.images.float() / 255 - 1, method.encoded(batch.images)
+    expected = 3.0 * steepness(method.of_pair, method.of_pair(x, code), x, code)
+    assert losses[1] - losses[0] == pytest.approx(expected.item(), rel=1e-2)
+    for name, plain in gradients[0].items():
+        if name.startswith(("encoder", "code", "generator")):
+            assert torch.equal(plain, gradients[1][name]), name
+        elif name.endswith("original"):  # where a layer's bias lies does not change how steep it is
+            assert not torch.equal(plain, gradients[1][name]), name
