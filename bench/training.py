@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 import math
 import time
 from collections.abc import Generator, Iterator
@@ -15,7 +17,6 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.data import Split
-from bench.errors import UserError
 from bench.method import Batch, Method
 from bench.precision import low_precision
 from bench.recipe import Recipe
@@ -167,16 +168,25 @@ def save(path: Path, method: Method, optimiser: torch.optim.Optimizer, history: 
 
 
 def restore(path: Path, method: Method, optimiser: torch.optim.Optimizer) -> list[tuple[float, float]]:
-    """Loss and seconds of the steps already done according to ``path``; none where there is nothing to go on from."""
+    """Loss and seconds of the steps already done according to ``path``; none where there is nothing to go on from.
+
+    A file that is damaged or of another run is set aside, with a warning, and leaves method and optimiser as they were.
+    """
     if not path.exists():
         return []
+    fresh = copy.deepcopy((method.state_dict(), optimiser.state_dict()))
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+        history = [(float(loss), float(seconds)) for loss, seconds in state["history"]]
         method.load_state_dict(state["method"])
         optimiser.load_state_dict(state["optimiser"])
-        return [(float(loss), float(seconds)) for loss, seconds in state["history"]]
     except Exception as error:
-        raise UserError(
-            f"{path}: cannot go on from this interrupted run ({str(error).partition(chr(10))[0]}); "
-            "delete the file to start again."
-        ) from error
+        method.load_state_dict(fresh[0])
+        optimiser.load_state_dict(fresh[1])
+        aside = path.replace(path.with_name(f"{path.name}.damaged"))
+        logging.getLogger(__name__).warning(
+            "%s: cannot go on from this interrupted run (%s); it was renamed to %s, and the run starts again.",
+            path, str(error).partition("\n")[0], aside.name,
+        )  # fmt: skip
+        return []
+    return history

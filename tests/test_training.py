@@ -6,6 +6,7 @@ import copy
 import itertools
 import math
 from collections import Counter
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 
 from bench.data import Dataset
 from bench.encoders.convnet import ConvNet
-from bench.errors import UserError
 from bench.method import Batch, Method, TrainFacts
 from bench.plugins import plugins
 from bench.recipe import Recipe
@@ -68,6 +68,13 @@ def method_of(name: str, seed: int = 0) -> Method:
     cls: Any = plugins("method")[name].load()
     method = cls(encoder, TrainFacts(images=64, classes=10, image_size=32), **cls.short)
     return method.to(memory_format=torch.channels_last)
+
+
+def packed(state: dict[str, Any]) -> bytes:
+    """What a run would write of this state."""
+    file = BytesIO()
+    torch.save(state, file)
+    return file.getvalue()
 
 
 def recipe_of(method: Method, steps: int, **changes: Any) -> Recipe:
@@ -189,18 +196,32 @@ def test_an_interrupted_step_is_not_kept(tiny: Dataset, tmp_path: Path, monkeypa
     assert all(torch.equal(value, kept["method"][name]) for name, value in fresh.state_dict().items())
 
 
-def test_a_damaged_run_is_refused(tiny: Dataset, tmp_path: Path) -> None:
-    """A file to go on from that is cut short, or of another method, is one clear line and never half used."""
+def test_a_damaged_run_is_set_aside(tiny: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A file to go on from that is cut short, or of another run, is renamed with a line, and the run is a fresh one."""
     method = toy()
-    run = pretrain(method, tiny.train, recipe_of(method, 5), CPU, tmp_path / "run")
+    recipe = recipe_of(method, 3)
+    whole = [step.loss for step in pretrain(method, tiny.train, recipe, CPU, tmp_path / "whole")]
+    run = pretrain(toy(), tiny.train, recipe, CPU, tmp_path / "run")
     next(run)
     run.close()
-    whole = (tmp_path / "run").read_bytes()
-    (tmp_path / "short").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="cannot go on"):
-        next(pretrain(toy(), tiny.train, recipe_of(method, 5), CPU, tmp_path / "short"))
-    with pytest.raises(UserError, match="cannot go on"):
-        next(pretrain(method_of("rotnet"), tiny.train, recipe_of(method, 5), CPU, tmp_path / "run"))
+    kept = torch.load(tmp_path / "run", weights_only=True)
+    spoilt = {
+        "short": (tmp_path / "run").read_bytes()[:-2000],
+        "optimiser": packed(kept | {"optimiser": {}}),
+        "layers": packed(kept | {"method": dict(reversed(list(kept["method"].items())[:-1]))}),
+        "history": packed(kept | {"history": [("a", 0.0)]}),
+    }
+    for name, content in spoilt.items():
+        (tmp_path / name).write_bytes(content)
+        caplog.clear()
+        fresh = toy()
+        assert [step.loss for step in pretrain(fresh, tiny.train, recipe, CPU, tmp_path / name)] == whole
+        assert all(torch.equal(value, fresh.state_dict()[key]) for key, value in method.state_dict().items())
+        (line,) = caplog.messages
+        assert f"{name}: cannot go on" in line
+        assert "\n" not in line
+        assert (tmp_path / f"{name}.damaged").read_bytes() == content
+        assert not (tmp_path / name).exists()
 
 
 def test_divergence_names_the_step(tiny: Dataset, tmp_path: Path) -> None:
