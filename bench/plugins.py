@@ -9,6 +9,7 @@ source text, so that ``list``, ``--help`` and the rejection of a typo need no he
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib
 import importlib.util
 import sys
@@ -64,7 +65,8 @@ class Plugin:
         """Imports the file and returns its class."""
         if self.module:
             return getattr(importlib.import_module(self.module), self.class_name)
-        name = f"sslbench_plugin_{self.name}"
+        # By its whole path, since two files may share a name.
+        name = f"sslbench_plugin_{self.name}_{hashlib.sha256(str(self.path).encode()).hexdigest()[:16]}"
         if name not in sys.modules:
             spec = importlib.util.spec_from_file_location(name, self.path)
             assert spec

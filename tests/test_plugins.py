@@ -1,5 +1,6 @@
 """The folder is the registry, read as text."""
 
+import sys
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
@@ -91,6 +92,17 @@ def test_a_file_given_by_path_is_a_plugin_of_its_base_class(tmp_path):
     assert plugin.constants["needs"] == {"labels"}
     assert plugin.load().__name__ == "MyOwn"
     assert "my_own" not in plugins.plugins("protocol", (file,))
+
+
+def test_two_files_of_one_name_are_two_plugins(tmp_path):
+    """A file's class is that file's, though another folder's file of the same name was loaded before."""
+    found = []
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        file = written(tmp_path / folder, "twin.py", "Twin", f"Of {folder}.")
+        found.append(plugins.given(file).load())
+        assert plugins.given(file).load() is found[-1]
+    assert [sys.modules[cls.__module__].__doc__ for cls in found] == ["Of one.", "Of other."]
 
 
 def test_an_installed_package_brings_plugins_by_entry_point(tmp_path, monkeypatch):
