@@ -1,9 +1,4 @@
-"""A memory bank: for every train image the embedding it had when it was last seen (Wu et al. 2018, section 3.1).
-
-In the first epoch only part of the images were seen. A new one is compared with others that are new, all of them
-random: it has no place yet to hold on to, and would be told from those seen by when it was embedded, so that all
-embeddings would wander off together.
-"""
+"""A memory bank: for every train image the embedding it had when it was last seen (Wu et al. 2018, section 3.1)."""
 
 from __future__ import annotations
 
@@ -47,19 +42,14 @@ class Bank(nn.Module):
         steps = torch.randint(1, len(self.vectors), (len(indices), m), device=indices.device)
         return (indices.unsqueeze(1) + steps) % len(self.vectors)
 
-    def scores(self, queries: Tensor, indices: Tensor, places: Tensor) -> Tensor:
-        """Cosines of unit queries (N, dim) with their images (N,), and with those at the places (N, m): (N, 1 + m).
+    def scores(self, queries: Tensor, indices: Tensor, places: Tensor | None = None) -> Tensor:
+        """Cosines of the images' (N,) unit queries (N, dim) with their own vectors and those at the places (N, m).
 
-        Minus infinity where the query's image is new and the other is not.
+        (N, 1 + m), or (N, images) for all in order. New images send no gradient: theirs is a random vector, and they
+        would learn but to be told from those seen by when they are embedded. So the first epoch only fills the bank.
         """
-        places = torch.cat([indices.unsqueeze(1), places], dim=1)
-        there = self.seen[places]
-        return products(queries, self.vectors, places).masked_fill(there & ~there[:, :1], -torch.inf)
-
-    def all_scores(self, queries: Tensor, indices: Tensor) -> Tensor:
-        """Cosines of unit queries (N, dim) with all images: (N, images); minus infinity as above."""
-        there = self.seen & ~self.seen[indices].unsqueeze(1)
-        return products(queries, self.vectors).masked_fill(there, -torch.inf)
+        queries = torch.where(self.seen[indices].unsqueeze(1), queries, queries.detach())
+        return products(queries, self.vectors, None if places is None else torch.cat([indices.unsqueeze(1), places], 1))
 
     def ranks(self, queries: Tensor, indices: Tensor) -> tuple[str, ...]:
         """Of each unit query (N, dim): its own image's rank in the bank by likeness, and their cosine, in words."""

@@ -17,13 +17,13 @@ class Clusterings(nn.Module):
 
     memory: Tensor  # (2, images, dim), unit vectors of the last first and second views; zero until seen
     assignments: Tensor  # int64 (heads, images); -1 until clustered
-    centroids: Tensor  # (clusters of all heads, dim), unit vectors; random until there are clusters
+    centroids: Tensor  # (clusters of all heads, dim), unit vectors
 
     def __init__(self, images: int, dim: int, clusters: tuple[int, ...], epochs: float, iterations: int) -> None:
         super().__init__()
         self.clusters = [min(K, images) for K in clusters]
         self.period, self.iterations = epochs * images, iterations
-        self.steps, self.clustered = 0, False
+        self.steps = 0
         self.register_buffer("memory", torch.zeros(2, images, dim))
         self.register_buffer("assignments", torch.full((len(clusters), images), -1))
         self.register_buffer("centroids", F.normalize(torch.randn(sum(self.clusters), dim), dim=1))
@@ -31,16 +31,6 @@ class Clusterings(nn.Module):
     def forward(self, z: Tensor) -> tuple[Tensor, ...]:
         """Vectors (N, dim) -> their products with each head's centroids (N, K)."""
         return products(z, self.centroids).split(self.clusters, dim=1)
-
-    def targets(self, z: Tensor, indices: Tensor) -> Tensor:
-        """Vectors (N, dim) of the images at the indices (N,) -> their clusters, int64 (heads, N).
-
-        An image that was in no clustering yet is of the centroid nearest to its vector; while centroids are random,
-        to its vector less the batch's mean, lest all be of one.
-        """
-        near = torch.stack([scores.argmax(1) for scores in self(z if self.clustered else z - z.mean(0))])
-        known = self.assignments[:, indices]
-        return torch.where(known < 0, near, known)
 
     @torch.no_grad()
     def update(self, indices: Tensor, z: Tensor) -> None:
@@ -61,14 +51,13 @@ class Clusterings(nn.Module):
             found.append(spherical_k_means(vectors, first, self.iterations))
             self.assignments[head] = torch.where(vectors.any(1), assigned(vectors, found[-1]), -1)
         self.centroids.copy_(torch.cat(found))
-        self.clustered = True
 
     def get_extra_state(self) -> Tensor:
-        """Steps done, and whether there are clusters: no buffers, since to branch on one is to wait for the device."""
-        return torch.tensor([self.steps, self.clustered])
+        """Steps done: a number of Python's, since to branch on a buffer is to wait for the device at each step."""
+        return torch.tensor(self.steps)
 
     def set_extra_state(self, state: Tensor) -> None:
-        self.steps, self.clustered = int(state[0]), bool(state[1])
+        self.steps = int(state)
 
 
 def seeds(vectors: Tensor, clusters: int) -> Tensor:

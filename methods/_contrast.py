@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,12 +14,12 @@ from bench.method import Panel
 def info_nce(logits: Tensor, answers: Tensor, watched: dict[str, Tensor]) -> Tensor:
     """Logits (N, K), the column that is right int64 (N,) -> nats, a scalar (van den Oord et al. 2018, equation 4).
 
-    A candidate at minus infinity is none. Writes into ``watched`` how often the right one scores highest
-    (``accuracy``), and log K - loss (``bound``): so many nats the two sides tell of each other at least (section 2.3).
+    Writes into ``watched`` how often the right one scores highest (``accuracy``), and log K - loss (``bound``): so
+    many nats the two sides tell of each other at least (section 2.3).
     """
     loss = F.cross_entropy(logits, answers)
     watched["accuracy"] = (logits.argmax(1) == answers).float().mean()
-    watched["bound"] = logits.isfinite().sum(1).float().log().mean() - loss.detach()
+    watched["bound"] = math.log(logits.shape[1]) - loss.detach()
     return loss
 
 

@@ -9,11 +9,10 @@ are the centroids themselves, so none is learned anew after a clustering, and wh
 is clustered, once an epoch by spherical k-means, is a memory of the embeddings
 that training made anyway. Either view must tell the image's cluster.
 
-Where we differ: no small crops. Nothing is embedded ahead of the first step: until
-the first clustering it is the untrained network, kept aside, whose embeddings are
-remembered, and an image belongs to that of some random directions which is nearest
-to its embedding less the batch's mean, lest all be in one cluster. Shorter runs than
-the paper's have fewer clusters and a narrower head.
+Where we differ: no small crops. The first epoch only fills the memory: an image that
+was in no clustering yet sends no gradient. (The authors embed all images ahead of the
+first epoch.) Shorter runs than the paper's have fewer clusters, weaker colours and a
+narrower head.
 """
 
 from __future__ import annotations
@@ -22,24 +21,21 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.encoders import Encoder
 from bench.errors import require
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._clusters import Clusterings
 from methods._heads import mlp, spread
-from methods._momentum import teacher_of
 from methods._views import Look, two_views
-
-LOOK = Look(crop=0.14, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2)  # the authors' code
 
 
 class DeepCluster(Method):
     """Classifies both views by the cluster of their image, once for each head."""
 
     views_per_image = 2.0
-    short: ClassVar = {"clusters": (32, 64, 128), "hidden": 512}
+    short: ClassVar = {"clusters": (32, 64, 128), "strength": 0.5, "hidden": 512}
 
     def __init__(
         self,
@@ -50,6 +46,7 @@ class DeepCluster(Method):
         every: float = 1.0,
         iterations: int = 10,
         temperature: float = 0.1,
+        strength: float = 1.0,
         hidden: int = 2048,
         dim: int = 128,
     ) -> None:
@@ -58,33 +55,29 @@ class DeepCluster(Method):
         require(every > 0, "deepcluster.every", every, "epochs, above 0")
         require(iterations >= 1, "deepcluster.iterations", iterations, "at least 1")
         require(temperature > 0, "deepcluster.temperature", temperature, "above 0")
+        require(0 <= strength <= 1, "deepcluster.strength", strength, "a share of the authors' colours, from 0 to 1")
         require(hidden >= 1, "deepcluster.hidden", hidden, "at least 1")
         require(dim >= 2, "deepcluster.dim", dim, "at least 2")
+        bright, hue = 0.8 * strength, 0.2 * strength
+        self.look = Look(crop=0.14, brightness=bright, contrast=bright, saturation=bright, hue=hue)
         self.temperature = temperature
         self.head = mlp(encoder.dim, hidden, dim)
-        self.untrained = teacher_of(nn.Sequential(encoder, self.head))
         self.clusterings = Clusterings(facts.images, dim, clusters, every, iterations)
 
     def loss(self, batch: Batch) -> Tensor:
         """Cross-entropy of the image's cluster, averaged over views and heads."""
-        views = two_views(batch.images, LOOK)
-        z = self.embedded(views)
-        both = self.remembered(views, z).unflatten(0, (2, -1))
-        targets = self.clusterings.targets(both.mean(0), batch.indices).repeat(1, 2)  # (heads, 2 N)
-        heads = list(zip(self.clusterings(z), targets, strict=True))
-        self.newest = batch.indices, both
-        self.watched["accuracy"] = torch.stack([(s.argmax(1) == answers) for s, answers in heads]).float().mean()
+        z = self.embedded(two_views(batch.images, self.look))
+        clusters = self.clusterings.assignments[:, batch.indices].repeat(1, 2)  # (heads, 2 N)
+        self.newest = batch.indices, z.detach().unflatten(0, (2, -1))
         self.watched["spread"] = spread(z)
+        z = torch.where(clusters[0].unsqueeze(1) < 0, z.detach(), z)
+        heads = list(zip(self.clusterings(z), clusters.clamp_min(0), strict=True))
+        self.watched["accuracy"] = torch.stack([(s.argmax(1) == answers) for s, answers in heads]).float().mean()
         return torch.stack([F.cross_entropy(s / self.temperature, answers) for s, answers in heads]).mean()
 
     def embedded(self, views: Tensor) -> Tensor:
         """Views (N, 3, S, S) -> unit vectors z (N, dim)."""
         return F.normalize(self.head(self.encoder(views)).float(), dim=1)
-
-    @torch.no_grad()
-    def remembered(self, views: Tensor, z: Tensor) -> Tensor:
-        """What is clustered: the views' embeddings z (N, dim), and before there are clusters an untrained network's."""
-        return z.detach() if self.clusterings.clustered else F.normalize(self.untrained(views).float(), dim=1)
 
     def after_step(self, progress: float) -> None:
         """Both views enter the memory, which is clustered anew every so many epochs."""
@@ -92,16 +85,19 @@ class DeepCluster(Method):
 
     def panels(self, batch: Batch) -> list[Panel]:
         """Each image with its cluster, a view with the cluster it says, and the nearest image of the same cluster."""
-        views = two_views(batch.images, LOOK)[: len(batch.images)]
-        z = self.embedded(views)
-        cluster = self.clusterings.targets(self.remembered(views, z), batch.indices)[0]
+        views = two_views(batch.images, self.look)[: len(batch.images)]
+        z, cluster = self.embedded(views), self.clusterings.assignments[0, batch.indices]
         shares, said = (self.clusterings(z)[0] / self.temperature).softmax(1).max(1)
         told = zip(said.tolist(), shares.tolist(), strict=True)
         same = (cluster.unsqueeze(1) == cluster).float()
         likeness = (z @ z.T + 4 * same).fill_diagonal_(-2)  # its own cluster first, itself last
         best, near = likeness.max(1)
         return [
-            Panel(title="image", images=batch.images, captions=tuple(f"cluster {k}" for k in cluster.tolist())),
+            Panel(
+                title="image",
+                images=batch.images,
+                captions=tuple(f"cluster {k}" if k >= 0 else "of no cluster yet" for k in cluster.tolist()),
+            ),
             Panel(
                 title="a view: of which cluster?",
                 images=views,

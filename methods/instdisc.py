@@ -6,14 +6,13 @@ Discrimination", CVPR 2018. https://arxiv.org/abs/1805.01978
 Each image is a class of its own, and its embedding from the last epoch is its
 class vector, kept in a memory bank. The softmax over all images (``negatives``
 of None, equation 2) is approximated by noise-contrastive estimation: say which
-of 1 + m candidates is no draw from the noise, with Z estimated from the first
-batch (section 3.2). A proximal term slows an embedding's moves (section 3.3).
+of 1 + m candidates is no draw from the noise (section 3.2). A proximal term
+slows an embedding's moves (section 3.3).
 
-Where we differ: a batch norm without weights ends the head, so that images start
-around the origin, where Z fits them, and do not move in one direction together.
-Until all images have been seen, new ones are told from new ones only. Shorter runs
-than the paper's take the full softmax, and no proximal term (nor do the authors'
-published runs), since in few epochs nothing has to be slowed.
+Where we differ: the first epoch only fills the bank. The constant Z is a running
+mean, since that of the first batch is off by orders of magnitude once embeddings
+have spread out. Shorter runs than the paper's take the full softmax, and no proximal
+term (nor do the authors' published runs), since in few epochs nothing has to be slowed.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.augment import recoloured, resized_crops
 from bench.encoders import Encoder
@@ -32,7 +31,9 @@ from bench.method import Batch, Method, Panel, TrainFacts
 from methods._bank import Bank
 from methods._contrast import first_right, info_nce, nearest_panel
 from methods._gather import gathered
-from methods._heads import mlp, spread
+from methods._heads import spread
+
+KEPT = 0.9  # of the last batches' Z, at each batch
 
 
 class InstDisc(Method):
@@ -59,34 +60,33 @@ class InstDisc(Method):
         require(proximal >= 0, "instdisc.proximal", proximal, "0 or more")
         require(dim >= 2, "instdisc.dim", dim, "at least 2")
         self.negatives, self.temperature, self.proximal = negatives, temperature, proximal
-        self.head = mlp(encoder.dim, dim, norm_last=True)
+        self.head = nn.Linear(encoder.dim, dim)
         self.bank = Bank(facts.images, dim, momentum)
         self.register_buffer("Z", torch.zeros(()))
 
     def loss(self, batch: Batch) -> Tensor:
         """Noise-contrastive estimation or the full softmax, and the proximal term (equations 2, 7 and 10)."""
         f = self.embedded(view(batch.images))
-        if self.negatives is None:
-            scores = self.bank.all_scores(f, batch.indices) / self.temperature
-            loss = info_nce(scores, batch.indices, self.watched)
-        else:
-            places = self.bank.any_of_all(batch.indices, self.negatives)
-            scores = self.bank.scores(f, batch.indices, places) / self.temperature
-            info_nce(scores.detach(), first_right(scores), self.watched)
+        places = None if self.negatives is None else self.bank.any_of_all(batch.indices, self.negatives)
+        cosines = self.bank.scores(f, batch.indices, places)
+        scores, answers = cosines / self.temperature, batch.indices if places is None else first_right(cosines)
+        loss = info_nce(scores, answers, self.watched)
+        if places is not None:
             self.estimate_z(scores[:, 1:].detach())
             loss = nce(scores - self.Z.log(), self.facts.images)
         self.newest = batch.indices, f.detach()
         self.watched["spread"] = spread(f)
-        return loss + self.proximal * (f - self.bank.vectors[batch.indices]).square().sum(1).mean()
+        moved = 2 - 2 * cosines.gather(1, answers.unsqueeze(1))  # the squared distance of unit vectors
+        return loss + self.proximal * moved.mean()
 
     def embedded(self, views: Tensor) -> Tensor:
         """Views (N, 3, S, S) -> unit vectors f (N, dim)."""
         return F.normalize(self.head(self.encoder(views)).float(), dim=1)
 
     def estimate_z(self, noise: Tensor) -> None:
-        """Z from the first batch's noise, and from then on that constant: n times the mean of exp (equation 8)."""
-        mean = gathered(noise.exp().mean().unsqueeze(0)).mean()
-        self.Z.copy_(torch.where(self.Z > 0, self.Z, mean * self.facts.images))
+        """Z is n times the mean of exp over noise (equation 8), a running mean of the batches'."""
+        now = gathered(noise.exp().mean().unsqueeze(0)).mean() * self.facts.images
+        self.Z.copy_(torch.where(self.Z > 0, torch.lerp(now, self.Z, KEPT), now))
 
     def after_step(self, progress: float) -> None:
         """The batch's embeddings enter the bank."""

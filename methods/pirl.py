@@ -10,9 +10,8 @@ from what the image itself embeds to, so must the whole image; ``patches`` is th
 weight of the tiles (lambda, equation 5). Each tile is varied by itself.
 
 Where we differ: tiles lie at random within a third of the part that is cut, at
-its own scale, as in jigsaw. A batch norm without weights ends both heads, so that
-embeddings do not wander off together from what the bank holds. Until all images
-have been seen, new ones are told from new ones only. Short runs have fewer
+its own scale, as in jigsaw. The first epoch only fills the bank, since there is
+nothing but random vectors to find in it. Runs shorter than the paper's have fewer
 negatives and a higher temperature.
 """
 
@@ -30,7 +29,7 @@ from bench.errors import require
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._bank import Bank
 from methods._contrast import first_right, info_nce, nearest_panel
-from methods._heads import mlp, spread
+from methods._heads import spread
 from methods._tiles import GRID, TILES, cut, joined
 
 
@@ -63,9 +62,9 @@ class PIRL(Method):
         self.tile = max(1, round(self.cell * (1 - gap)))
         self.view_size = self.tile
         self.views_per_image = 1 + TILES * (self.tile / facts.image_size) ** 2
-        self.f = mlp(encoder.dim, dim, norm_last=True)
+        self.f = nn.Linear(encoder.dim, dim)
         self.each = nn.Linear(encoder.dim, dim)
-        self.together = mlp(TILES * dim, dim, norm_last=True)
+        self.together = nn.Linear(TILES * dim, dim)
         self.bank = Bank(facts.images, dim, momentum)
 
     def loss(self, batch: Batch) -> Tensor:

@@ -84,19 +84,28 @@ def dot(a: torch.Tensor, b: torch.Tensor) -> float:
     return sum(x * y for x, y in zip(a.tolist(), b.tolist(), strict=True))
 
 
-def test_new_images_are_told_from_new_ones() -> None:
-    """A query meets its own image and those drawn, or all; those seen before do not count if its own is new."""
+def test_scores_match_a_loop() -> None:
+    """Cosines of each query with its own image's vector and those at its places, or with all vectors in order."""
     torch.manual_seed(0)
     bank, queries, indices = Bank(6, 3, 0.5), unit(3, 3), torch.tensor([4, 1, 5])
-    bank.seen[[4, 5, 0]] = True
     places = torch.randint(6, (3, 20))
-    drawn, everything = bank.scores(queries, indices, places), bank.all_scores(queries, indices)
+    drawn, everything = bank.scores(queries, indices, places), bank.scores(queries, indices)
     for n, image in enumerate(indices.tolist()):
         cosines = [dot(queries[n], vector) for vector in bank.vectors]
-        if image == 1:
-            cosines = [cosine if other in (1, 2, 3) else -math.inf for other, cosine in enumerate(cosines)]
         assert everything[n].tolist() == pytest.approx(cosines, abs=1e-6)
         assert drawn[n].tolist() == pytest.approx([cosines[i] for i in (image, *places[n].tolist())], abs=1e-6)
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_new_images_send_no_gradient(drawn: bool) -> None:
+    """Whatever is made of the scores, the query of an image that the bank has not seen learns nothing from them."""
+    torch.manual_seed(0)
+    bank, queries, indices = Bank(6, 3, 0.5), unit(4, 3).requires_grad_(), torch.tensor([4, 1, 5, 0])
+    bank.seen[[4, 0, 2]] = True
+    places = torch.randint(6, (4, 3)) if drawn else None
+    bank.scores(queries, indices, places).square().sum().backward()
+    assert queries.grad is not None
+    assert queries.grad.any(1).tolist() == [True, False, False, True]
 
 
 def test_ranks_count_who_is_nearer() -> None:

@@ -25,16 +25,6 @@ def test_info_nce_matches_a_loop() -> None:
     assert watched["bound"].item() == pytest.approx(math.log(5) - total / 4, abs=1e-5)
 
 
-def test_what_is_at_minus_infinity_is_no_candidate() -> None:
-    """The bound counts each row's own candidates: guessing among two and among four tells nothing."""
-    logits = torch.zeros(2, 4)
-    logits[0, 2:] = -math.inf
-    watched: dict[str, torch.Tensor] = {}
-    loss = info_nce(logits, torch.tensor([1, 3]), watched)
-    assert loss.item() == pytest.approx((math.log(2) + math.log(4)) / 2)
-    assert watched["bound"].item() == pytest.approx(0, abs=1e-6)
-
-
 def test_few_keeps_the_right_one_first() -> None:
     """Of each row the right one and so many different others stay; each of these as often as any."""
     torch.manual_seed(0)

@@ -15,8 +15,8 @@ from bench.encoders.convnet import ConvNet
 from bench.method import Batch, TrainFacts
 from methods import _clusters
 from methods._clusters import Clusterings, assigned, seeds, spherical_k_means
-from methods._views import two_views
-from methods.deepcluster import LOOK, DeepCluster
+from methods._views import Look, two_views
+from methods.deepcluster import DeepCluster
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 
@@ -88,40 +88,51 @@ def test_first_centroids_are_different_seen_images() -> None:
     assert seeds(vectors, 8).any(1).sum() == 6
 
 
-@pytest.mark.parametrize("clustered", [False, True])
-def test_the_loss_matches_a_loop(clustered: bool, tiny: Dataset) -> None:
-    """Cross-entropy of z . c / t for the image's cluster, over both views and all heads.
-
-    Before there are clusters the untrained network's embeddings, less their mean, say which direction is nearest.
-    """
+def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
+    """Cross-entropy of z . c / t for the image's cluster, over both views and all heads."""
     method = small(temperature=0.3).eval()
-    with torch.no_grad():
-        for parameter in method.head.parameters():
-            parameter += 0.3  # another network than the untrained one
     images, indices = tiny.train.images[:4], torch.tensor([9, 2, 30, 41])
-    known = torch.tensor([[0, 2, 1, -1], [3, -1, 0, 2]])
-    if clustered:
-        method.clusterings.assignments[:, indices] = known
-        method.clusterings.clustered = True
+    clusters = torch.tensor([[0, 2, 1, 1], [3, 1, 0, 2]])
+    method.clusterings.assignments[:, indices] = clusters
     torch.manual_seed(1)
     loss = method.loss(Batch(images=images, indices=indices))
     torch.manual_seed(1)
-    views = two_views(images, LOOK)
+    views = two_views(images, method.look)
     z = [F.normalize(method.head(method.encoder(v.unsqueeze(0))), dim=1)[0].tolist() for v in views]
-    old = [F.normalize(method.untrained(v.unsqueeze(0)), dim=1)[0].tolist() for v in views]
-    source = z if clustered else old
-    means = [[(a + b) / 2 for a, b in zip(source[n], source[4 + n], strict=True)] for n in range(4)]
-    middle = [0.0 if clustered else sum(column) / 4 for column in zip(*means, strict=True)]
-    total = 0.0
+    total, right = 0.0, 0
     for head, centroids in enumerate(method.clusterings.centroids.split([3, 4])):
         for n in range(4):
-            target = int(known[head, n])
-            if not clustered or target < 0:
-                target = likeliest([a - b for a, b in zip(means[n], middle, strict=True)], centroids.tolist())
-            for view in (z[n], z[4 + n]):
-                exps = [math.exp(dot(view, centroid) / 0.3) for centroid in centroids.tolist()]
-                total -= math.log(exps[target] / sum(exps))
+            for one in (z[n], z[4 + n]):
+                exps = [math.exp(dot(one, centroid) / 0.3) for centroid in centroids.tolist()]
+                total -= math.log(exps[clusters[head, n]] / sum(exps))
+                right += likeliest(one, centroids.tolist()) == clusters[head, n]
     assert loss.item() == pytest.approx(total / 16, rel=1e-3)
+    assert method.watched["accuracy"].item() == pytest.approx(right / 16)
+
+
+def test_an_image_without_a_cluster_sends_no_gradient(tiny: Dataset) -> None:
+    """Of a batch half of which was in no clustering, the gradient is that of the other half."""
+    method = small(temperature=0.3).eval()
+    images, indices = tiny.train.images[:4], torch.tensor([9, 2, 30, 41])
+    method.clusterings.assignments[:, indices[:2]] = torch.tensor([[0, 2], [3, 1]])
+    torch.manual_seed(1)
+    method.loss(Batch(images=images, indices=indices)).backward()
+    found = [p.grad.clone() for p in method.head.parameters() if p.grad is not None]
+    torch.manual_seed(1)
+    z = method.embedded(two_views(images, method.look))[[0, 1, 4, 5]]
+    method.zero_grad()
+    for scores, answers in zip(method.clusterings(z), ([0, 2, 0, 2], [3, 1, 3, 1]), strict=True):
+        (F.cross_entropy(scores / 0.3, torch.tensor(answers), reduction="sum") / 16).backward(retain_graph=True)
+    want = [p.grad for p in method.head.parameters() if p.grad is not None]
+    assert len(found) == len(want) == 5
+    for one, other in zip(found, want, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-3)
+
+
+def test_colours_vary_as_much_as_is_said() -> None:
+    """``strength`` scales the authors' jitter of brightness, contrast, saturation and hue, and nothing else."""
+    assert small().look == Look(crop=0.14, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2)
+    assert small(strength=0.5).look == Look(crop=0.14, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
 
 
 def filled(clusters: tuple[int, ...], epochs: float) -> tuple[Clusterings, list[bool]]:
@@ -158,22 +169,27 @@ def test_there_are_no_more_clusters_than_images() -> None:
     assert Clusterings(12, 5, (3000, 4), 1.0, 3).clusters == [12, 4]
 
 
-@pytest.mark.parametrize("clustered", [False, True])
-def test_the_memory_holds_both_views(clustered: bool, tiny: Dataset) -> None:
-    """After a step, and not before, the images' rows are their views' embeddings; at first the untrained network's."""
+def test_the_memory_holds_both_views(tiny: Dataset) -> None:
+    """After a step, and not before, the images' rows are their views' embeddings."""
     method, indices = small().eval(), torch.tensor([7, 3])
-    method.clusterings.clustered = clustered
-    with torch.no_grad():
-        for parameter in method.head.parameters():
-            parameter += 0.3
     images = tiny.train.images[indices]
     torch.manual_seed(1)
     method.loss(Batch(images=images, indices=indices)).backward()
     assert not method.clusterings.memory.any()
     method.after_step(0.1)
     torch.manual_seed(1)
-    views = two_views(images, LOOK)
-    z = method.embedded(views) if clustered else F.normalize(method.untrained(views), dim=1)
+    z = method.embedded(two_views(images, method.look))
     torch.testing.assert_close(method.clusterings.memory[:, indices], z.view(2, 2, 5), atol=1e-4, rtol=0)
     assert method.clusterings.memory.any(2).sum() == 4
-    assert all(parameter.grad is None for parameter in method.untrained.parameters())
+
+
+def test_an_image_is_shown_with_its_cluster(tiny: Dataset) -> None:
+    """Before it was clustered it is said to be of none; then the nearest of its cluster stands beside it."""
+    method, indices = small().eval(), torch.tensor([7, 3, 9])
+    batch = Batch(images=tiny.train.images[indices], indices=indices)
+    assert method.panels(batch)[0].captions == ("of no cluster yet",) * 3
+    method.clusterings.assignments[0, indices] = torch.tensor([1, 2, 1])
+    image, _, nearest = method.panels(batch)
+    assert image.captions == ("cluster 1", "cluster 2", "cluster 1")
+    assert torch.equal(nearest.images[[0, 2]], batch.images[[2, 0]])
+    assert [caption.startswith("cosine") for caption in nearest.captions] == [True, False, True]

@@ -79,33 +79,49 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
 
 
 def test_the_full_softmax_matches_a_loop(tiny: Dataset) -> None:
-    """With ``negatives`` of None every image of the data is a class (equation 2); a new one, among the new ones."""
-    method, data = small(negatives=None, proximal=0.0), batch(tiny, 5, 9, 2)
-    method.bank.seen[[5, 2, 30]] = True
+    """With ``negatives`` of None every image of the data is a class (equation 2), and lambda |f - v|^2 is added."""
+    method, data = small(negatives=None, proximal=3.0), batch(tiny, 5, 9, 2)
     torch.manual_seed(1)
     loss = method.loss(data)
     torch.manual_seed(1)
-    want = 0.0
+    want, moved, bank = 0.0, 0.0, method.bank.vectors.tolist()
     for one, own in zip(embeddings(method, data.images), (5, 9, 2), strict=True):
-        exps = [math.exp(dot(vector, one) / 0.5) for vector in method.bank.vectors.tolist()]
-        counted = [e for place, e in enumerate(exps) if own != 9 or place not in (5, 2, 30)]
-        want -= math.log(exps[own] / sum(counted))
-    assert loss.item() == pytest.approx(want / 3, rel=1e-3)
-    candidates = (math.log(64) + math.log(61) + math.log(64)) / 3
-    assert method.watched["bound"].item() == pytest.approx(candidates - want / 3, abs=1e-2)
+        exps = [math.exp(dot(vector, one) / 0.5) for vector in bank]
+        want -= math.log(exps[own] / sum(exps))
+        moved += sum((a - b) ** 2 for a, b in zip(one, bank[own], strict=True))
+    assert loss.item() == pytest.approx((want + 3.0 * moved) / 3, rel=1e-3)
+    assert method.watched["bound"].item() == pytest.approx(math.log(64) - want / 3, abs=1e-2)
 
 
-def test_z_is_estimated_once(tiny: Dataset) -> None:
-    """The first batch sets the normalising constant, and it stays though the scores change."""
-    method = small(negatives=4)
+@pytest.mark.parametrize("negatives", [4, None])
+def test_the_first_epoch_only_fills_the_bank(negatives: int | None, tiny: Dataset) -> None:
+    """New images send no gradient, not by the proximal term either; the same batch does once it was seen."""
+    method, data = small(negatives=negatives, proximal=30.0), batch(tiny, 5, 9, 2)
+    for learns in (False, True):
+        method.zero_grad()
+        method.loss(data).backward()
+        method.after_step(0.1)
+        assert all(p.grad is not None and bool(p.grad.any()) is learns for p in method.head.parameters())
+
+
+def test_z_is_a_running_mean(tiny: Dataset) -> None:
+    """The first batch sets the normalising constant; each later one moves it by a tenth towards its own."""
+    method, own = small(negatives=4), []
     assert method.Z.item() == 0
-    method.loss(batch(tiny, 0, 1))
-    first = method.Z.item()
-    assert first > 0
-    with torch.no_grad():
-        method.bank.vectors.neg_()
-    method.loss(batch(tiny, 2, 3))
-    assert method.Z.item() == first
+    for step, places in enumerate([(0, 1), (2, 3), (4, 5)]):
+        data = batch(tiny, *places)
+        torch.manual_seed(step)
+        method.loss(data)
+        torch.manual_seed(step)
+        f, drawn = embeddings(method, data.images), torch.randint(64, (2, 4)).tolist()
+        bank = method.bank.vectors.tolist()
+        exps = [math.exp(dot(bank[k], one) / 0.5) for one, noise in zip(f, drawn, strict=True) for k in noise]
+        own.append(64 * sum(exps) / len(exps))
+    mean = own[0]
+    for one in own[1:]:
+        mean = 0.9 * mean + 0.1 * one
+    assert len({round(one) for one in own}) > 1
+    assert method.Z.item() == pytest.approx(mean, rel=1e-3)
 
 
 def test_the_bank_keeps_the_batch_s_embeddings(tiny: Dataset) -> None:

@@ -115,16 +115,24 @@ def test_a_bad_setting_is_refused(plugin: Plugin) -> None:
 
 @every_trained
 def test_the_loss_is_a_finite_scalar_that_trains_the_encoder(plugin: Plugin, tiny: Dataset) -> None:
-    """The loss is one finite number, and its gradient reaches the encoder's first layer."""
+    """The loss is one finite number, and its gradient reaches the encoder's first layer.
+
+    In the second epoch at the latest: the first may only fill what a method remembers of the images.
+    """
     method = built(plugin)
-    loss = seeded_loss(method, batch_for(method, tiny))
-    assert loss.shape == ()
-    assert loss.isfinite()
-    loss.backward()
     first = next(method.encoder.parameters())
+    for start in (0, 16, 32, 48, 0):
+        loss = seeded_loss(method, batch_for(method, tiny, start))
+        assert loss.shape == ()
+        assert loss.isfinite()
+        loss.backward()
+        method.after_step(0.1)
+        assert first.grad is not None
+        assert first.grad.isfinite().all()
+        if first.grad.any():
+            break
     assert first.grad is not None
-    assert first.grad.isfinite().all()
-    assert first.grad.abs().sum() > 0
+    assert first.grad.any()
     assert all(value.numel() == 1 and not value.requires_grad for value in method.watched.values())
 
 

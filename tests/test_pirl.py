@@ -57,16 +57,6 @@ def test_guessing_costs_what_chance_says() -> None:
     assert wrong.grad[0, 0] < 0 < wrong.grad[0, 1]
 
 
-def test_what_is_no_candidate_costs_nothing() -> None:
-    """A column at minus infinity neither counts nor sends back what is not a number."""
-    logits = torch.tensor([[0.5, -0.2, -math.inf]], requires_grad=True)
-    loss = nce(logits)
-    loss.backward()
-    assert loss.item() == pytest.approx(nce(logits[:, :2]).item())
-    assert logits.grad is not None
-    assert logits.grad.isfinite().all()
-
-
 @pytest.mark.parametrize("patches", [0.0, 0.3, 1.0])
 def test_the_loss_matches_a_loop(patches: float, tiny: Dataset) -> None:
     """lambda L(bank, tiles) + (1 - lambda) L(bank, image), each tile encoded and projected by itself (equation 5)."""
@@ -81,9 +71,20 @@ def test_the_loss_matches_a_loop(patches: float, tiny: Dataset) -> None:
         f = unit(method.f(method.encoder(views[n : n + 1]))[0])
         candidates = [bank[own]] + [bank[(own + step) % 64] for step in steps[n]]
         each = [method.each(method.encoder(tiles[n, t : t + 1]))[0] for t in range(9)]
-        g = unit(method.together(torch.cat(each).unsqueeze(0))[0])
+        g = unit(method.together(torch.cat(each)))
         want += patches * l_nce(g, candidates, 0.5) + (1 - patches) * l_nce(f, candidates, 0.5)
     assert loss.item() == pytest.approx(want / 2, rel=1e-3)
+
+
+def test_the_first_epoch_only_fills_the_bank(tiny: Dataset) -> None:
+    """New images send no gradient, by neither head; the same batch does once it was seen."""
+    method, data = small(), batch(tiny, 5, 9, 2)
+    for learns in (False, True):
+        method.zero_grad()
+        method.loss(data).backward()
+        method.after_step(0.1)
+        heads = [*method.f.parameters(), *method.each.parameters(), *method.together.parameters()]
+        assert all(p.grad is not None and bool(p.grad.any()) is learns for p in heads)
 
 
 def test_tiles_are_shuffled_and_varied_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
