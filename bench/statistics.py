@@ -3,8 +3,6 @@
 ``correct`` is a vector (N,) of booleans: which test images a method got right.
 """
 
-from math import comb
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -47,7 +45,7 @@ def macro_bootstrap_interval(
 
 def mean_interval_over_seeds(values: ArrayLike, *, level: float = 0.95) -> tuple[float, float, float]:
     """Mean of a few runs and Student's t interval around it, without width for one run ("Student", Biometrika 1908)."""
-    from scipy.stats import t
+    from scipy.special import stdtrit  # a table's every row asks, and scipy.stats takes longer to answer
 
     runs = np.asarray(values, dtype=np.float64)
     check(1, level)
@@ -55,28 +53,58 @@ def mean_interval_over_seeds(values: ArrayLike, *, level: float = 0.95) -> tuple
     mean = float(runs.mean())
     if runs.size == 1:
         return mean, mean, mean
-    half = float(t.ppf((1 + level) / 2, runs.size - 1) * runs.std(ddof=1) / np.sqrt(runs.size))
+    half = float(stdtrit(runs.size - 1, (1 + level) / 2) * runs.std(ddof=1) / np.sqrt(runs.size))
     return mean, mean - half, mean + half
 
 
-def mcnemar(a_correct: ArrayLike, b_correct: ArrayLike) -> float:
-    """Exact two-sided p that A and B are equally often right, from the images only one got right (McNemar 1947)."""
+def mcnemar(a_correct: ArrayLike, b_correct: ArrayLike, *, exact: bool = True) -> float:
+    """Two-sided p that A and B are equally often right, from the images only one got right (McNemar 1947).
+
+    ``exact`` counts those images as fair coins; otherwise their chi-squared with Edwards' continuity correction
+    (Psychometrika 1948).
+    """
+    from scipy.special import bdtr, chdtrc
+
     a, b = both(a_correct, b_correct)
     only_a, only_b = int((a > b).sum()), int((b > a).sum())
-    n, few = only_a + only_b, min(only_a, only_b)
-    tail = sum(comb(n, i) for i in range(few + 1))
-    return min(1.0, 2 * tail / 2**n)
+    n = only_a + only_b
+    if n == 0:
+        return 1.0
+    if exact:
+        return min(1.0, 2 * float(bdtr(min(only_a, only_b), n, 0.5)))
+    return float(chdtrc(1, max(0, abs(only_a - only_b) - 1) ** 2 / n))
+
+
+def randomisation_test(a_correct: ArrayLike, b_correct: ArrayLike, *, draws: int = 10_000, seed: int = 0) -> float:
+    """Two-sided p that it did not matter which of A and B gave which answer (Fisher 1935, The Design of Experiments).
+
+    Answers are (N,), or (S, N) for S seeds: an image's answers of all seeds are exchanged together, so that images
+    and not answers are the sample. For one seed this is `mcnemar` by chance draws.
+    """
+    a, b = both(a_correct, b_correct)
+    check(draws, 0.5)
+    gaps, images = np.unique(np.abs(np.rint((a - b).sum(axis=0))), return_counts=True)
+    # Of the images with one gap a fair coin says how many count for A; no image needs to be drawn.
+    totals = (2 * np.random.default_rng(seed).binomial(images, 0.5, (draws, len(images))) - images) @ gaps
+    extreme = int((np.abs(totals) >= abs(np.rint((a - b).sum()))).sum())
+    return (extreme + 1) / (draws + 1)
 
 
 def paired_bootstrap(
     a_correct: ArrayLike, b_correct: ArrayLike, *, draws: int = 1000, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float, float]:
-    """Accuracy of A minus that of B on the same images, and its percentile interval (Koehn, EMNLP 2004)."""
+    """Accuracy of A minus that of B on the same images, and its percentile interval (Koehn, EMNLP 2004).
+
+    Answers are (N,), or (S, N) for S seeds: accuracies are then means over seeds, and images are resampled with
+    their answers of all seeds.
+    """
     a, b = both(a_correct, b_correct)
     check(draws, level)
-    shares = np.array([(a > b).mean(), (b > a).mean(), (a == b).mean()])
-    counts = np.random.default_rng(seed).multinomial(len(a), shares, draws)
-    return float((a - b).mean()), *between((counts[:, 0] - counts[:, 1]) / len(a), level)
+    gaps, images = np.unique((a - b).mean(axis=0), return_counts=True)
+    n = a.shape[1]
+    # Only how often each gap is drawn matters, and that is multinomial.
+    samples = np.random.default_rng(seed).multinomial(n, images / n, draws) @ gaps / n
+    return float((a - b).mean()), *between(samples, level)
 
 
 def holm(p_values: ArrayLike) -> Vector:
@@ -96,6 +124,36 @@ def average_ranks(table: ArrayLike) -> Vector:
     return np.asarray(rankdata(-np.asarray(table, dtype=np.float64), axis=1).mean(axis=0))
 
 
+def friedman(table: ArrayLike) -> float:
+    """p that no method is better than another over a table (data sets, methods), by F of Iman and Davenport (1980).
+
+    Friedman 1937 on ranks; Demšar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 2006.
+    """
+    from scipy.special import fdtrc
+    from scipy.stats import friedmanchisquare
+
+    values = np.asarray(table, dtype=np.float64)
+    require(values.ndim == 2 and min(values.shape) >= 2, "table", values.shape, "two data sets and methods or more")
+    sets, methods = values.shape
+    require(methods >= 3, "methods", methods, "three or more; of two, `mcnemar` tells")
+    if not (values != values[:, :1]).any():
+        return 1.0
+    chi = float(friedmanchisquare(*values.T).statistic)
+    rest = sets * (methods - 1) - chi
+    return float(fdtrc(methods - 1, (methods - 1) * (sets - 1), (sets - 1) * chi / rest)) if rest > 1e-9 else 0.0
+
+
+def critical_difference(methods: int, sets: int, *, level: float = 0.95) -> float:
+    """By how much `average_ranks` over so many data sets must differ (Nemenyi 1963; Demšar 2006, section 3.2.2)."""
+    from scipy.stats import studentized_range
+
+    require(methods >= 2, "methods", methods, "2 or more")
+    require(sets >= 1, "sets", sets, "1 or more")
+    check(1, level)
+    spread = float(studentized_range.ppf(level, methods, np.inf)) / np.sqrt(2)
+    return float(spread * np.sqrt(methods * (methods + 1) / (6 * sets)))
+
+
 def rank_correlation(a: ArrayLike, b: ArrayLike) -> float:
     """Spearman's rho (Spearman 1904); NaN where one side is constant."""
     from scipy.stats import spearmanr
@@ -108,7 +166,7 @@ def rank_correlation(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def answers(correct: ArrayLike) -> Vector:
-    """Right and wrong as 1 and 0."""
+    """Right and wrong as 1 and 0, (N,)."""
     right = np.asarray(correct)
     if right.ndim != 1 or not right.size or not np.isin(right, (0, 1)).all():
         raise UserError("Right answers must be a vector of true and false with one image at least.")
@@ -116,9 +174,10 @@ def answers(correct: ArrayLike) -> Vector:
 
 
 def both(a_correct: ArrayLike, b_correct: ArrayLike) -> tuple[Vector, Vector]:
-    """Two methods' answers to the same images."""
-    a, b = answers(a_correct), answers(b_correct)
-    require(len(a) == len(b), "images", (len(a), len(b)), "the same for both methods")
+    """Two methods' answers to the same images, (S, N) each, S being 1 for answers (N,)."""
+    a, b = (np.stack([answers(seed) for seed in np.atleast_2d(np.asarray(side))]) for side in (a_correct, b_correct))
+    require(a.shape[1] == b.shape[1], "images", (a.shape[1], b.shape[1]), "the same for both methods")
+    require(len(a) == len(b), "seeds", (len(a), len(b)), "the same for both methods")
     return a, b
 
 

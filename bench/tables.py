@@ -14,12 +14,10 @@ import pandas as pd
 from bench.published import Beside, beside
 from bench.recipe import fingerprint
 from bench.records import Record, frame, joined
+from bench.statistics import mean_interval_over_seeds
 
 CEILING, FLOOR = "supervised", "random"
 """The rows that methods are measured against: they head every table and are never ranked."""
-
-# Two-sided 95 % points of Student's t for 1, 2, ... degrees of freedom; the last one serves for all above it.
-T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 SOURCES = {"pretrained": "pretrained now", "file": "from a file"}
 
@@ -155,8 +153,8 @@ def half_width(cells: pd.DataFrame) -> float:
     values = cells["value"].dropna()
     if len(values) < 2:
         return float(((cells["high"] - cells["low"]) / 2).mean())
-    t = T95[min(len(values) - 1, len(T95)) - 1]
-    return t * float(values.std()) / math.sqrt(len(values))
+    mean, low, _ = mean_interval_over_seeds(values.to_numpy())
+    return mean - low
 
 
 def _notes(lead: Record, group: list[Record], labels: dict[str, str], published: Beside | None) -> list[str]:

@@ -61,6 +61,46 @@ def test_mcnemar_is_the_exact_binomial_test(only_a, only_b):
     assert statistics.mcnemar(b, a) == statistics.mcnemar(a, b)
 
 
+@pytest.mark.parametrize(("only_a", "only_b"), [(1, 0), (25, 5), (30, 45), (600, 700)])
+def test_mcnemar_with_correction_is_edwards(only_a, only_b):
+    """(|b - c| - 1)^2 / (b + c) against chi-squared with one degree; for many images it nears the exact test."""
+    a = np.array([1] * only_a + [0] * only_b + [1] * 20)
+    b = np.array([0] * only_a + [1] * only_b + [1] * 20)
+    found = statistics.mcnemar(a, b, exact=False)
+    assert found == pytest.approx(stats.chi2.sf((abs(only_a - only_b) - 1) ** 2 / (only_a + only_b), 1))
+    if only_a > 100:
+        assert found == pytest.approx(statistics.mcnemar(a, b), rel=0.02)
+    assert statistics.mcnemar(a, a, exact=False) == 1
+
+
+def test_randomisation_is_mcnemar_for_one_seed():
+    """Exchanging answers by chance gives the exact test's p, but for the draws."""
+    generator = np.random.default_rng(0)
+    a = generator.random(300) < 0.7
+    b = np.where(generator.random(300) < 0.8, a, generator.random(300) < 0.55)
+    assert statistics.randomisation_test(a, b, draws=100_000) == pytest.approx(statistics.mcnemar(a, b), rel=0.05)
+    assert statistics.randomisation_test(a, a) == 1
+
+
+def test_seeds_are_no_images():
+    """The same answers thrice are no more evidence than once; and three seeds agree with scipy's permutation test."""
+    generator = np.random.default_rng(0)
+    a = generator.random((3, 200)) < 0.7
+    b = generator.random((3, 200)) < 0.62
+    thrice = [np.repeat(side[:1], 3, axis=0) for side in (a, b)]
+    assert statistics.randomisation_test(*thrice) == pytest.approx(statistics.randomisation_test(a[0], b[0]))
+    assert statistics.paired_bootstrap(*thrice) == pytest.approx(statistics.paired_bootstrap(a[0], b[0]))
+    gaps = (a * 1.0 - b).mean(0)
+    expected = stats.permutation_test(
+        (gaps,), np.mean, permutation_type="samples", n_resamples=20_000, rng=np.random.default_rng(1)
+    )
+    assert statistics.randomisation_test(a, b, draws=200_000) == pytest.approx(expected.pvalue, abs=6e-3)
+    draws = np.random.default_rng(1).integers(0, 200, (20_000, 200))
+    difference, *interval = statistics.paired_bootstrap(a, b, draws=20_000)
+    assert difference == pytest.approx(a.mean() - b.mean())
+    assert interval == pytest.approx(np.quantile(gaps[draws].mean(1), [0.025, 0.975]), abs=5e-3)
+
+
 def test_paired_bootstrap_sees_what_the_methods_share():
     """The difference is that of the accuracies, and its interval that of resampled images."""
     generator = np.random.default_rng(0)
@@ -85,6 +125,28 @@ def test_average_ranks_by_hand():
     assert statistics.average_ranks([[0.9, 0.8, 0.7], [0.5, 0.5, 0.1]]) == pytest.approx([1.25, 1.75, 3])
 
 
+def test_friedman_agrees_with_scipy():
+    """Iman and Davenport's F of scipy's chi-squared; methods in one order on every data set leave no doubt."""
+    table = np.random.default_rng(0).random((6, 4)) + np.array([0, 0.1, 0.2, 0.5])
+    chi = stats.friedmanchisquare(*table.T).statistic
+    assert statistics.friedman(table) == pytest.approx(stats.f.sf(5 * chi / (6 * 3 - chi), 3, 15))
+    assert statistics.friedman([[1, 2, 3]] * 4) == 0
+    assert statistics.friedman([[1, 1, 1]] * 4) == 1
+
+
+def test_demsars_worked_example():
+    """Four methods on 14 data sets: ranks must differ by 1.25, and at level 0.90 by 1.12 (his section 3.2.4)."""
+    assert statistics.critical_difference(4, 14) == pytest.approx(1.25, abs=5e-3)
+    assert statistics.critical_difference(4, 14, level=0.90) == pytest.approx(1.12, abs=5e-3)
+
+
+@pytest.mark.parametrize(("methods", "q"), [(2, 1.960), (3, 2.343), (5, 2.728), (10, 3.164)])
+def test_critical_values_are_demsars(methods, q):
+    """His table 5a."""
+    expected = q * np.sqrt(methods * (methods + 1) / 6)
+    assert statistics.critical_difference(methods, 1) == pytest.approx(expected, rel=5e-4)
+
+
 def test_rank_correlation_sees_order_only():
     """A monotone curve correlates fully, its reverse inversely, a constant not at all."""
     assert statistics.rank_correlation([1, 2, 3, 4], [1, 8, 27, 64]) == pytest.approx(1)
@@ -101,6 +163,12 @@ def test_rank_correlation_sees_order_only():
         lambda: statistics.bootstrap_interval(HALF, draws=0),
         lambda: statistics.macro_bootstrap_interval(HALF, [0, 1]),
         lambda: statistics.mcnemar(HALF, HALF[:3]),
+        lambda: statistics.paired_bootstrap([HALF, HALF], [HALF]),
+        lambda: statistics.paired_bootstrap([HALF, HALF], [HALF * 0.3, HALF]),
+        lambda: statistics.randomisation_test(HALF, HALF, draws=0),
+        lambda: statistics.friedman([[0.1, 0.2]] * 3),
+        lambda: statistics.critical_difference(1, 5),
+        lambda: statistics.critical_difference(3, 0),
         lambda: statistics.mean_interval_over_seeds([]),
     ],
 )
