@@ -93,9 +93,12 @@ def show_tables(
     protocols = plugins.plugins("protocol", plugin_files)
     files = []
     for name in dict.fromkeys(record["cell"]["protocol"] for record in found):
-        headline = protocols[name].constants.get("headline") if name in protocols else None
+        plugin = protocols.get(name)
+        headline = plugin.constants.get("headline") if plugin else None
+        # Loading one may import torch, for which methods by taps need not wait.
+        shows = plugin.load() if plugin and plugin.functions & {"table", "notes", "plot"} else None
         group = [record for record in found if record["cell"]["protocol"] == name]
-        made = reported(group, folder=results, methods=methods, headline=headline or "accuracy")
+        made = reported(group, folder=results, methods=methods, headline=headline or "accuracy", protocol=shows)
         print(made.text)
         files += made.files
     for path in files:

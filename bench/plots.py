@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import textwrap
 from collections.abc import Collection
 from io import BytesIO
@@ -29,7 +30,8 @@ def save_figure(table: Table, folder: Path, formats: Collection[str]) -> list[Pa
     paths = [folder / f"{table.name}.{ending}" for ending in ("png", "svg") if ending in formats]
     if not paths or table.rows["mean"].isna().all():
         return []
-    digest = fingerprint([LOOK, table.title, table.rows.to_csv(), repr(table.beside)])
+    own = [table.own.measured.to_csv(), inspect.getsource(table.own.protocol.plot)] if table.own else []
+    digest = fingerprint([LOOK, table.title, table.rows.to_csv(), repr(table.beside), *own])
     # Drawing costs seconds, most of them imports; a figure carries the digest of what it shows.
     if not all(path.exists() and digest.encode() in path.read_bytes() for path in paths):
         for path, content in zip(paths, pictures(table, digest, [path.suffix[1:] for path in paths]), strict=True):
@@ -47,12 +49,26 @@ def pictures(table: Table, digest: str, formats: Collection[str]) -> list[bytes]
     with sns.axes_style("white"), mpl.rc_context(look):
         for ending in formats:
             # Saving settles a figure's layout, so that a second format of it would depend on the first.
-            figure = draw(table)
+            figure = drawn_by_protocol(table) or draw(table)
             content = BytesIO()
             metadata = {"Description": f"data {digest}"} | ({"Date": None} if ending == "svg" else {"Software": None})
             figure.savefig(content, format=ending, dpi=DPI, metadata=metadata, bbox_inches="tight", pad_inches=0.15)
             contents.append(content.getvalue())
     return contents
+
+
+def drawn_by_protocol(table: Table) -> Figure | None:
+    """The figure that the table's protocol draws, if it draws one."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(layout="constrained")
+    if table.own:
+        table.own.protocol.plot(table.own.measured, table.own.published, figure)
+    if not figure.axes:
+        return None
+    columns = int(figure.get_figwidth() * 12)  # of letters of the title's size
+    figure.suptitle(textwrap.fill(table.title, columns), x=0.01, ha="left", fontsize=12)
+    return figure
 
 
 def draw(table: Table) -> Figure:

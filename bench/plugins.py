@@ -60,6 +60,7 @@ class Plugin:
     summary: str
     settings: Mapping[str, Setting]
     constants: Mapping[str, Any] = field(default_factory=dict)  # plain class attributes, such as ``needs``
+    functions: frozenset[str] = frozenset()  # those that it defines itself, or a base below the contract
 
     def load(self) -> type:
         """Imports the file and returns its class."""
@@ -166,7 +167,9 @@ def read(path: Path, module: str | None, kind: str | None) -> Plugin:
         settings = {**settings, **fields} if arguments is None else arguments
         constants |= plain
     settings = {name: s for name, s in settings.items() if name not in NO_SETTINGS}
-    return Plugin(kind, path.stem, path, module, node.name, summary, settings, constants)
+    own = [base for base, _ in lineage if base.name not in BASES]
+    functions = frozenset(part.name for base in own for part in base.body if isinstance(part, ast.FunctionDef))
+    return Plugin(kind, path.stem, path, module, node.name, summary, settings, constants, functions)
 
 
 def ancestry(node: ast.ClassDef, tree: ast.Module) -> Iterator[tuple[ast.ClassDef, ast.Module]]:

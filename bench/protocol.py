@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -12,6 +13,8 @@ import numpy as np
 from bench.statistics import bootstrap_interval, macro_bootstrap_interval
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
     from torch import Tensor
 
     from bench.data import Facts
@@ -60,6 +63,31 @@ class Protocol(ABC):
     def card(self) -> dict[str, Any]:
         """What a number means: rows with different cards are never ranked together."""
         return asdict(self)
+
+    # How a report shows the records, where methods by taps do not say it. ``measured`` has a row per label, tap and
+    # metric: method, variant, mean over seeds, half its 95 % interval, failed; ``published`` has those of the file in
+    # results/published about these methods.
+
+    @classmethod
+    def table(cls, measured: DataFrame, published: DataFrame) -> list[DataFrame]:
+        """Its own table in one or more parts, the cells as printed; without parts it is methods by taps."""
+        return []
+
+    @classmethod
+    def notes(cls, measured: DataFrame, published: DataFrame) -> list[str]:
+        """Sentences below the table, written from its numbers."""
+        return []
+
+    @classmethod  # noqa: B027 - bars will do
+    def plot(cls, measured: DataFrame, published: DataFrame, figure: Figure) -> None:
+        """Draws into the figure; where nothing is drawn it shows a bar a method."""
+
+
+def percent(mean: float, half: float = math.nan, digits: int = 1) -> str:
+    """A fraction and half its interval as a table prints them, in percent; a dash where nothing was measured."""
+    if math.isnan(mean):
+        return "-"
+    return f"{100 * mean:.{digits}f}" + ("" if math.isnan(half) else f" ± {100 * half:.{digits}f}")
 
 
 def accuracies(tap: str, predictions: Tensor, labels: Tensor, **details: Any) -> Iterator[Number]:

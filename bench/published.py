@@ -74,6 +74,16 @@ def beside(
     )
 
 
+def cited(rows: DataFrame) -> Beside | None:
+    """The settings and sources of published rows that a protocol shows in its own way."""
+    facts: list[dict[str, Any]] = rows.to_dict("records")  # type: ignore[assignment]
+    taps: dict[str, dict[str, None]] = {}  # dictionaries keep the order of the rows
+    for row in facts:
+        taps.setdefault(", ".join((row["dataset"], row["encoder"], row["protocol"])), {})[row["tap"]] = None
+    settings = (f"{setting} at {', '.join(at)}" if any(at) else setting for setting, at in taps.items())
+    return Beside({}, "; ".join(settings), tuple(dict.fromkeys(map(_source, facts)))) if facts else None
+
+
 def _rows(protocol: str, folder: Path) -> list[dict[str, Any]]:
     """A file's rows, each of them checked."""
     path = folder / f"{protocol}.csv"

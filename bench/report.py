@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from tabulate import tabulate
@@ -20,6 +20,9 @@ from tabulate import tabulate
 from bench import plots
 from bench.records import Record, write_whole
 from bench.tables import CEILING, FLOOR, Table, comparable, places, tabulated
+
+if TYPE_CHECKING:
+    from bench.protocol import Protocol
 
 FORMATS = ("md", "csv", "tex", "png", "svg")
 WIDTH = 100  # columns of a terminal
@@ -62,13 +65,18 @@ def report(
     methods: Sequence[str] | None = None,
     headline: str = "accuracy",
     formats: Collection[str] = FORMATS,
+    protocol: type[Protocol] | None = None,
 ) -> Report:
-    """A table and a figure for each set of comparable records: printed, and saved under ``folder``."""
+    """A table and a figure for each set of comparable records: printed, and saved under ``folder``.
+
+    ``protocol`` is whose records they are, where it shows them in its own way.
+    """
     wanted = {*methods, CEILING, FLOOR} if methods is not None else None
     groups = comparable(record for record in records if wanted is None or record["cell"]["method"] in wanted)
     result = Report()
     tables = [
-        tabulated(group, place, methods or (), headline) for group, place in zip(groups, places(groups), strict=True)
+        tabulated(group, place, methods or (), headline, protocol)
+        for group, place in zip(groups, places(groups), strict=True)
     ]
     for table in sorted(tables, key=lambda table: table.title):
         result.text += plain(table) + "\n"
@@ -115,6 +123,8 @@ def latex(table: Table) -> str:
 
 def comma_separated(table: Table) -> str:
     """The table's numbers, tidy, accuracies as fractions."""
+    if table.own and table.own.parts:
+        return table.own.measured.to_csv(index=False, lineterminator="\n", float_format="%.6g")
     published = pd.Series([table.published(row) for row in table.rows.itertuples()], dtype="float64")
     rows = table.rows.assign(metric=table.metric, published=published)
     return rows.to_csv(index=False, lineterminator="\n", float_format="%.6g")
@@ -122,6 +132,8 @@ def comma_separated(table: Table) -> str:
 
 def _grid(table: Table, style: Style, *, measured: bool = False, published: bool = False) -> str:
     """Methods by taps; measured columns first, then published ones."""
+    if table.own and table.own.parts:
+        return "\n\n".join(_part(part, style) for part in table.own.parts if measured)
     if not measured and table.beside is None:
         return ""
     published = published and table.beside is not None
@@ -135,6 +147,14 @@ def _grid(table: Table, style: Style, *, measured: bool = False, published: bool
         line += [table.figure(table.published(row)) for row in cells if published]
         lines.append(line)
     aligned = ["left"] + ["right"] * (len(header) - 1)
+    return tabulate(lines, header, tablefmt=style.tablefmt, disable_numparse=True, colalign=aligned)
+
+
+def _part(part: pd.DataFrame, style: Style) -> str:
+    """A part of a protocol's own table: text as it is."""
+    aligned = ["left"] + ["right"] * (part.shape[1] - 1)
+    header = [str(name) for name in part.columns]
+    lines = part.to_numpy().tolist()
     return tabulate(lines, header, tablefmt=style.tablefmt, disable_numparse=True, colalign=aligned)
 
 
@@ -154,5 +174,6 @@ def _read_as(table: Table, style: Style) -> list[str]:
     over = "over test images (bootstrap)" if seeds.max() == 1 else "over seeds (Student's t)"
     fewer = [f"{label} {count}" for label, count in seeds.items() if 1 < seeds.max() > count]
     over += f"; of fewer seeds: {', '.join(fewer)}" if fewer else ""
-    marks = [f"{style.legend} of the methods, {CEILING} and {FLOOR} aside"] if table.rows["rank"].notna().any() else []
+    ranked = table.rows["rank"].notna().any() and not (table.own and table.own.parts)
+    marks = [f"{style.legend} of the methods, {CEILING} and {FLOOR} aside"] if ranked else []
     return [*marks, f"±: half the 95 % interval {over}"]

@@ -7,19 +7,32 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from bench.published import Beside, beside
+from bench.published import Beside, beside, cited, published
 from bench.recipe import fingerprint
 from bench.records import Record, frame, joined
 from bench.statistics import mean_interval_over_seeds
+
+if TYPE_CHECKING:
+    from bench.protocol import Protocol
 
 CEILING, FLOOR = "supervised", "random"
 """The rows that methods are measured against: they head every table and are never ranked."""
 
 SOURCES = {"pretrained": "pretrained now", "file": "from a file"}
+
+
+@dataclass(frozen=True)
+class Own:
+    """What a protocol makes of a table's records in its own way."""
+
+    protocol: type[Protocol]
+    measured: pd.DataFrame  # as `tap_table` gives them, for every metric
+    published: pd.DataFrame
+    parts: list[pd.DataFrame]  # of the printed table; none: methods by taps
 
 
 @dataclass(frozen=True)
@@ -34,6 +47,7 @@ class Table:
     rows: pd.DataFrame  # as `tap_table` gives them
     beside: Beside | None
     notes: list[str]
+    own: Own | None = None
 
     @property
     def in_percent(self) -> bool:
@@ -86,13 +100,23 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
     return list(groups.values())
 
 
-def tabulated(group: list[Record], place: str, methods: Sequence[str], headline: str) -> Table:
-    """One group of comparable records as a table."""
+def tabulated(
+    group: list[Record], place: str, methods: Sequence[str], headline: str, protocol: type[Protocol] | None = None
+) -> Table:
+    """One group of comparable records as a table, to which the protocol may give a form of its own."""
     lead, labels = group[0], _labels(group)
     # An untrained encoder of one seed is one measurement, however often it was asked for.
     group = list({(labels[record["key"]], record["cell"]["seed"]): record for record in group}.values())
     order = {name: place for place, name in enumerate(dict.fromkeys([CEILING, FLOOR, *methods]))}
-    group.sort(key=lambda record: (order.get(record["cell"]["method"], len(order)), labels[record["key"]]))
+    variants = [label for of in (protocol.variants.values() if protocol else ()) for label in of]
+    declared = {label: place for place, label in enumerate(variants)}
+    group.sort(
+        key=lambda record: (
+            order.get(record["cell"]["method"], len(order)),
+            declared.get(record["cell"]["variant"], -1),
+            labels[record["key"]],
+        )
+    )
     numbers = [number for record in group if record["status"] == "ok" for number in record["metrics"]]
     metrics = list(dict.fromkeys(number["metric"] for number in numbers))
     metric = headline if headline in metrics or not metrics else metrics[0]
@@ -100,7 +124,9 @@ def tabulated(group: list[Record], place: str, methods: Sequence[str], headline:
     rows = frame(group)
     rows["label"] = rows["key"].map(labels)
     cell = lead["cell"]
-    published = beside(cell["protocol"], set(rows["method"]), taps, metric)
+    own = shown_by(protocol, rows, metrics, cell["protocol"]) if protocol and numbers else None
+    known = beside(cell["protocol"], set(rows["method"]), taps, metric)
+    told = cited(own.published) if own and own.parts else known
     # The title tells neighbours in one report apart, the digest also the files of two reports.
     digest = fingerprint([_conditions(lead), _budget(lead)])[:6]
     return Table(
@@ -110,9 +136,21 @@ def tabulated(group: list[Record], place: str, methods: Sequence[str], headline:
         metric=metric,
         taps=taps,
         rows=tap_table(rows, taps, metric),
-        beside=published,
-        notes=_notes(lead, group, labels, published),
+        beside=known,
+        notes=[*(own.protocol.notes(own.measured, own.published) if own else ()), *_notes(lead, group, labels, told)],
+        own=own,
     )
+
+
+def shown_by(protocol: type[Protocol], rows: pd.DataFrame, metrics: Sequence[str], name: str) -> Own:
+    """What the protocol makes of labelled records and of what was published about their methods."""
+    tables = []
+    for metric in metrics:
+        taps = rows.loc[rows["metric"] == metric, "tap"].unique().tolist()
+        tables.append(tap_table(rows, taps, metric).assign(metric=metric))
+    measured, known = pd.concat(tables, ignore_index=True), published(name)
+    known = known[known["method"].isin(rows["method"])]
+    return Own(protocol, measured, known, protocol.table(measured, known))
 
 
 def tap_table(rows: pd.DataFrame, taps: Sequence[str], headline: str) -> pd.DataFrame:
@@ -189,8 +227,9 @@ def _labels(group: list[Record]) -> dict[str, str]:
     names = {}
     alike = defaultdict(list)
     for record in group:
-        parts = (record["cell"][part] for part in ("method", "checkpoint", "variant"))
-        names[record["key"]] = ", ".join(str(part) for part in parts if part)
+        cell = record["cell"]
+        name = ", ".join(str(part) for part in (cell["method"], cell["checkpoint"]) if part)
+        names[record["key"]] = f"{name} ({cell['variant']})" if cell["variant"] else name
         alike[names[record["key"]]].append(record["settings"].get("method", {}))
     telling = {
         record["key"]: _telling(record["settings"].get("method", {}), alike[names[record["key"]]]) for record in group

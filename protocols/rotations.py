@@ -10,9 +10,13 @@ second block: ``--encoder nin --taps conv2 --set rotations.head=mlp`` asks the s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from bench.protocol import percent
 from protocols._probing import Probing
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,3 +32,21 @@ class Rotations(Probing):
             "90,270": {"angles": (90, 270)},
         }
     }
+
+    @classmethod
+    def table(cls, measured: DataFrame, published: DataFrame) -> list[DataFrame]:
+        """The lecture's table: how many rotations, which, the accuracy at each tap, and what was published."""
+        import pandas as pd
+
+        known = dict(zip(published["setting"], published["value"], strict=True))
+        lines = []
+        for _, rows in measured[measured["metric"] == cls.headline].groupby("label", sort=False):
+            variant = rows["variant"].iloc[0]
+            angles = variant.split(",")
+            line = {"# Rotations": str(len(angles)), "Rotations": ", ".join(f"{angle}°" for angle in angles)}
+            row: Any
+            for row in rows.itertuples():
+                name = f"Accuracy at {row.tap}" if len(rows) > 1 else "Accuracy"
+                line[name] = "failed" if row.failed else percent(row.mean, row.half, digits=2)
+            lines.append(line | {"Published": percent(known.get(variant, float("nan")), digits=2)})
+        return [pd.DataFrame(lines)]

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pandas as pd
 import pytest
 
+from bench import records
 from bench.errors import UserError
 from bench.planning import Request, plan
 from bench.published import beside
+from bench.report import report
+from protocols.rotations import Rotations
 
 ANGLES = {(0, 90, 180, 270), (0, 45, 90, 135, 180, 225, 270, 315), (0, 180), (90, 270)}
 
@@ -54,3 +60,65 @@ def test_published_numbers_of_an_ablation_stand_beside_any_tap() -> None:
     assert {tap for *_, tap in found.values} == {"conv4"}
     assert "at conv2" in found.setting
     assert beside("linear", {"rotnet"}, ["conv9"], "accuracy") is None
+
+
+def measured(variant: str, accuracy: float) -> records.Record:
+    """A record of one set of angles, probed at conv2."""
+    place = {
+        "method": "rotnet",
+        "checkpoint": None,
+        "encoder": "nin",
+        "dataset": "shapes",
+        "pretrain_dataset": "shapes",
+    }
+    record: records.Record = {
+        "schema": 1,
+        "status": "ok",
+        "error": None,
+        "cell": place | {"protocol": "rotations", "variant": variant, "seed": 0, "preset": "small"},
+        "settings": {"method": {"angles": variant.split(",")}, "encoder": {}, "recipe": {"views": 320_000}},
+        "identity": {},
+        "deviations": {},
+        "card": {"taps": ["conv2"], "head": "mlp"},
+        "metrics": [
+            {"tap": "conv2", "metric": "accuracy", "value": accuracy, "low": accuracy - 0.02, "high": accuracy + 0.02},
+            {"tap": "conv2", "metric": "macro_accuracy", "value": 0.5, "low": 0.4, "high": 0.6},
+        ],
+        "source": {"kind": "pretrained", "file": None, "sha256": None},
+        "cost": {},
+        "pretext": {},
+        "provenance": {},
+    }
+    return record | {"key": records.fingerprint(variant)}
+
+
+def test_the_printed_table(tmp_path: Path) -> None:
+    """The lecture's table character by character, in the lecture's order, the published setting named below."""
+    runs = [measured("90,270", 0.66), measured("0,180", 0.7012), measured("0,90,180,270", 0.75)]
+    lost = measured("0,45,90,135,180,225,270,315", 0) | {"status": "failed", "error": "out of memory", "metrics": []}
+    made = report([*runs, lost], folder=tmp_path, methods=["rotnet"], formats=("md", "csv"), protocol=Rotations)
+    assert made.text == PRINTED
+    assert "| 2 | 0°, 180° | 70.12 ± 2.00 | 87.46 |" in " ".join(made.files[0].read_text().split())
+    assert pd.read_csv(made.files[1]).query("metric == 'macro_accuracy'")["mean"].dropna().tolist() == [0.5] * 3
+
+
+PRINTED = """\
+rotations: accuracy (%) on shapes, nin, small
+
+# Rotations                                     Rotations      Accuracy    Published
+-------------  ------------------------------------------  ------------  -----------
+4                                     0°, 90°, 180°, 270°  75.00 ± 2.00        89.06
+8              0°, 45°, 90°, 135°, 180°, 225°, 270°, 315°        failed        88.51
+2                                                0°, 180°  70.12 ± 2.00        87.46
+2                                               90°, 270°  66.00 ± 2.00        85.52
+
+±: half the 95 % interval over test images (bootstrap)
+weights pretrained now: rotnet (0,90,180,270), rotnet (0,180), rotnet (90,270)
+protocol card: taps = conv2; head = mlp
+data shapes, encoder nin, preset small, budget 320,000 views, seeds 0
+published, never ranked with ours: CIFAR-10, NIN, 4 blocks, non-linear classifier at conv2
+published in RotNet (Gidaris 2018), Table 2, https://arxiv.org/abs/1803.07728, second-hand (CTU
+  Prague lecture slides reproducing RotNet Tables 2 and 4)
+failed: rotnet (0,45,90,135,180,225,270,315), seed 0: out of memory
+
+"""
