@@ -23,6 +23,7 @@ examples:
   python run_bench.py pretrain --methods rotnet
   python run_bench.py show rotnet          a picture of its pretext task
   python run_bench.py report --results results/cifar10-jpeg
+  python run_bench.py compare results/baseline results/local   did anything get worse?
 
 Interrupt with Ctrl-C at any time: what is measured stays, and the same command goes on from there.
 """

@@ -1,4 +1,4 @@
-"""Arguments, progress and exit codes: 0 done, 1 a cell failed, 2 a mistake in what was asked, 130 interrupted."""
+"""Arguments, progress and exit codes: 0 done, 1 a cell failed or got worse, 2 it could not be done, 130 interrupted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bench.planning import Plan
     from bench.records import Record
 
-VERBS = ("run", "list", "pretrain", "show", "report")
+VERBS = ("run", "list", "pretrain", "show", "report", "compare")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +27,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if verb not in VERBS:
             raise UserError(f"{verb!r} is no verb. {did_you_mean(verb, VERBS)}")
-        verbs = {"run": run, "list": show_list, "pretrain": pretrain, "show": show, "report": report}
+        verbs = {
+            "run": run,
+            "list": show_list,
+            "pretrain": pretrain,
+            "show": show,
+            "report": report,
+            "compare": compare,
+        }
         return verbs[verb](words)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -219,6 +226,48 @@ def report(words: list[str]) -> int:
         )
     show_tables(found, damaged, options.results, options.methods)
     return 0
+
+
+def compare(words: list[str]) -> int:
+    """Tells which cells of a results folder got worse or better than those of another."""
+    made = Parser(
+        prog="run_bench.py compare",
+        description="Did anything get worse? Exit code 0: no; 1: yes; 2: something cannot be compared, and why.",
+        allow_abbrev=False,
+    )
+    made.add_argument("baseline", type=Path, metavar="BASELINE", help="folder that holds records/")
+    made.add_argument("candidate", type=Path, metavar="CANDIDATE", help="another")
+    made.add_argument(
+        "--tolerance", type=float, default=0.01, metavar="SHARE", help="differences that do not matter (default 0.01)"
+    )
+    made.add_argument("--level", type=float, default=0.95, metavar="SHARE", help="of the intervals (default 0.95)")
+    made.add_argument("--methods", type=comma, metavar="A,B", help="only these")
+    for name, what in (("json", "every cell"), ("markdown", "what changed"), ("junit", "a test case a cell, XML")):
+        made.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"also write {what}")
+    made.add_argument("--plugin", action="append", default=[], metavar="FILE")
+    options = made.parse_args(words)
+    from bench import verdicts
+    from bench.compare import compared
+    from bench.records import write_whole
+
+    known = plugins.plugins("protocol", tuple(options.plugin))
+    result = compared(
+        options.baseline,
+        options.candidate,
+        tolerance=options.tolerance,
+        level=options.level,
+        methods=options.methods,
+        headlines={name: plugin.constants.get("headline", "") for name, plugin in known.items()},
+    )
+    print(verdicts.plain(result), end="")
+    for path, told in (
+        (options.json, verdicts.as_json),
+        (options.markdown, verdicts.markdown),
+        (options.junit, verdicts.junit),
+    ):
+        if path:
+            write_whole(path, told(result).encode())
+    return result.exit_code
 
 
 def show_list(words: list[str]) -> int:

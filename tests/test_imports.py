@@ -21,7 +21,7 @@ MAY = {
 }
 FILES = [path for folder in MAY for path in sorted((ROOT / folder).rglob("*.py"))]
 LIGHT = [ROOT / "bench" / f"{name}.py" for name in ("cli", "plugins", "planning", "recipe", "records")]
-TORCHLESS = [ROOT / "bench" / f"{name}.py" for name in ("report", "plots")]
+TORCHLESS = [ROOT / "bench" / f"{name}.py" for name in ("report", "plots", "compare", "verdicts")]
 
 
 def imports(tree: ast.AST, *, top: bool = False) -> Iterator[str]:
