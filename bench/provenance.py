@@ -1,9 +1,11 @@
-"""What a number needs beside it to be measured again: commit, versions, device."""
+"""What a number needs beside it to be measured again: commit, versions, device, memory."""
 
 from __future__ import annotations
 
 import platform
+import resource
 import subprocess
+import sys
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -20,10 +22,21 @@ def provenance(device: torch.device) -> dict[str, Any]:
     """Commit, versions and device as they are now."""
     return {
         **commit(),
-        "versions": {"python": platform.python_version()} | versions("torch", "torchvision", "timm", "numpy"),
+        "versions": {"python": platform.python_version()} | versions("torch", "torchvision", "timm", "numpy", "scipy"),
+        "system": platform.platform(),
         "device": device_name(device),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def peak_memory(device: torch.device) -> dict[str, int]:
+    """The most bytes that this process has held so far, and on a GPU the most of the GPU's."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    if device.type != "cuda":
+        return {"peak_memory_bytes": most}
+    import torch
+
+    return {"peak_memory_bytes": most, "peak_device_memory_bytes": torch.cuda.max_memory_allocated(device)}
 
 
 @cache

@@ -37,6 +37,7 @@ COSTS = (
     "pretrain_views",
     "pretrain_flops",
     "extract_seconds",
+    "extract_flops",
     "probe_seconds",
     "peak_memory_bytes",
 )

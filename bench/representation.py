@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.utils.flop_counter import FlopCounterMode
 
 from bench.checkpoints import weights_hash
 from bench.data import Dataset, Images, Split
@@ -58,7 +60,7 @@ class Representation:
         self.dataset, self.device = dataset, device
         self.low = low_precision(device, precision)
         self.content = f"{weights_hash(encoder)}-{identity}-{dataset.image_size}-{'bf16' if self.low else 'fp32'}"
-        self.extract_seconds = 0.0
+        self.extract_seconds, self.extract_flops = 0.0, 0
 
     @property
     def classes(self) -> int:
@@ -143,8 +145,12 @@ class Representation:
         taps = {reading.tap for reading in readings}
         for start in range(0, len(images), BATCH):
             batch = images[start : start + BATCH].to(self.device)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low):
+            # One batch tells for all.
+            counting = FlopCounterMode(display=False) if start == 0 else nullcontext()
+            with counting as counter, torch.autocast(self.device.type, torch.bfloat16, enabled=self.low):
                 maps = self.network.features(batch, taps)
+            if counter:
+                self.extract_flops += counter.get_total_flops() * len(images) // len(batch)
             yield start, {reading: reading.pooled(maps[reading.tap].float()) for reading in readings}
 
 

@@ -7,7 +7,6 @@ any work. ``run`` then does the work and yields what happens; who shows it is no
 
 from __future__ import annotations
 
-import resource
 import tempfile
 import time
 from collections.abc import Generator
@@ -27,7 +26,7 @@ from bench.method import Method, TrainFacts
 from bench.planning import Cell, Job, Plan
 from bench.precision import low_precision
 from bench.protocol import Number, Protocol
-from bench.provenance import provenance
+from bench.provenance import peak_memory, provenance
 from bench.recipe import file_hash, fingerprint
 from bench.representation import Representation
 from bench.training import Diverged, flops_of_step, pretrain, steps_of
@@ -96,8 +95,9 @@ def run(plan: Plan) -> Generator[Progress | Measured, None, None]:
             record["metrics"] = [{k: v for k, v in vars(number).items() if k != "predictions"} for number in numbers]
             record["cost"] |= {
                 "extract_seconds": seen.extract_seconds,
+                "extract_flops": seen.extract_flops,
                 "probe_seconds": time.perf_counter() - began,
-                "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                **peak_memory(device),
             }
             predictions = {number.tap: number.predictions for number in numbers if number.predictions is not None}
             if predictions:
@@ -208,7 +208,7 @@ def encoder_of(
         "dataset": plan.pretrain_facts.name,
         "identity": plan.pretrain_facts.identity,
         "precision": "bf16" if low_precision(device, job.recipe.precision) else "fp32",
-        "commit": provenance(device)["commit"],
+        **{name: value for name, value in provenance(device).items() if name in ("commit", "device")},
     }
     flops = flops_of_step(method, split, job.recipe, device) * steps_of(method, job.recipe)
     seconds, losses, watched = 0.0, [], {}
@@ -293,8 +293,10 @@ def described(plan: Plan, job: Job, cell: Cell, device: torch.device, weights: W
             "method": job.settings,
             "encoder": plan.encoder_settings,
             "recipe": asdict(job.recipe),
-            # Where the data lie is no setting: the identity says what they are.
-            "dataset": {k: v for k, v in asdict(plan.source).items() if k != "data_dir"},
+            "dataset": settings_of(plan.request.dataset, plan.source),
+            "pretrain_dataset": settings_of(
+                plan.request.pretrain_dataset or plan.request.dataset, plan.pretrain_source
+            ),
             "protocol": cell.settings,
         },
         "identity": {
@@ -309,11 +311,18 @@ def described(plan: Plan, job: Job, cell: Cell, device: torch.device, weights: W
             "kind": weights.kind if weights else "failed",
             "file": file.name if file else None,
             "sha256": file_hash(file) if file else None,
+            # The weights may be older than the measurement, and made elsewhere.
+            **{name: facts[name] for name in ("commit", "precision", "device") if name in facts},
         },
         "cost": facts.get("cost", {"pretrain_seconds": 0.0, "pretrain_views": 0, "pretrain_flops": 0}).copy(),
         "pretext": facts.get("pretext", {}),
         "provenance": provenance(device),
     }
+
+
+def settings_of(name: str, source: Source) -> dict[str, Any]:
+    """A data set's plugin and settings; where the data lie is none of them, since the identity says what they are."""
+    return {"source": name} | {key: value for key, value in asdict(source).items() if key != "data_dir"}
 
 
 class Data:

@@ -64,6 +64,18 @@ def test_one_pass_serves_every_reading(tiny, passes):
     assert len(passes) == 2
 
 
+def test_operations_are_counted_to_the_deepest_tap(tiny):
+    """Two operations a weight and place, for each image of both splits that is read, and none for what is kept."""
+    network = encoder_of(9)
+    seen = representation(network, tiny)
+    convolution = network.stages["conv1"][0]
+    assert list(seen.extract([Reading("conv1", 4)]))
+    side = network.features(tiny.train.images[:1], ["conv1"])["conv1"].shape[-1]
+    assert seen.extract_flops == 84 * 2 * convolution.weight.numel() * side**2
+    assert not list(seen.extract([Reading("conv1", 4)]))
+    assert seen.extract_flops == 84 * 2 * convolution.weight.numel() * side**2
+
+
 def test_the_same_weights_are_not_read_twice_whatever_holds_them(tiny, passes):
     """Another encoder object with the same weights finds the features; other weights or data do not."""
     list(representation(encoder_of(3), tiny).extract(READINGS))
