@@ -28,6 +28,19 @@ def sklearns(X: Tensor, y: Tensor, C: float) -> tuple[float, LogisticRegression]
     return float(-np.log(p).mean() + (model.coef_**2).sum() / (2 * C * len(y))), model
 
 
+@pytest.mark.parametrize("C", [1e-3, 1e-1, 10.0])
+def test_logistic_regression_is_as_often_right_as_scikit_learns(C):
+    """Of 2,000 new images it tells as many as scikit-learn's optimum does, to a tenth of a point."""
+    X, y = blobs(400, 20)
+    test, truth = blobs(2000, 20, seed=1)
+    mean, std = X.mean(0), X.std(0)
+    ours = probes.logistic_regression((X - mean) / std, y, 4, [C], tolerance=1e-9)
+    optimum, model = sklearns((X - mean) / std, y, C)
+    theirs = model.score(((test - mean) / std).numpy(), truth.numpy())
+    assert float((ours.predict((test - mean) / std)[0] == truth).float().mean()) == pytest.approx(theirs, abs=1e-3)
+    assert float(ours.objective[0]) == pytest.approx(optimum, abs=1e-4)
+
+
 @pytest.mark.parametrize(("n", "d", "classes"), [(300, 20, 4), (60, 100, 3), (200, 10, 2)])
 def test_logistic_regression_reaches_scikit_learns_optimum(n, d, classes):
     """Objective within 1e-4 at strengths from 1e-4 to 1e4, with more features than images too, and with two classes."""
@@ -68,7 +81,7 @@ def test_sketched_curvature_changes_the_way_and_not_the_goal():
     sketched = logistic.Regression(rows.Table(X, standardise=True), y, 4)
     sketched.curvature = curvature.Curvature.of(sketched.table, full=10, rank=16)
     C = [1e-3, 1e-1]
-    found = [r.solve(C, r.start(C), 1e-7, 1000, "fp32")[0].objective for r in (exact, sketched)]
+    found = [r.solve(C, r.start(C), 1e-7, 1000, "fp32").objective for r in (exact, sketched)]
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=0)
 
 
@@ -152,6 +165,35 @@ def test_probe_of_ideal_features_is_perfect(probe):
     assert torch.equal(probe(X, y, X[:20], 3).predictions, y[:20])
 
 
+@pytest.mark.parametrize(("n", "d"), [(300, 8), (90, 120)])
+def test_what_is_held_out_has_no_part_in_the_choice(n, d, monkeypatch):
+    """Held-out rows far off the others change neither mean and scale nor the accuracies that choose the strength."""
+    X, y = blobs(n, d, 3, apart=3.0)
+    keep = torch.arange(n) % 5 > 0
+    X[~keep, : d // 2] += 100
+    monkeypatch.setattr(logistic, "training_part", lambda *_: keep)
+    strengths = [1e-4, 1e-2, 1.0]
+    Z = (X - X[keep].mean(0)) / X[keep].std(0, correction=0)
+    models = [LogisticRegression(C=C, max_iter=5000).fit(Z[keep].numpy(), y[keep].numpy()) for C in strengths]
+    found = probes.linear_probe(X, y, X, 3, strengths=strengths).validation
+    expected = [model.score(Z[~keep].numpy(), y[~keep].numpy()) for model in models]
+    assert found.tolist() == pytest.approx(expected, abs=0.03)
+    leaky = (X[~keep] - X.mean(0)) / X.std(0)
+    assert abs(models[0].score(leaky.numpy(), y[~keep].numpy()) - expected[0]) > 0.1
+    assert torch.equal(rows.Table(X, standardise=True, keep=keep).mean, rows.Table(X[keep], standardise=True).mean)
+
+
+@pytest.mark.parametrize(("n", "d"), [(300, 20), (60, 100)])
+def test_a_regression_goes_on_where_another_stopped(n, d):
+    """Parameters taken from a solution, in whatever coordinates it was found, are that solution."""
+    X, y = blobs(n, d, 3, apart=0.3)
+    X[:, 3] = 7.0
+    found = probes.logistic_regression(X, y, 3, [1e-2, 1.0])
+    problem = logistic.Regression(rows.Table(X, standardise=True), y, 3)
+    again = problem.unfolded(problem.start_at(found, 1), found.objective[:1], found.iterations[:1])
+    torch.testing.assert_close(again.scores(X)[0], found.scores(X)[1], rtol=1e-3, atol=1e-3)
+
+
 def test_ties_go_to_the_strongest_regularisation():
     """Where every strength is perfect on the held-out part, the smallest C is taken, wherever it stands in the list."""
     y = torch.arange(120) % 3
@@ -201,6 +243,26 @@ def test_knn_agrees_with_a_loop():
             for i in s.argsort(descending=True)[:k].tolist():
                 votes[int(y[i])] += float(torch.exp((s[i] - 1) / t))
             assert answer == votes.index(max(votes))
+
+
+LIGHTLYS = {
+    (200, 0.07): "01234042341144401134214342113211234012340223421234044341123203234021043130001334",
+    (20, 0.5): "01234042342124401234212340113421234012340223421234013340123201232021043132002234",
+    (1, 0.1): "01234040041244403134214332113214234212340200420234044341123233034021342140001334",
+}
+"""What lightly 1.6.0's ``knn_predict`` says of the images of the next test, at each k and T."""
+
+
+@pytest.mark.parametrize(("k", "temperature"), LIGHTLYS)
+def test_knn_agrees_with_lightly_image_by_image(k, temperature):
+    """On the same features, each of 80 images gets the class that lightly's rule gave it, the wrong ones too."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(300) % 5
+    centres = torch.randn(5, 16, generator=generator)
+    bank = centres[labels] + 2 * torch.randn(300, 16, generator=generator)
+    queries = centres[torch.arange(80) % 5] + 2 * torch.randn(80, 16, generator=generator)
+    ours = probes.knn(bank, labels, queries, 5, k=(k,), temperature=(temperature,))[k, temperature]
+    assert "".join(map(str, ours.tolist())) == LIGHTLYS[k, temperature]
 
 
 def test_knn_survives_a_bank_smaller_than_k_and_zero_vectors():

@@ -70,7 +70,7 @@ def logistic_regression(
     """
     labels = check(features, labels, classes)
     problem = Regression(Table(features, standardise=False), labels, classes)
-    return problem.solve(strengths, problem.start(strengths), tolerance, max_iterations, precision)[0]
+    return problem.solve(strengths, problem.start(strengths), tolerance, max_iterations, precision)
 
 
 def linear_probe(
@@ -88,17 +88,23 @@ def linear_probe(
     """Logistic regression on standardised features: strength chosen on a held-out part of train, refit on all of train.
 
     Of strengths that tie, the strongest regularisation wins. The choice is made at a loose tolerance, then the refit is
-    precise.
+    precise. What is held out has no part in mean and scale until the refit.
     """
     labels = check(train_features, train_labels, classes)
     check(test_features)
     C = torch.as_tensor(strengths, dtype=torch.float64)
     keep = training_part(train_features, labels, held_out, seed)
-    problem = Regression(Table(train_features, standardise=True), labels, classes)
-    trials, parameters = problem.solve(C, problem.start(C), max(tolerance, 1e-3), 100, precision, keep)
+    whole = Regression(Table(train_features, standardise=True), labels, classes)
+    whole.table.kept.clear()  # one prepared copy at a time
+    if whole.lift is None:
+        part = Regression(Table(train_features, standardise=True, keep=keep), labels, classes, whole.curvature)
+    else:  # the rows to keep are few enough to be copied, and must span their own space
+        part = Regression(Table(train_features[keep], standardise=True), labels[keep], classes)
+    trials = part.solve(C, part.start(C), max(tolerance, 1e-3), 100, precision, keep if whole.lift is None else None)
+    part.table.kept.clear()
     validation = held_out_accuracy(trials, train_features, labels, keep).to(C.device)
     best = int(C.masked_fill(validation < validation.max(), torch.inf).argmin())
-    final, _ = problem.solve(C[best : best + 1], parameters[best : best + 1], tolerance, 1000, precision)
+    final = whole.solve(C[best : best + 1], whole.start_at(trials, best), tolerance, 1000, precision)
     scores = final.scores(test_features)[0]
     fit = {"objective": float(final.objective[0]), "passes": float(trials.iterations.max() + final.iterations[0])}
     return Probe(scores.argmax(1), scores, float(C[best]), validation, fit)
@@ -107,7 +113,8 @@ def linear_probe(
 class Regression:
     """Logistic regression on a table, for any strengths and any part of its rows."""
 
-    def __init__(self, table: Table, labels: Tensor, classes: int) -> None:
+    def __init__(self, table: Table, labels: Tensor, classes: int, curvature: Curvature | None = None) -> None:
+        """``curvature``: that of rows so alike that it will do to find the way, if known."""
         self.table, self.classes = table, classes
         self.present, self.labels = torch.unique(labels, return_inverse=True)
         if len(self.present) < 2:
@@ -120,7 +127,7 @@ class Regression:
             coordinates, self.lift, self.curvature = row_space(table)
             self.rows = [coordinates]
         else:
-            self.curvature = Curvature.of(table)
+            self.curvature = curvature or Curvature.of(table)
 
     def start(self, strengths: Sequence[float] | Tensor) -> Tensor:
         """Parameters (S, K, D + 1), the bias last: nothing known but how frequent the classes are."""
@@ -128,6 +135,14 @@ class Regression:
         start = torch.zeros(len(strengths), len(self.priors), d + 1, device=self.priors.device)
         start[..., -1] = self.priors.log()
         return start
+
+    def start_at(self, found: Logistic, which: int) -> Tensor:
+        """Parameters (1, K, D + 1) of one regression found before, on these or other rows of the same features."""
+        weights = found.weights[which].T[self.present]  # (K, D)
+        bias = found.bias[which][self.present].double() + weights.double() @ self.table.mean.double()
+        weights = weights / self.table.scale.masked_fill(self.table.scale == 0, torch.inf)
+        weights = weights if self.lift is None else weights @ self.lift
+        return torch.cat([weights, bias.float()[:, None]], dim=1)[None]
 
     def solve(
         self,
@@ -137,8 +152,8 @@ class Regression:
         max_iterations: int,
         precision: str = "auto",
         keep: Tensor | None = None,
-    ) -> tuple[Logistic, Tensor]:
-        """The regressions on the rows to ``keep`` (N,), and their parameters in the table's coordinates."""
+    ) -> Logistic:
+        """The regressions on the rows to ``keep`` (N,)."""
         C = torch.as_tensor(strengths, dtype=torch.float64, device=start.device)
         require(bool((C > 0).all()) and len(C) > 0, "strengths", C.tolist(), "one or more positive numbers")
         rows = float(len(self.labels) if keep is None else keep.sum())
@@ -154,7 +169,7 @@ class Regression:
                 passes += count
             parts.append((x, objective, passes.long()))
         x, objective, passes = (torch.cat(column) for column in zip(*parts, strict=True))
-        return self.unfolded(x, objective, passes), x
+        return self.unfolded(x, objective, passes)
 
     def minimise(
         self, x: Tensor, penalty: Tensor, keep: Tensor | None, dtype: torch.dtype, tolerance: float, max_iterations: int

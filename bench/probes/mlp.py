@@ -13,6 +13,13 @@ from bench.probes.logistic import Probe
 from bench.probes.rows import Table, check, hashes, training_part
 
 
+def mlp_head(features: int, classes: int, hidden: int = 200) -> nn.Sequential:
+    """Two hidden layers with batch norm and ReLU, and an output: (N, features) -> (N, classes)."""
+    layers = [nn.Linear(features, hidden), nn.BatchNorm1d(hidden), nn.ReLU()]
+    layers += [nn.Linear(hidden, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, classes)]
+    return nn.Sequential(*layers)
+
+
 def mlp_probe(
     train_features: Tensor,
     train_labels: Tensor,
@@ -30,7 +37,7 @@ def mlp_probe(
     """Gidaris et al. 2018's non-linear classifier: two hidden layers with batch norm and ReLU, AdamW, a fixed budget.
 
     The strength is the weight decay; of several, one is chosen on a held-out part of train, and the classifier is then
-    trained anew on all of train.
+    trained anew on all of train. What is held out has no part in mean and scale until then.
     """
     labels = check(train_features, train_labels, classes)
     check(test_features)
@@ -40,14 +47,12 @@ def mlp_probe(
     table = Table(train_features, standardise=True)
     order = torch.argsort(hashes(train_features, seed), stable=True)
 
-    def trained(rows: Tensor, decay: float) -> nn.Module:
-        """A classifier trained on these rows (n,)."""
+    def trained(table: Table, rows: Tensor, decay: float) -> nn.Module:
+        """A classifier trained on these rows (n,) of the table."""
         generator = torch.Generator().manual_seed(seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            layers = [nn.Linear(table.features.shape[1], hidden), nn.BatchNorm1d(hidden), nn.ReLU()]
-            layers += [nn.Linear(hidden, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, classes)]
-            head = nn.Sequential(*layers).to(labels.device)
+            head = mlp_head(table.features.shape[1], classes, hidden).to(labels.device)
         optimiser = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=decay)
         batches = -(-len(rows) // batch)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=epochs * batches)
@@ -62,7 +67,7 @@ def mlp_probe(
         return head.eval()
 
     @torch.no_grad()
-    def scores_of(head: nn.Module, features: Tensor) -> Tensor:
+    def scores_of(head: nn.Module, table: Table, features: Tensor) -> Tensor:
         return torch.cat([head(table.prepare(x)) for x in features.split(table.chunk)])
 
     decays = torch.as_tensor(strengths, dtype=torch.float64)
@@ -70,9 +75,10 @@ def mlp_probe(
     if len(decays) > 1:
         keep = training_part(train_features, labels, held_out, seed)
         rows, rest = order[keep[order]], order[~keep[order]]
+        part = Table(train_features, standardise=True, keep=keep)
         for i, decay in enumerate(decays.tolist()):
-            right = scores_of(trained(rows, decay), train_features[rest]).argmax(1) == labels[rest]
+            right = scores_of(trained(part, rows, decay), part, train_features[rest]).argmax(1) == labels[rest]
             validation[i] = right.double().sum() / max(1, len(rest))
         best = int(decays.masked_fill(validation < validation.max(), -torch.inf).argmax())
-    scores = scores_of(trained(order, float(decays[best])), test_features)
+    scores = scores_of(trained(table, order, float(decays[best])), table, test_features)
     return Probe(scores.argmax(1), scores, float(decays[best]), validation, {"epochs": float(epochs)})

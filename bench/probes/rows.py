@@ -13,12 +13,20 @@ COPY_BYTES = 2**30  # prepared features up to this size are kept; larger ones ar
 
 
 class Table:
-    """Rows of features, centred and if asked scaled, in float32 chunks; iterate over it as often as needed."""
+    """Rows of features, centred and if asked scaled, in float32 chunks; iterate over it as often as needed.
 
-    def __init__(self, features: Tensor, *, standardise: bool) -> None:
+    Mean and scale are those of the rows to ``keep`` (N,), or of all.
+    """
+
+    def __init__(self, features: Tensor, *, standardise: bool, keep: Tensor | None = None) -> None:
         self.features, self.chunk = features, chunk_rows(features)
         count, mean, square = 0, torch.zeros((), device=features.device), torch.zeros((), device=features.device)
+        at = 0
         for x in features.split(self.chunk):  # Chan et al. 1979: variances of parts into the variance of the whole
+            span = slice(at, at := at + len(x))
+            x = x if keep is None else x[keep[span]]
+            if not len(x):
+                continue
             variance, centre = torch.var_mean(x.float(), dim=0, correction=0)
             delta, share = centre.double() - mean, len(x) / (count + len(x))
             square = square + variance.double() * len(x) + delta.square() * (count * share)

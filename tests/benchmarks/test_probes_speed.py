@@ -123,6 +123,12 @@ class TestNeighbours:
         once(benchmark, lambda: probes.knn(X, y, test, CLASSES, k=(K,), temperature=(TEMPERATURE,)))
         assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 500e6
 
+    def test_knn_grid(self, benchmark, narrow):
+        """Twenty pairs of k and T, those of the one before among them, from one search."""
+        X, y, test, _ = narrow
+        grid = {"k": (1, 5, 20, 50, K), "temperature": (0.05, TEMPERATURE, 0.1, 0.5)}
+        assert len(once(benchmark, lambda: probes.knn(X, y, test, CLASSES, **grid))) == 20
+
     def test_faiss_search_alone(self, benchmark, narrow):
         """faiss's exact inner-product search, without the votes; its neighbours are ours."""
         faiss = pytest.importorskip("faiss")
