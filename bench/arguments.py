@@ -95,7 +95,7 @@ def parser(verb: str) -> Parser:
             metavar="A,B",
             help="questions to ask: linear, knn, ... or all (default linear)",
         )
-        what.add_argument("--taps", type=comma, metavar="A,B", help="layers to read (default conv4,conv5)")
+        what.add_argument("--taps", type=comma, metavar="A,B", help="layers to read, or all (default conv4,conv5)")
     what.add_argument(
         "--encoder",
         default="convnet",

@@ -314,4 +314,6 @@ def described(kind: str, plugin: plugins.Plugin) -> str:
             "",
             "in presets shorter than paper: " + ", ".join(f"{k}={plugins.shown(v)}" for k, v in short.items()),
         ]
+    for preset, changes in (plugin.constants.get("presets") or {}).items():
+        lines += ["", f"in preset {preset}: " + ", ".join(f"{k}={plugins.shown(v)}" for k, v in changes.items())]
     return "\n".join(lines)

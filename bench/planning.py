@@ -131,6 +131,9 @@ def plan(request: Request) -> Plan:
     pretrain_source, pretrain_facts = source, facts
     if request.pretrain_dataset:
         pretrain_source, pretrain_facts = opened(pretrain_dataset, request.pretrain_data_dir, facts.image_size, chosen)
+    encoder_settings = encoder.defaults | ({"name": network} if network else {}) | chosen.get(encoder.name, {})
+    if request.taps == ("all",):
+        request = replace(request, taps=every_tap(encoder, encoder_settings, facts.image_size))
     planned = Plan(
         request=request,
         source=source,
@@ -138,7 +141,7 @@ def plan(request: Request) -> Plan:
         pretrain_source=pretrain_source,
         pretrain_facts=pretrain_facts,
         encoder=encoder,
-        encoder_settings=encoder.defaults | ({"name": network} if network else {}) | chosen.get(encoder.name, {}),
+        encoder_settings=encoder_settings,
         jobs=(),
     )
     pairs = [
@@ -174,6 +177,14 @@ def selected(names: tuple[str, ...], known: Mapping[str, Plugin], flag: str) -> 
     if not names:
         raise UserError(f"{flag}: names nothing. Known: {', '.join(known)}.")
     return [plugins.named(name, known, flag) for name in (known if names == ("all",) else dict.fromkeys(names))]
+
+
+def every_tap(encoder: Plugin, settings: dict[str, Any], image_size: int) -> tuple[str, ...]:
+    """The encoder's taps, which only building it tells; no weight is drawn."""
+    import torch
+
+    with torch.device("meta"):
+        return encoder.load()(image_size, **settings).taps
 
 
 def variants(protocol: Plugin) -> dict[str, dict[str, dict[str, Any]]]:
@@ -234,6 +245,7 @@ def job_of(planned: Plan, method: Plugin, seed: int, protocols: list[Plugin], ch
     for protocol in protocols:
         asking = (
             protocol.defaults
+            | (protocol.constants.get("presets") or {}).get(request.preset, {})
             | ({"taps": tuple(dict.fromkeys(request.taps))} if request.taps else {})
             | chosen.get(protocol.name, {})
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from bench.errors import UserError
 from bench.statistics import bootstrap_interval, macro_bootstrap_interval
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ class Protocol(ABC):
     variants: ClassVar[dict[str, dict[str, dict[str, Any]]]] = {}
     """Method -> label -> settings: what an ablation has pretrained and compared; empty for any encoder as it is."""
 
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    """Preset -> settings that differ from the defaults in it, such as a shorter training."""
+
     headline: ClassVar[str] = "accuracy"
     """The metric that tables show."""
 
@@ -57,8 +61,14 @@ class Protocol(ABC):
     def evaluate(self, representation: Representation) -> Iterator[Number]:
         """Yields the numbers; where they are stored or printed is not its business."""
 
-    def check(self, facts: Facts) -> None:  # noqa: B027 - most protocols can ask any data
+    def check(self, facts: Facts) -> None:
         """Raises UserError where these data cannot answer the question; called before any work."""
+        if len(facts.classes) < 2:
+            raise UserError(f"{facts.name}: all images are of one class; a question needs two or more to tell apart.")
+        if facts.test_images < 2:
+            raise UserError(
+                f"{facts.name}: has {facts.test_images} test image; no answer can be judged by fewer than 2."
+            )
 
     def card(self) -> dict[str, Any]:
         """What a number means: rows with different cards are never ranked together."""

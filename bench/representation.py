@@ -8,11 +8,12 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -39,12 +40,14 @@ class Reading:
 
     tap: str
     numbers: int | None = None
+    pooling: Literal["average", "max"] = "average"
 
     def pooled(self, maps: Tensor) -> Tensor:
         """Feature maps (N, C, h, w) -> features (N, D)."""
         side = 1 if self.numbers is None else max(1, math.isqrt(self.numbers // maps.shape[1]))
         if side < maps.shape[-1]:
-            maps = F.adaptive_avg_pool2d(maps, side)
+            pool = F.adaptive_max_pool2d if self.pooling == "max" else F.adaptive_avg_pool2d
+            maps = pool(maps, side)
         return maps.flatten(1)
 
 
@@ -52,14 +55,27 @@ class Representation:
     """Features (N, D) of both splits at every reading asked for, on disk and in the page cache."""
 
     def __init__(
-        self, encoder: Encoder, dataset: Dataset, identity: str, device: torch.device, precision: str = "auto"
+        self,
+        encoder: Encoder,
+        dataset: Dataset,
+        identity: str,
+        device: torch.device,
+        precision: str = "auto",
+        *,
+        build: Callable[[], Encoder] | None = None,
+        shared: dict[Hashable, Any] | None = None,
     ) -> None:
-        """``identity`` covers what weights do not: the data, and the encoder's name, settings and what it sees."""
+        """``identity`` covers what weights do not: the data, and the encoder's name, settings and what it sees.
+
+        ``build`` makes the encoder at its random initialisation; ``shared`` is what the representations of a run keep.
+        """
         self.encoder = encoder.eval().requires_grad_(False)
         self.network = folded(encoder)
         self.dataset, self.device = dataset, device
         self.low = low_precision(device, precision)
-        self.content = f"{weights_hash(encoder)}-{identity}-{dataset.image_size}-{'bf16' if self.low else 'fp32'}"
+        self.identity, self._build = identity, build
+        self._shared: dict[Hashable, Any] = {} if shared is None else shared
+        self.content = self.content_of(encoder)
         self.extract_seconds, self.extract_flops = 0.0, 0
 
     @property
@@ -76,6 +92,36 @@ class Representation:
     def test_labels(self) -> Tensor:
         """int64 (N,)."""
         return self.dataset.test.labels
+
+    @property
+    def train_images(self) -> Images:
+        """uint8 (N, 3, H, W), or files that are read when asked for."""
+        return self.dataset.train.images
+
+    @property
+    def test_images(self) -> Images:
+        """uint8 (N, 3, H, W), or files that are read when asked for."""
+        return self.dataset.test.images
+
+    def encoder_copy(self, *, untrained: bool = False) -> Encoder:
+        """The encoder, or with ``untrained`` one like it at its random initialisation, with weights of its own."""
+        if not untrained:
+            return copy.deepcopy(self.encoder)
+        if self._build is None:
+            raise ValueError("this representation was not told how its encoder is built")
+        return self._build()
+
+    def once(self, encoder: Encoder, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What ``make`` returns, made once a run for the same weights of an encoder, the same data and the same key."""
+        whole = (self.content_of(encoder), key)
+        if whole not in self._shared:
+            self._shared[whole] = make()
+        return self._shared[whole]
+
+    def content_of(self, encoder: Encoder) -> str:
+        """What decides an encoder's features of these data."""
+        precision = "bf16" if self.low else "fp32"
+        return f"{weights_hash(encoder)}-{self.identity}-{self.dataset.image_size}-{precision}"
 
     def train(self, reading: Reading) -> Tensor:
         """Features (N, D) of the train split."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Hashable
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from bench import checkpoints, records
@@ -66,6 +68,7 @@ def run(plan: Plan) -> Generator[Progress | Measured, None, None]:
     data, device = Data(plan), device_of(plan.request.device)
     check_writable(folder)
     dataset = data.probing()  # before any training, so that pictures that cannot be read are told now
+    shared: dict[Hashable, Any] = {}
     for job in plan.missing:
         try:
             encoder, weights = yield from encoder_of(plan, job, data, device)
@@ -77,7 +80,8 @@ def run(plan: Plan) -> Generator[Progress | Measured, None, None]:
                 yield Measured(path=records.write(folder, record), record=record)
             continue
         identity = fingerprint([plan.facts.identity, plan.request.encoder, plan.encoder_settings, sees(job)])
-        seen = Representation(encoder, dataset, identity, device, plan.request.precision)
+        build = partial(untrained, plan, job, device)
+        seen = Representation(encoder, dataset, identity, device, plan.request.precision, build=build, shared=shared)
         readings = [reading for protocol in protocols[job.recipe_hash] for reading in protocol.readings()]
         for done, total in seen.extract(readings):
             yield Progress(title=f"{job.method.name}: features", done=done, total=total)
@@ -89,7 +93,10 @@ def run(plan: Plan) -> Generator[Progress | Measured, None, None]:
             record["identity"]["weights"] = checkpoints.weights_hash(encoder)
             numbers: list[Number] = []
             try:
-                numbers = list(protocol.evaluate(seen))
+                for number in protocol.evaluate(seen):
+                    numbers.append(number)
+                    note = f"{number.metric} {number.value:.3f}"
+                    yield Progress(title=f"{job.method.name}: {cell.protocol.name}", done=0, total=1, note=note)
             except Exception as error:
                 record |= {"status": "failed", "error": reason(error)}
             record["metrics"] = [{k: v for k, v in vars(number).items() if k != "predictions"} for number in numbers]
@@ -99,7 +106,11 @@ def run(plan: Plan) -> Generator[Progress | Measured, None, None]:
                 "probe_seconds": time.perf_counter() - began,
                 **peak_memory(device),
             }
-            predictions = {number.tap: number.predictions for number in numbers if number.predictions is not None}
+            predictions: dict[str, np.ndarray] = {}
+            for number in numbers:
+                if number.predictions is not None:  # the first of a tap go by its name alone
+                    name = f"{number.tap} {number.metric}" if number.tap in predictions else number.tap
+                    predictions[name] = number.predictions
             if predictions:
                 predictions["labels"] = dataset.test.labels.numpy()
             yield Measured(path=records.write(folder, record, predictions), record=record)
@@ -183,8 +194,7 @@ def encoder_of(
     plan: Plan, job: Job, data: Data, device: torch.device
 ) -> Generator[Progress, None, tuple[Encoder, Weights]]:
     """A job's encoder: from its file, the cache or the bundle, or pretrained now. Raises Diverged."""
-    torch.manual_seed(job.recipe.seed)
-    encoder = built_encoder(plan, job, device)
+    encoder = untrained(plan, job, device)
     if job.checkpoint:
         return encoder, Weights(kind="file", file=job.checkpoint, facts=checkpoints.load(job.checkpoint, encoder))
     if not job.trains:
@@ -229,6 +239,12 @@ def encoder_of(
     checkpoints.save(file, encoder, facts)
     partial.unlink(missing_ok=True)
     return encoder, Weights(kind="pretrained", file=file, facts=facts)
+
+
+def untrained(plan: Plan, job: Job, device: torch.device) -> Encoder:
+    """The job's encoder at its random initialisation; leaves the randomness where building it did."""
+    torch.manual_seed(job.recipe.seed)
+    return built_encoder(plan, job, device)
 
 
 def built_encoder(plan: Plan, job: Job, device: torch.device) -> Encoder:

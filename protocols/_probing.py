@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
 
 from bench.errors import require
-from bench.probes import linear_probe, mlp_probe
+from bench.probes import Classifier, answers, linear_probe, mlp_probe, taught
 from bench.protocol import Number, Protocol, accuracies
-from bench.representation import Reading, Representation
+from bench.representation import Encoder, Reading, Representation
+
+PAPERS_COURSE: dict[str, Any] = {
+    "optimiser": partial(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4),
+    "rate": lambda progress: 0.2 ** sum(progress >= at for at in (0.4, 0.8, 0.9)),
+    "batch": 128,
+    "seed": 0,
+}
+"""As Gidaris et al.'s code trains classifiers on CIFAR-10. https://github.com/gidariss/FeatureLearningRotNet"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +29,10 @@ class Probing(Protocol):
     """Accuracy of a classifier on each frozen tap, pooled to a grid and standardised with train statistics."""
 
     head: Literal["linear", "mlp"] = "linear"
+    solver: Literal["lbfgs", "sgd"] = "lbfgs"  # lbfgs is AdamW where the head is mlp; sgd is the papers' long way
+    epochs: int = 50  # of solver = sgd
     features: int = 2048  # each tap is pooled to at most so many values; the papers took about 9000
+    pooling: Literal["average", "max"] = "average"
     strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the regularisation: scikit-learn's C
     held_out: float = 0.1  # share of train on which the regularisation is chosen
 
@@ -26,22 +40,62 @@ class Probing(Protocol):
         name = type(self).__name__.lower()
         require(min(self.strengths, default=0) > 0, f"{name}.strengths", self.strengths, "one or more numbers above 0")
         require(self.features >= 1, f"{name}.features", self.features, "at least 1")
+        require(self.epochs >= 1, f"{name}.epochs", self.epochs, "at least 1")
         require(0 < self.held_out < 1, f"{name}.held_out", self.held_out, "a share between 0 and 1")
 
     def readings(self) -> tuple[Reading, ...]:
         """Each tap on a grid."""
-        return tuple(Reading(tap, self.features) for tap in self.taps)
+        return tuple(Reading(tap, self.features, self.pooling) for tap in self.taps)
 
     def evaluate(self, representation: Representation) -> Iterator[Number]:
         """Yields micro and macro accuracy at each tap."""
-        fit = partial(linear_probe, strengths=self.strengths) if self.head == "linear" else mlp_probe
         for reading in self.readings():
-            probe = fit(
-                representation.train(reading),
-                representation.train_labels.to(representation.device),
-                representation.test(reading),
-                representation.classes,
-                held_out=self.held_out,
-            )
-            details = {"strength": probe.strength, "validation_accuracy": float(probe.validation.max())}
-            yield from accuracies(reading.tap, probe.predictions, representation.test_labels, **details)
+            predictions, details = self.probed(representation, reading)
+            yield from accuracies(reading.tap, predictions, representation.test_labels, **details)
+
+    def probed(
+        self, representation: Representation, reading: Reading, rows: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Predictions (M,) on the test split by a classifier of frozen features, and what was chosen on the way.
+
+        The classifier is taught by all train images or by those at ``rows`` (n,).
+        """
+        if self.solver == "sgd":
+            rows = torch.arange(len(representation.train_labels)) if rows is None else rows
+            encoder = representation.encoder_copy()
+            course = PAPERS_COURSE | {"views": self.epochs * len(rows)}
+            return self.learnt(representation, reading, rows, encoder, tuned=False, **course), {}
+        features, labels = representation.train(reading), representation.train_labels.to(representation.device)
+        if rows is not None:
+            rows = rows.to(representation.device)
+            features, labels = features[rows], labels[rows]
+        fit = partial(linear_probe, strengths=self.strengths) if self.head == "linear" else mlp_probe
+        probe = fit(features, labels, representation.test(reading), representation.classes, held_out=self.held_out)
+        return probe.predictions, {
+            "strength": probe.strength,
+            "validation_accuracy": float(probe.validation.max()),
+        }
+
+    def learnt(
+        self,
+        representation: Representation,
+        reading: Reading,
+        rows: Tensor,
+        encoder: Encoder,
+        *,
+        tuned: bool,
+        **course: Any,
+    ) -> Tensor:
+        """Predictions (M,) on the test split by a classifier that views of the train images at ``rows`` (n,) taught.
+
+        With ``tuned`` the encoder learns too; the ``course`` is that of `bench.probes.taught`.
+        """
+        features, device = representation.test(reading).shape[1], representation.device
+        where: dict[str, Any] = {"low": representation.low, "device": device}
+
+        def build() -> Classifier:
+            network = Classifier(encoder, reading, features, representation.classes, head=self.head, tuned=tuned)
+            return network.to(device)
+
+        network = taught(build, representation.train_images, rows, representation.train_labels, **course, **where)
+        return answers(network, representation.test_images, **where)

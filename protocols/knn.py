@@ -32,6 +32,7 @@ class KNN(Protocol):
 
     def check(self, facts: Facts) -> None:
         """k neighbours must be there to be found."""
+        super().check(facts)
         if max(self.k) > facts.train_images:
             raise UserError(
                 f"knn.k = {max(self.k)}: {facts.name} has only {facts.train_images} train images; "

@@ -5,13 +5,15 @@ import dataclasses
 import pytest
 import torch
 
+from bench.data import Facts
+from bench.errors import UserError
 from bench.plugins import plugins
 from bench.representation import Reading, Representation
 
 CLASSES = 4
 PROTOCOLS = plugins("protocol")
-QUICK = {"k": (5,)}
-"""Settings that suit forty images, where a protocol has them."""
+QUICK = {"k": (5,), "ways": ("frozen",)}
+"""Settings that suit forty images and given features, where a protocol has them."""
 
 
 class Given:
@@ -92,6 +94,24 @@ def test_numbers_carry_intervals_and_predictions(protocol):
     number = next(n for n in protocol.evaluate(given()) if n.metric == protocol.headline)
     assert number.low <= number.value <= number.high
     assert number.predictions.shape == (400,)
+
+
+def test_features_that_are_no_numbers_are_told(protocol):
+    """NaN features are one line that names them, not a number."""
+    broken = given()
+    broken.features["train"][3, 1] = torch.nan
+    with pytest.raises(UserError, match="NaN") as told:
+        list(protocol.evaluate(broken))
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(("change", "told"), [({"classes": ("a",)}, "one class"), ({"test_images": 1}, "1 test image")])
+def test_data_that_cannot_answer_are_refused(protocol, change, told):
+    """One class, or a single test image, is one line before any work; the least that can be judged is not."""
+    least = {"image_size": 32, "classes": ("a", "b"), "train_images": 40, "test_images": 2}
+    protocol.check(Facts(name="toys", identity="0", **least))
+    with pytest.raises(UserError, match=rf"toys: .*{told}"):
+        protocol.check(Facts(name="toys", identity="0", **least | change))
 
 
 def test_is_frozen_and_its_card_says_everything(protocol):

@@ -52,6 +52,37 @@ def test_a_reading_keeps_at_most_so_many_numbers(numbers, side):
     torch.testing.assert_close(Reading("conv4", 512).pooled(maps), F.avg_pool2d(maps, 2).flatten(1))
 
 
+def test_the_maximum_of_each_part_is_another_reading(tiny):
+    """Maximum pooling keeps each part's largest value, and never mixes with the averages on disk."""
+    maps = torch.rand(2, 32, 8, 8)
+    assert torch.equal(Reading("conv4", 512, "max").pooled(maps), F.max_pool2d(maps, 2).flatten(1))
+    seen = representation(encoder_of(1), tiny)
+    assert (seen.train(Reading("conv4", 512, "max")) >= seen.train(Reading("conv4", 512))).all()
+    assert not torch.equal(seen.train(Reading("conv4", 512, "max")), seen.train(Reading("conv4", 512)))
+
+
+def test_a_copy_of_the_encoder_is_its_own(tiny):
+    """What learns is a copy; the untrained one is built anew, and who cannot build it says so."""
+    encoder = encoder_of(1)
+    seen = Representation(encoder, tiny, "data", torch.device("cpu"), "fp32", build=lambda: encoder_of(2))
+    taken, fresh = seen.encoder_copy(), seen.encoder_copy(untrained=True)
+    for copy, original in ((taken, encoder), (fresh, encoder_of(2))):
+        for name, value in original.state_dict().items():
+            assert torch.equal(copy.state_dict()[name], value)
+            assert copy.state_dict()[name] is not value
+    with pytest.raises(ValueError, match="how its encoder is built"):
+        representation(encoder, tiny).encoder_copy(untrained=True)
+
+
+def test_what_is_made_once_is_made_once_for_equal_weights_and_data(tiny):
+    """Equal weights, data and key share an answer within a run; a difference in any of them does not."""
+    made, shared = [], {}
+    one, other = (Representation(encoder_of(1), tiny, data, torch.device("cpu"), shared=shared) for data in "ab")
+    for seen, weights, key in ((one, 3, "x"), (one, 3, "x"), (one, 3, "y"), (one, 4, "x"), (other, 3, "x")):
+        assert seen.once(encoder_of(weights), key, lambda: made.append(1) or len(made)) == len(made)
+    assert len(made) == 4
+
+
 def test_one_pass_serves_every_reading(tiny, passes):
     """All readings of a split cost one forward pass over its images, and a second asking costs none."""
     seen = representation(encoder_of(2), tiny)

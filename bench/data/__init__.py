@@ -80,3 +80,4 @@ class Facts:
     classes: tuple[str, ...]
     train_images: int
     test_images: int
+    per_class: int | None = None  # train images of the smallest class, where it is known

@@ -67,6 +67,7 @@ class Published:
             classes=self.classes,
             train_images=self.train_images,
             test_images=self.test_images,
+            per_class=self.train_images // len(self.classes),
         )
 
     def root(self, data_dir: str | None) -> Path:

@@ -222,6 +222,7 @@ def facts(tree: Tree, name: str, image_size: int | None) -> Facts:
         classes=tree.classes,
         train_images=len(tree.train),
         test_images=len(tree.test),
+        per_class=int(np.bincount(tree.train.labels).min()),
     )
 
 

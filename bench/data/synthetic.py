@@ -68,6 +68,7 @@ class Synthetic(Source):
             classes=CLASSES,
             train_images=self.train,
             test_images=self.test,
+            per_class=self.train // len(CLASSES),
         )
 
     def load(self, needs: frozenset[str]) -> Dataset:

@@ -1,7 +1,8 @@
 """The solvers behind the protocols: logistic regression, MLP, ridge, nearest neighbours, k-means.
 
-Pure functions on tensors. They run on the device of the training features, which may be float16 or float32 and
-memory-mapped: rows are read in chunks, so the memory needed beyond the features stays bounded.
+Pure functions on tensors, ``taught`` aside, which shows images to an encoder. They run on the device of the training
+features, which may be float16 or float32 and memory-mapped: rows are read in chunks, so the memory needed beyond the
+features stays bounded.
 """
 
 from bench.probes.clusters import Clusters, k_means
@@ -9,12 +10,15 @@ from bench.probes.logistic import STRENGTHS, Logistic, Probe, linear_probe, logi
 from bench.probes.mlp import mlp_probe
 from bench.probes.neighbours import knn, nearest
 from bench.probes.ridge import ridge
+from bench.probes.tuning import Classifier, answers, taught
 
 __all__ = [
     "STRENGTHS",
+    "Classifier",
     "Clusters",
     "Logistic",
     "Probe",
+    "answers",
     "k_means",
     "knn",
     "linear_probe",
@@ -22,4 +26,5 @@ __all__ = [
     "mlp_probe",
     "nearest",
     "ridge",
+    "taught",
 ]
