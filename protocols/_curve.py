@@ -94,13 +94,13 @@ def draw(measured: DataFrame, published: DataFrame, figure: Figure) -> None:
             line(axes, rows, GREY, f"from scratch {label}".strip(), "--")
         counted = published[published["setting"].str.startswith("labels_per_class=")]
         places = counted["setting"].str.rpartition("=")[2].astype(float)
-        for at, row in counted.iterrows():
+        for place, (_, row) in zip(places, counted.iterrows(), strict=True):
             kind = PUBLISHED.get(row["protocol"])
             colour = GREY if kind == "scratch" else colours.get(row["method"])
             if kind in (way, "scratch") and colour:
                 name = f"published ({row['dataset']}, {row['encoder']})"
                 axes.plot(
-                    places[at], 100 * row["value"], "D", markersize=5, markerfacecolor="white", markeredgecolor=colour,
+                    place, 100 * row["value"], "D", markersize=5, markerfacecolor="white", markeredgecolor=colour,
                     linestyle="none", label=name,
                 )  # fmt: skip
         ticks = sorted({*curve["labels"], *places})
