@@ -213,6 +213,11 @@ def report(words: list[str]) -> int:
         help="folder that holds records/ (default results/local)",
     )
     made.add_argument("--methods", type=comma, metavar="A,B", help="only these, with floor and ceiling")
+    made.add_argument(
+        "--card",
+        metavar="CELL",
+        help="instead all that is known of one cell and how to measure it again; its key, or words of its file's name",
+    )
     options = made.parse_args(words)
     from bench.records import read_all
 
@@ -224,6 +229,11 @@ def report(words: list[str]) -> int:
             f"{options.results}: holds no records; "
             f"python run_bench.py --methods rotnet --results {options.results} makes some."
         )
+    if options.card:
+        from bench.card import card, chosen
+
+        print(card(chosen(found, options.card)), end="")
+        return 0
     show_tables(found, damaged, options.results, options.methods)
     return 0
 

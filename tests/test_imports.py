@@ -21,7 +21,7 @@ MAY = {
 }
 FILES = [path for folder in MAY for path in sorted((ROOT / folder).rglob("*.py"))]
 LIGHT = [ROOT / "bench" / f"{name}.py" for name in ("cli", "plugins", "planning", "recipe", "records")]
-TORCHLESS = [ROOT / "bench" / f"{name}.py" for name in ("report", "plots", "compare", "verdicts")]
+TORCHLESS = [ROOT / "bench" / f"{name}.py" for name in ("report", "plots", "compare", "verdicts", "card")]
 
 
 def imports(tree: ast.AST, *, top: bool = False) -> Iterator[str]:
