@@ -20,6 +20,8 @@ examples:
   python run_bench.py --methods rotnet --dataset folder --data-dir pictures/ --seeds 0,1,2
   python run_bench.py --methods rotnet --set rotnet.angles=0,180 --dry-run
   python run_bench.py list moco            what a plugin is and which settings it has
+  python run_bench.py --methods mocov3@rn50_300ep,file/my.safetensors,rotnet --dataset folder --data-dir pictures/
+  python run_bench.py list checkpoints     weights that others trained; `fetch NAME` downloads them ahead
   python run_bench.py pretrain --methods rotnet
   python run_bench.py show rotnet          a picture of its pretext task
   python run_bench.py report --results results/cifar10-jpeg
@@ -84,7 +86,12 @@ def parser(verb: str) -> Parser:
         )
     else:
         what.add_argument(
-            "--methods", type=comma, required=True, metavar="A,B", help="methods by name, or all (see `list`)"
+            "--methods",
+            type=comma,
+            required=True,
+            metavar="A,B",
+            help="methods by name, or all (see `list`); METHOD@CHECKPOINT, timm/NAME, torchvision/NAME or file/PATH "
+            "for weights trained elsewhere (see `list checkpoints`)",
         )
     if verb == "run":
         what.add_argument(
@@ -100,7 +107,12 @@ def parser(verb: str) -> Parser:
         "--encoder",
         default="convnet",
         metavar="NAME",
-        help="convnet, alexnet, nin, resnet18, resnet50 or timm/<name> (default convnet)",
+        help="convnet, alexnet, nin, resnet18, resnet50, timm/<name> or torchvision/<name> (default convnet)",
+    )
+    what.add_argument(
+        "--encoder-from",
+        metavar="MODULE:FUNCTION",
+        help="a network of your own, as the function returns it; --taps then names its modules, layer3,layer4 say",
     )
     what.add_argument(
         "--seeds",
@@ -208,7 +220,7 @@ def request_of(options: argparse.Namespace) -> Request:
         pretrain_dataset=options.pretrain_dataset,
         pretrain_data_dir=options.pretrain_data_dir,
         image_size=options.image_size,
-        encoder=options.encoder,
+        encoder=f"own/{options.encoder_from}" if options.encoder_from else options.encoder,
         taps=getattr(options, "taps", None),
         preset=options.preset,
         seeds=options.seeds[:1] if "method" in options else options.seeds,

@@ -62,14 +62,17 @@ def command(record: Record) -> str:
     recorded: what to fill in stands in capitals.
     """
     cell, recipe = record["cell"], record["settings"].get("recipe", {})
-    words = ["--methods", cell["method"], "--protocol", cell["protocol"], *data_words(record)]
-    words += ["--encoder", cell["encoder"], "--preset", cell["preset"], "--seeds", str(cell["seed"])]
+    # Weights from elsewhere bring their encoder.
+    token = record["source"].get("token")
+    words = ["--methods", token or cell["method"], "--protocol", cell["protocol"], *data_words(record)]
+    words += [] if token else ["--encoder", cell["encoder"]]
+    words += ["--preset", cell["preset"], "--seeds", str(cell["seed"])]
     if recipe.get("precision", "auto") != "auto":
         words += ["--precision", recipe["precision"]]
-    if cell["checkpoint"]:
+    if cell["checkpoint"] and not token:
         words += ["--checkpoint", f"{cell['method']}={cell['checkpoint']}"]
     for name in ("method", "protocol"):
-        if cell[name] not in plugins.plugins(name):
+        if cell[name] not in plugins.plugins(name) and not (token and name == "method"):
             words += ["--plugin", f"PATH_OF_{cell[name]}.py"]
     for assignment in assignments(record):
         words += ["--set", assignment]

@@ -1,30 +1,31 @@
 """Where an encoder's weights come from: a given file, the cache, the bundle; and how they are kept.
 
-Weights are data, never code: safetensors, or torch files read with ``weights_only=True``. A file
-is taken whole or refused.
+Weights are data, never code (``foreign/reading.py``). A file is taken whole, whatever its layout
+(``foreign/layouts.py``), or refused.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as packed
 from torch import Tensor
 
 from bench.data._cache import cache_folder
 from bench.encoders import Encoder
 from bench.errors import UserError
+from bench.foreign.layouts import COUNTER, fitted
+from bench.foreign.reading import contents
 from bench.method import Method
 from bench.plugins import ROOT
 from bench.recipe import file_hash
 from bench.records import write_whole
 
-COUNTER = "num_batches_tracked"  # steers nothing in evaluation, and many files leave it out
 BUNDLE = ROOT / "methods" / "pretrained"
 
 
@@ -121,37 +122,32 @@ def bundle(file: Path, dataset: str, encoder: str) -> Path:
 
 
 def load(path: Path, encoder: Encoder) -> dict[str, Any]:
-    """Fills the encoder from a file and returns the facts kept with the weights ({} in foreign files).
+    """Fills the encoder from a file and returns the facts kept with the weights; a foreign file's are its layout.
 
     Raises UserError where the file is damaged, holds code, or does not match the encoder in every
     name and shape.
     """
     check_listed(path)
-    tensors, facts = tensors_in(path)
-    target = encoder.state_dict()
-    optional = {name for name in target if name.endswith(COUNTER)}
-    missing = sorted(target.keys() - tensors.keys() - optional)
-    unknown = sorted(tensors.keys() - target.keys())
-    shapes = sorted(name for name in target.keys() & tensors.keys() if target[name].shape != tensors[name].shape)
-    if missing or unknown or shapes:
-        told = [
-            f"{label} {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
-            for label, names in (
-                ("missing:", missing),
-                ("not of this encoder:", unknown),
-                ("of another shape:", shapes),
-            )
-            if names
-        ]
-        raise UserError(
-            f"{path}: these weights do not fit the encoder; {'; '.join(told)}. "
-            "Choose the --encoder they were made with."
-        )
-    broken = sorted(name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all())
-    if broken:
-        raise UserError(f"{path}: {broken[0]} holds values that are not finite; use another checkpoint.")
-    encoder.load_state_dict({name: tensors.get(name, target[name]) for name in target})
-    return facts
+    inside = contents(path)
+    return inside.facts | take(path, inside.groups, encoder)
+
+
+def take(path: Path, groups: dict[str, dict[str, Tensor]], encoder: Encoder) -> dict[str, Any]:
+    """Fills the encoder from what a file holds and returns where in it that was; raises UserError as ``load`` does."""
+    fit = fitted(path, groups, encoder)
+    for name, value in fit.found.items():
+        if not finite(value):
+            raise UserError(f"{path}: {name} holds values that are not finite; use another checkpoint.")
+    encoder.load_state_dict(encoder.state_dict() | fit.found)
+    return {"layout": fit.layout} if fit.layout else {}
+
+
+def finite(value: Tensor) -> bool:
+    """Whether a tensor holds neither NaN nor infinity, in one pass and no memory."""
+    if not value.is_floating_point() or not value.numel():
+        return True
+    low, high = (value if value.dtype in (torch.float32, torch.float64) else value.float()).aminmax()
+    return math.isfinite(low.item()) and math.isfinite(high.item())
 
 
 def manifest() -> dict[str, dict[str, Any]]:
@@ -171,24 +167,11 @@ def check_listed(path: Path) -> None:
 
 
 def tensors_in(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors by name, and the facts kept beside them; raises UserError for anything that is not plain tensors."""
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such checkpoint; give the path of a .safetensors or torch file.")
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, "pt") as file:
-                facts = json.loads((file.metadata() or {}).get("facts", "{}"))
-                return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118 - no mapping
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
-        raise UserError(f"{path}: truncated or no safetensors file ({error}); fetch or write it again.") from None
-    except Exception as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{path}: not a file of plain tensors, or damaged ({reason}); it was not loaded.") from None
-    state = state.get("state_dict", state) if isinstance(state, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+    """Tensors by name, and the facts kept beside them, of a file of ours; raises UserError for any other."""
+    inside = contents(path)
+    if "" not in inside.groups:
         raise UserError(f"{path}: holds no state dict of tensors; save encoder.state_dict() and give that file.")
-    return state, {}
+    return inside.groups[""], inside.facts
 
 
 def weights_hash(encoder: Encoder) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bench.planning import Plan
     from bench.records import Record
 
-VERBS = ("run", "list", "pretrain", "show", "report", "compare")
+VERBS = ("run", "list", "pretrain", "show", "fetch", "report", "compare")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -145,6 +145,13 @@ def pretrain(words: list[str]) -> int:
             file = checkpoints.bundle(file, planned.pretrain_facts.name, planned.request.encoder)
         print(f"{job.method.name}  seed {job.recipe.seed}  {weights.kind}  {file}")
     return 1 if failed else 0
+
+
+def fetch(words: list[str]) -> int:
+    """Downloads checkpoints ahead of the run that needs them."""
+    from bench.foreign.verbs import fetch
+
+    return fetch(words)
 
 
 def show(words: list[str]) -> int:
@@ -284,12 +291,17 @@ def show_list(words: list[str]) -> int:
     """Prints what there is to choose from, or one plugin's settings."""
     made = Parser(
         prog="run_bench.py list",
-        description="Methods, protocols, data sets and encoders; with a name, its settings.",
+        description="Methods, protocols, data sets and encoders; with a name, its settings; checkpoints, all of them.",
         allow_abbrev=False,
     )
     made.add_argument("name", nargs="?")
     made.add_argument("--plugin", action="append", default=[], metavar="FILE")
     options = made.parse_args(words)
+    if options.name == "checkpoints":
+        from bench.foreign.catalogue import listing
+
+        print(listing(plugins.plugins("method", tuple(options.plugin)).values()))
+        return 0
     if options.name:
         known = {kind: plugins.plugins(kind, tuple(options.plugin)) for kind in plugins.FOLDERS}
         matches = [(kind, found[options.name]) for kind, found in known.items() if options.name in found]
@@ -305,6 +317,7 @@ def show_list(words: list[str]) -> int:
         width = max(map(len, lines), default=0)
         print("\n".join(f"  {name:{width}}  {line}" for name, line in lines.items()), end="\n\n")
     print("`list NAME` shows a plugin's settings; change one with --set NAME.KEY=VALUE.")
+    print("`list checkpoints` shows the weights that others trained.")
     return 0
 
 

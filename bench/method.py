@@ -61,6 +61,9 @@ class Method(nn.Module, ABC):
     short: ClassVar[dict[str, Any]] = {}
     """Settings that differ from the paper's in presets shorter than ``paper``: declared deviations."""
 
+    checkpoints: ClassVar[dict[str, dict[str, Any]]] = {}
+    """Published weights by name, as literals: url, encoder, settings, input, licence, linear, knn, source, sha256."""
+
     views_per_image: float = 1.0
     """Encoder views that one image costs, a smaller view counted by its share of the pixels."""
 

@@ -14,6 +14,8 @@ from typing import Any
 from bench import plugins, records
 from bench.data import Facts, Source
 from bench.errors import UserError, did_you_mean
+from bench.foreign.catalogue import Checkpoint
+from bench.foreign.tokens import checkpoints, is_checkpoint
 from bench.plugins import Plugin, Setting
 from bench.recipe import PRESETS, Recipe, file_hash, fingerprint
 
@@ -67,6 +69,7 @@ class Job:
     checkpoint: Path | None
     trains: bool  # whether there is anything to pretrain
     cells: tuple[Cell, ...]
+    foreign: Checkpoint | None = None  # weights that bring an encoder of their own
 
     @property
     def missing(self) -> tuple[Cell, ...]:
@@ -93,11 +96,20 @@ class Plan:
         """The jobs with a cell still to be measured."""
         return tuple(job for job in self.jobs if job.missing)
 
+    def around(self, foreign: Checkpoint | None) -> Plan:
+        """The plan as it is for a checkpoint, which brings its own encoder."""
+        if foreign is None or foreign.plugin is None:
+            return self
+        request = replace(self.request, encoder=foreign.encoder)
+        return replace(self, request=request, encoder=foreign.plugin, encoder_settings=foreign.settings)
+
 
 def plan(request: Request) -> Plan:
     """Resolves every name, setting and data set; raises UserError for whatever is wrong, before any work."""
     known = {kind: plugins.plugins(kind, request.plugin_files) for kind in plugins.FOLDERS}
-    methods = selected(request.methods, known["method"], "--methods")
+    words = [word for word in request.methods if is_checkpoint(word)]
+    names = tuple(word for word in request.methods if word not in words)
+    methods = selected(names, known["method"], "--methods") if names or not words else []
     protocols = selected(request.protocols, known["protocol"], "--protocol") if request.protocols is not None else []
     dataset = plugins.named(request.dataset, known["dataset"], "--dataset")
     pretrain_dataset = plugins.named(
@@ -150,7 +162,9 @@ def plan(request: Request) -> Plan:
         # Weights from a file are what they are: another seed would not change them.
         for seed in dict.fromkeys(request.seeds[:1] if method.name in request.checkpoints else request.seeds)
     ]
-    jobs = merged(job for method, seed in pairs for job in jobs_of(planned, method, seed, protocols, chosen))
+    asked = [job for method, seed in pairs for job in jobs_of(planned, method, seed, protocols, chosen)]
+    asked += foreign_jobs(planned, words, known, protocols, chosen)
+    jobs = merged(asked)
     asked_by_name = request.protocols != ("all",)
     if asked_by_name and (
         idle := [
@@ -161,7 +175,7 @@ def plan(request: Request) -> Plan:
             f"--protocol {idle[0].name}: compares settings of {', '.join(variants(idle[0]))}; "
             f"--methods {next(iter(variants(idle[0])))} would be an answer."
         )
-    rivals = {method.name for method in methods}
+    rivals = {method.name for method in methods} if methods else {"random", "supervised"}
     return replace(planned, jobs=jobs, bounds=bounds(planned, rivals, known["method"], protocols, chosen))
 
 
@@ -203,6 +217,31 @@ def jobs_of(planned: Plan, method: Plugin, seed: int, protocols: list[Plugin], c
             yield job_of(planned, method, seed, [protocol], changed, label)
 
 
+def foreign_jobs(
+    planned: Plan, words: list[str], known: Mapping[str, Mapping[str, Plugin]], protocols: list[Plugin], chosen: Chosen
+) -> Iterator[Job]:
+    """A job for each checkpoint that was asked for, with the protocols that take any encoder as it is."""
+    request = planned.request
+    asked = Checkpoint(
+        token=request.encoder,
+        method=request.encoder,
+        name=None,
+        kind="file",
+        encoder=request.encoder,
+        plugin=planned.encoder,
+        settings=planned.encoder_settings,
+    )
+    plain = [protocol for protocol in protocols if not variants(protocol)]
+    if words and protocols and not plain:
+        raise UserError(f"--methods {words[0]}: {protocols[0].name} compares settings of a method, not checkpoints.")
+    for word in words:
+        for found in checkpoints(word, known, asked, planned.facts.image_size):
+            method = Plugin("method", found.method, Path(), None, "", "", {}, {"trains": False, "sees": found.sees})
+            # Weights from elsewhere are what they are: another seed would not change them.
+            for seed in request.seeds if found.kind == "untrained" else request.seeds[:1]:
+                yield job_of(planned.around(found), method, seed, plain, chosen, foreign=found)
+
+
 def merged(jobs: Iterable[Job]) -> tuple[Job, ...]:
     """Jobs about the same encoder made one, so that it is pretrained and read once."""
     found: dict[str, Job] = {}
@@ -212,7 +251,15 @@ def merged(jobs: Iterable[Job]) -> tuple[Job, ...]:
     return tuple(found.values())
 
 
-def job_of(planned: Plan, method: Plugin, seed: int, protocols: list[Plugin], chosen: Chosen, variant: str = "") -> Job:
+def job_of(
+    planned: Plan,
+    method: Plugin,
+    seed: int,
+    protocols: list[Plugin],
+    chosen: Chosen,
+    variant: str = "",
+    foreign: Checkpoint | None = None,
+) -> Job:
     """One encoder with its effective settings and its cells, each with a key over everything that could change it."""
     request, data = planned.request, planned.pretrain_facts
     short = {} if request.preset == "paper" else method.constants.get("short") or {}
@@ -238,8 +285,13 @@ def job_of(planned: Plan, method: Plugin, seed: int, protocols: list[Plugin], ch
         weights |= {"recipe": asdict(recipe) | {"preset": None}, "data": data.identity}
     if checkpoint:
         weights = {"method": method.name, "file": hash_of(checkpoint)} | shared
-    if outside := [plugin for plugin in (method, planned.encoder) if plugin.module is None]:
-        weights["source"] = [hash_of(plugin.path) for plugin in outside]  # their code may change between two runs
+    if foreign:
+        sees = {"sees": foreign.sees, "wants": asdict(foreign.wants) if foreign.wants else None}
+        weights = {"checkpoint": foreign.token} | foreign.identity(seed) | sees | shared
+    code = [plugin.path for plugin in (method, planned.encoder) if plugin.module is None and plugin.path.name]
+    code += own_code(planned.encoder, planned.encoder_settings)
+    if code:
+        weights["source"] = [hash_of(path) for path in code]  # it may change between two runs
     recipe_hash = fingerprint(weights)
     cells = []
     for protocol in protocols:
@@ -263,6 +315,7 @@ def job_of(planned: Plan, method: Plugin, seed: int, protocols: list[Plugin], ch
         checkpoint=checkpoint,
         trains=trains and checkpoint is None,
         cells=tuple(cells),
+        foreign=foreign,
     )
 
 
@@ -292,6 +345,14 @@ def opened(dataset: Plugin, data_dir: str | None, image_size: int | None, chosen
         settings["data_dir"] = data_dir
     source = cls(**settings)
     return source, source.check()
+
+
+def own_code(encoder: Plugin, settings: dict[str, Any]) -> list[Path]:
+    """The file that --encoder-from names, where it is one."""
+    if encoder.name != "own":
+        return []
+    path = Path(str(settings["name"]).partition(":")[0].replace(".", "/") + ".py")
+    return [path] if path.is_file() else []
 
 
 def hash_of(checkpoint: Path) -> str:
@@ -329,7 +390,9 @@ def estimate(planned: Plan, job: Job) -> Estimate:
     """Where a job's encoder would come from, and what it would cost at the speed of earlier records."""
     from bench.checkpoints import found, manifest
 
-    if job.checkpoint:
+    if job.foreign and job.foreign.kind != "untrained":
+        source = "from file" if job.foreign.kind == "file" else "here" if job.foreign.there else "to download"
+    elif job.checkpoint:
         source = "from file"
     elif not job.trains:
         source = "untrained"

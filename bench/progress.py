@@ -6,7 +6,18 @@ import signal
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a piece of work is."""
+
+    title: str
+    done: int
+    total: int
+    note: str = ""
 
 
 class Interrupted(Exception):

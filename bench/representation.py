@@ -203,6 +203,8 @@ class Representation:
 def folded(encoder: Encoder) -> Encoder:
     """A copy that computes the same with the batch norms that follow a convolution folded into its weights."""
     network = copy.deepcopy(encoder)
+    if not encoder.foldable:
+        return network
     for stage in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
         for (at, layer), (after, norm) in pairwise(list(stage.named_children())):
             if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):

@@ -24,24 +24,16 @@ from bench.data import Dataset, Facts, Source
 from bench.encoders import Encoder
 from bench.encoders._halves import seeing
 from bench.errors import UserError, did_you_mean
+from bench.foreign import weights as foreign_weights
 from bench.method import Method, TrainFacts
 from bench.planning import Cell, Job, Plan
 from bench.precision import low_precision
+from bench.progress import Progress
 from bench.protocol import Number, Protocol
 from bench.provenance import peak_memory, provenance
 from bench.recipe import file_hash, fingerprint
 from bench.representation import Representation
 from bench.training import Diverged, flops_of_step, pretrain, steps_of
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a piece of work is."""
-
-    title: str
-    done: int
-    total: int
-    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +55,7 @@ class Weights:
 
 def run(plan: Plan) -> Generator[Progress | Measured, None, None]:
     """Measures what is missing; what fails is recorded as failed, with the reason, and the others go on."""
+    yield from fetched(plan.missing)
     protocols = checked(plan, plan.missing)
     folder = plan.request.results / "records"
     data, device = Data(plan), device_of(plan.request.device)
@@ -79,7 +72,8 @@ def run(plan: Plan) -> Generator[Progress | Measured, None, None]:
                 record = described(plan, job, cell, device) | {"status": "failed", "error": reason(error)}
                 yield Measured(path=records.write(folder, record), record=record)
             continue
-        identity = fingerprint([plan.facts.identity, plan.request.encoder, plan.encoder_settings, sees(job)])
+        around = plan.around(job.foreign)
+        identity = fingerprint([plan.facts.identity, around.request.encoder, around.encoder_settings, *sight(job)])
         build = partial(untrained, plan, job, device)
         seen = Representation(encoder, dataset, identity, device, plan.request.precision, build=build, shared=shared)
         readings = [reading for protocol in protocols[job.recipe_hash] for reading in protocol.readings()]
@@ -143,10 +137,13 @@ def checked(plan: Plan, jobs: tuple[Job, ...]) -> dict[str, tuple[Protocol, ...]
     built: dict[str, tuple[Protocol, ...]] = {}
     for job in jobs:
         encoder = built_encoder(plan, job, torch.device("meta"))
-        if job.checkpoint is None:
+        if job.foreign:
+            if job.foreign.file and job.foreign.file.exists():
+                foreign_weights.fill(job.foreign, built_encoder(plan, job, torch.device("cpu")))
+        elif job.checkpoint is None:
             # Heads are real: building them may compute, which nothing on no device can.
             check_view(plan, job.method.load()(encoder, train_facts(plan), **job.settings))
-        else:
+        elif job.checkpoint:
             checkpoints.load(job.checkpoint, built_encoder(plan, job, torch.device("cpu")))
         built[job.recipe_hash] = tuple(cell.protocol.load()(**cell.settings) for cell in job.missing)
         for protocol in built[job.recipe_hash]:
@@ -157,6 +154,18 @@ def checked(plan: Plan, jobs: tuple[Job, ...]) -> dict[str, tuple[Protocol, ...]
                         f"--taps: {plan.request.encoder} has no tap {tap!r}. {did_you_mean(tap, encoder.taps)}"
                     )
     return built
+
+
+def fetched(jobs: tuple[Job, ...]) -> Generator[Progress, None, None]:
+    """Downloads what the jobs' checkpoints lack; one that cannot be had fails alone, unless it is the only one."""
+    wanted = [job.foreign for job in jobs if job.foreign and not job.foreign.there]
+    for found in wanted:
+        try:
+            for done, total in foreign_weights.fetched(found):
+                yield Progress(title=f"{found.token}: downloading", done=done, total=total or done)
+        except foreign_weights.Absent as error:
+            if len(jobs) == 1:
+                raise UserError(str(error)) from None
 
 
 def check_view(plan: Plan, method: Method) -> None:
@@ -195,6 +204,11 @@ def encoder_of(
 ) -> Generator[Progress, None, tuple[Encoder, Weights]]:
     """A job's encoder: from its file, the cache or the bundle, or pretrained now. Raises Diverged."""
     encoder = untrained(plan, job, device)
+    if job.foreign:
+        kind = {"file": "file", "untrained": "untrained"}.get(job.foreign.kind, "published")
+        known = foreign_weights.fill(job.foreign, encoder)
+        layout = {"layout": known["layout"]} if "layout" in known else {}
+        return encoder, Weights(kind=kind, file=job.foreign.file, facts={"source": layout})
     if job.checkpoint:
         return encoder, Weights(kind="file", file=job.checkpoint, facts=checkpoints.load(job.checkpoint, encoder))
     if not job.trains:
@@ -249,15 +263,26 @@ def untrained(plan: Plan, job: Job, device: torch.device) -> Encoder:
 
 def built_encoder(plan: Plan, job: Job, device: torch.device) -> Encoder:
     """The plan's encoder at its random initialisation, seeing what the job's method wants it to."""
+    plan = plan.around(job.foreign)
+    wants = job.foreign.wants if job.foreign else None
     # Weights are drawn on the CPU, so that a seed means the same weights on every device.
     with torch.device("meta" if device.type == "meta" else "cpu"):
-        encoder = seeing(plan.encoder.load(), sees(job), plan.facts.image_size, plan.encoder_settings)
+        size = wants.size if wants else plan.facts.image_size
+        encoder = seeing(plan.encoder.load(), sees(job), size, plan.encoder_settings)
+    if wants:
+        encoder.wanting(wants)
     return encoder.to(device).to(memory_format=torch.channels_last)
 
 
 def sees(job: Job) -> str:
     """What of a picture the job's encoder sees."""
     return str(job.method.constants.get("sees", "colour"))
+
+
+def sight(job: Job) -> list[Any]:
+    """That, and what a checkpoint's encoder wants pictures to look like: with data and weights, all of its features."""
+    wants = job.foreign.wants if job.foreign else None
+    return [sees(job), asdict(wants) if wants else None] if wants else [sees(job)]
 
 
 def train_facts(plan: Plan) -> TrainFacts:
@@ -289,6 +314,8 @@ def described(plan: Plan, job: Job, cell: Cell, device: torch.device, weights: W
     """A record's every part that is known before the protocol is asked."""
     facts = weights.facts if weights else {}
     file = weights.file if weights else None
+    brought = job.foreign.facts if job.foreign else {}
+    plan = plan.around(job.foreign)
     return {
         "schema": records.SCHEMA,
         "key": cell.key,
@@ -296,7 +323,7 @@ def described(plan: Plan, job: Job, cell: Cell, device: torch.device, weights: W
         "error": None,
         "cell": {
             "method": job.method.name,
-            "checkpoint": job.checkpoint.name if job.checkpoint else None,
+            "checkpoint": job.foreign.name if job.foreign else job.checkpoint.name if job.checkpoint else None,
             "encoder": plan.request.encoder,
             "dataset": plan.facts.name,
             "pretrain_dataset": plan.pretrain_facts.name,
@@ -329,6 +356,8 @@ def described(plan: Plan, job: Job, cell: Cell, device: torch.device, weights: W
             "sha256": file_hash(file) if file else None,
             # The weights may be older than the measurement, and made elsewhere.
             **{name: facts[name] for name in ("commit", "precision", "device") if name in facts},
+            **brought,
+            **facts.get("source", {}),
         },
         "cost": facts.get("cost", {"pretrain_seconds": 0.0, "pretrain_views": 0, "pretrain_flops": 0}).copy(),
         "pretext": facts.get("pretext", {}),

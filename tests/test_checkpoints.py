@@ -57,7 +57,14 @@ def test_weights_come_back(suffix: str, tmp_path: Path) -> None:
     else:
         path.parent.mkdir()
         torch.save(encoder.state_dict() if suffix == "pt" else {"state_dict": encoder.state_dict()}, path)
-    assert load(path, fresh) == (FACTS if suffix == "safetensors" else {})
+    assert (
+        load(path, fresh)
+        == {
+            "safetensors": FACTS,
+            "pt": {},
+            "pth": {"layout": {"container": "state_dict"}},
+        }[suffix]
+    )
     assert equal(fresh, encoder)
     assert weights_hash(fresh) == weights_hash(encoder)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
@@ -135,7 +142,7 @@ def of_another_shape(path: Path, state: dict[str, Tensor]) -> None:
 
 
 def with_more(path: Path, state: dict[str, Tensor]) -> None:
-    save_file(state | {"fc.weight": torch.zeros(2, 2)}, path)
+    save_file(state | {"stages.conv6.0.weight": torch.zeros(2, 2)}, path)
 
 
 def with_nan(path: Path, state: dict[str, Tensor]) -> None:
@@ -184,17 +191,17 @@ def numbered(path: Path, state: dict[str, Tensor]) -> None:
     [
         ("a.safetensors", without_a_layer, r"missing: stages\.conv3\.0\.weight"),
         ("a.safetensors", of_another_shape, r"of another shape: stages\.conv2\.0\.weight"),
-        ("a.safetensors", with_more, r"not of this encoder: fc\.weight"),
+        ("a.safetensors", with_more, r"not of this encoder: stages\.conv6\.0\.weight"),
         ("a.safetensors", with_nan, r"stages\.conv2\.0\.weight holds values that are not finite"),
         ("a.safetensors", half_of_it, "truncated"),
-        ("a.pt", half_of_it, "damaged"),
-        ("a.pt", with_code, "not a file of plain tensors"),
-        ("a.pth", plain_pickle, "not a file of plain tensors"),
+        ("a.pt", half_of_it, "cut short"),
+        ("a.pt", with_code, r"holds code or objects \(pathlib\.\w*\.?touch|holds code"),
+        ("a.pth", plain_pickle, "holds code"),
         ("a.safetensors", plain_pickle, "no safetensors file"),
-        ("a.safetensors", empty, "truncated"),
-        ("a.pt", empty, "damaged"),
+        ("a.safetensors", empty, "is empty"),
+        ("a.pt", empty, "is empty"),
         ("a.safetensors", text, "no safetensors file"),
-        ("a.pt", text, "not a file of plain tensors"),
+        ("a.pt", text, "is text"),
         ("a.safetensors", nothing, "no such checkpoint"),
         ("a.pt", no_state, "no state dict"),
         ("a.pt", numbered, "no state dict"),

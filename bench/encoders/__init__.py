@@ -7,13 +7,14 @@ keyword-only arguments are its settings.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.colour import lab
+from bench.inputs import CHANNELS, Input
 
 Part = Literal["colour", "lightness", "chroma"]
 
@@ -32,6 +33,12 @@ class Encoder(nn.Module):
     part: Part = "colour"
     """What it sees of a picture: all of it, its lightness L* alone, or its chroma a* and b* alone."""
 
+    wants: Input | None = None
+    """What a published network wants a picture to look like; None where pictures are taken as they come."""
+
+    foldable: ClassVar[bool] = True
+    """Whether batch norms may be folded into the convolutions before them without changing a tap."""
+
     def __init__(
         self, *, mean: tuple[float, ...] = (0.5, 0.5, 0.5), std: tuple[float, ...] = (0.25, 0.25, 0.25)
     ) -> None:
@@ -40,6 +47,17 @@ class Encoder(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         self.stages = nn.ModuleDict()
         self.widths: dict[str, int] = {}
+
+    def spellings(self) -> Iterator[dict[str, str]]:
+        """Beginnings of our parameters' names -> those in published files, for each way in which those are written."""
+        yield {}
+
+    def wanting(self, wants: Input) -> Self:
+        """Itself, from now on bringing pictures to what a published network wants to see."""
+        self.wants = wants
+        self.mean = torch.tensor(wants.mean, device=self.mean.device).view(1, -1, 1, 1)
+        self.std = torch.tensor(wants.std, device=self.mean.device).view(1, -1, 1, 1)
+        return self
 
     @property
     def taps(self) -> tuple[str, ...]:
@@ -57,7 +75,12 @@ class Encoder(nn.Module):
             floats = images.float() / 255 if images.dtype == torch.uint8 else images
         else:
             floats = seen(images, self.part)
-        return ((floats - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        if self.wants:
+            floats = coloured(framed(floats, self.wants), self.wants.colour)
+        floats = (floats - self.mean) / self.std
+        if self.wants and self.wants.colour == "sobel":
+            floats = edges(floats)
+        return floats.contiguous(memory_format=torch.channels_last)
 
     def maps(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yields each tap's name and its feature maps (N, C, h, w), shallow to deep."""
@@ -82,6 +105,38 @@ class Encoder(nn.Module):
         """Images (N, 3, H, W) -> pooled embedding (N, dim)."""
         last = self.taps[-1]
         return F.adaptive_avg_pool2d(self.features(images, [last])[last], 1).flatten(1)
+
+
+def framed(images: Tensor, wants: Input) -> Tensor:
+    """Square images (N, 3, S, S) in [0, 1] -> the middle of each, brought to the side wanted."""
+    side = images.shape[-1]
+    kept = max(1, round(side * wants.crop))
+    start = (side - kept) // 2
+    middle = images[..., start : start + kept, start : start + kept]
+    if kept == wants.size:
+        return middle
+    resized = F.interpolate(middle, (wants.size, wants.size), mode=wants.resampling, antialias=True)
+    return resized.clamp(0, 1)  # a bicubic kernel overshoots
+
+
+def coloured(images: Tensor, colour: str) -> Tensor:
+    """RGB in [0, 1] -> the channels a published network sees, before mean and deviation are taken out."""
+    if colour == "lightness":
+        return lab(images)[:, :1]
+    return images.flip(1) if colour == "bgr" else images
+
+
+def edges(images: Tensor) -> Tensor:
+    """(N, 3, H, W) -> horizontal and vertical Sobel responses of the channels' mean (N, 2, H, W)."""
+    grey = images.mean(1, keepdim=True)
+    smooth, slope = torch.tensor([1.0, 2.0, 1.0]), torch.tensor([1.0, 0.0, -1.0])
+    kernels = torch.stack([smooth.outer(slope), slope.outer(smooth)]).unsqueeze(1)
+    return F.conv2d(grey, kernels.to(grey), padding=1)
+
+
+def channels_of(wants: Input | None) -> int:
+    """How many channels the first convolution gets."""
+    return CHANNELS[wants.colour] if wants else 3
 
 
 def convolution(inputs: int, outputs: int, *, size: int = 3, stride: int = 1) -> nn.Sequential:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import nn
 from torchvision.models.resnet import ResNet
 
 from bench.encoders import Encoder
+from bench.errors import require
+from bench.inputs import MEAN, STD
 
 CIFAR_STEM_UP_TO = 96  # pixels: below this a stride-4 stem would leave nothing to see
 
@@ -13,12 +17,21 @@ CIFAR_STEM_UP_TO = 96  # pixels: below this a stride-4 stem would leave nothing 
 class ResidualEncoder(Encoder):
     """conv1 is the stem, conv2 … conv5 the four groups of blocks (He et al. 2016, table 1)."""
 
-    def __init__(self, network: ResNet, image_size: int) -> None:
-        super().__init__(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    def __init__(self, network: ResNet, image_size: int, *, channels: int, last_stride: int) -> None:
+        super().__init__(mean=MEAN, std=STD)
+        name = type(self).__name__.lower()
+        require(channels in (1, 2, 3), f"{name}.channels", channels, "1, 2 or 3")
+        require(last_stride in (1, 2), f"{name}.last_stride", last_stride, "1 or 2")
         pooling: nn.Module = network.maxpool
         if image_size <= CIFAR_STEM_UP_TO:
-            network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+            network.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
             pooling = nn.Identity()
+        elif channels != 3:
+            network.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+        if last_stride == 1:
+            for layer in network.layer4[0].modules():
+                if isinstance(layer, nn.Conv2d):
+                    layer.stride = (1, 1)
         self.stages["conv1"] = nn.Sequential(network.conv1, network.bn1, network.relu)
         self.stages["conv2"] = nn.Sequential(pooling, network.layer1)
         self.stages["conv3"], self.stages["conv4"], self.stages["conv5"] = (
@@ -28,3 +41,13 @@ class ResidualEncoder(Encoder):
         )
         deepest = network.fc.in_features
         self.widths = {"conv1": 64} | {f"conv{n}": deepest // 2 ** (5 - n) for n in (2, 3, 4, 5)}
+
+    def spellings(self) -> Iterator[dict[str, str]]:
+        """torchvision's names, and those of its children put into one nn.Sequential."""
+        yield {}
+        ours = ("conv1.0.", "conv1.1.", "conv2.1.", "conv3.", "conv4.", "conv5.")
+        for theirs in (
+            ("conv1.", "bn1.", "layer1.", "layer2.", "layer3.", "layer4."),
+            ("0.", "1.", "4.", "5.", "6.", "7."),
+        ):
+            yield {f"stages.{own}": other for own, other in zip(ours, theirs, strict=True)}

@@ -6,6 +6,8 @@ section 4.1. A block is a spatial convolution followed by two of 1 x 1.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import nn
 
 from bench.encoders import Encoder, convolution
@@ -32,3 +34,17 @@ class NIN(Encoder):
                 inputs = width
             self.stages[f"conv{block}"] = stage
             self.widths[f"conv{block}"] = inputs
+
+    def spellings(self) -> Iterator[dict[str, str]]:
+        """RotNet's names: numbered blocks of named convolutions."""
+        yield {}
+        names: dict[str, str] = {}
+        for block, (tap, stage) in enumerate(self.stages.items()):
+            layers = [at for at, layer in stage.named_children() if isinstance(layer, nn.Sequential)]
+            for number, at in enumerate(layers, 1):
+                theirs = f"{block}.Block{block + 1}_ConvB{number}.layers"
+                names |= {
+                    f"stages.{tap}.{at}.{ours}.": f"{theirs}.{theirs_too}."
+                    for ours, theirs_too in (("0", "Conv"), ("1", "BatchNorm"))
+                }
+        yield names

@@ -19,10 +19,12 @@ from bench.errors import UserError, did_you_mean
 class Timm(Encoder):
     """Normalises as the network's own configuration says."""
 
-    def __init__(self, image_size: int, *, name: str = "resnet18") -> None:
+    def __init__(self, image_size: int, *, name: str = "resnet18", heads: int = 0) -> None:
+        """``heads``: of the attention, where they are not those of timm's network; 0 leaves its own."""
         if name not in timm.list_models() and not timm.list_pretrained(name):
             raise UserError(f"timm has no network {name!r}. {did_you_mean(name, timm.list_models())}")
-        network: Any = timm.create_model(name, pretrained=False, num_classes=0, global_pool="")
+        more: dict[str, Any] = {"num_heads": heads} if heads else {}
+        network: Any = timm.create_model(name, pretrained=False, num_classes=0, global_pool="", **more)
         super().__init__(mean=network.default_cfg["mean"], std=network.default_cfg["std"])
         if hasattr(network, "patch_embed") and hasattr(network, "set_input_size"):
             network.set_input_size(img_size=(image_size, image_size))
@@ -38,7 +40,24 @@ class Timm(Encoder):
         self.layers = [round((n + 1) * len(maps) / taps) - 1 for n in range(taps)]
         self.widths = {f"conv{6 - taps + n}": maps[layer].shape[1] for n, layer in enumerate(self.layers)}
 
+    def spellings(self) -> Iterator[dict[str, str]]:
+        """timm's names, and MMPretrain's of a vision transformer."""
+        yield {}
+        yield {"network.": ""}
+        if hasattr(self.network, "blocks") and hasattr(self.network, "patch_embed"):
+            yield mmpretrain(len(self.network.blocks))
+
     def maps(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yields each tap's name and its feature maps (N, C, h, w); the whole network runs."""
         maps = self.network.forward_intermediates(self.prepared(images), indices=self.layers, intermediates_only=True)
         yield from zip(self.widths, maps, strict=True)
+
+
+def mmpretrain(depth: int) -> dict[str, str]:
+    """Beginnings of a vision transformer's names -> MMPretrain's."""
+    names = {"network.": "", "network.patch_embed.proj.": "patch_embed.projection.", "network.norm.": "ln1."}
+    parts = {"norm1.": "ln1.", "norm2.": "ln2.", "mlp.fc1.": "ffn.layers.0.0.", "mlp.fc2.": "ffn.layers.1."}
+    for block in range(depth):
+        ours, theirs = f"network.blocks.{block}.", f"layers.{block}."
+        names |= {ours: theirs} | {ours + part: theirs + other for part, other in parts.items()}
+    return names

@@ -1,0 +1,65 @@
+"""Which encoder a file holds: the one of those known that all of its tensors fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from bench.encoders import Encoder
+from bench.errors import UserError
+from bench.foreign.catalogue import Checkpoint
+from bench.foreign.layouts import Search, refusal, search
+from bench.foreign.reading import contents
+
+
+def built(found: Checkpoint, image_size: int) -> Encoder:
+    """The encoder on no device, at the size it wants."""
+    assert found.plugin
+    with torch.device("meta"):
+        encoder = found.plugin.load()(found.wants.size if found.wants else image_size, **found.settings)
+        return encoder.wanting(found.wants) if found.wants else encoder
+
+
+def recognised(path: Path, candidates: Sequence[Checkpoint], image_size: int) -> Checkpoint:
+    """The first candidate that fits, which for files of ours sees pictures as they come.
+
+    Raises UserError where none fits, or two that are built differently.
+    """
+    inside = contents(path)
+    made_by = str(inside.facts.get("method", ""))
+    fitting: list[Checkpoint] = []
+    best: tuple[float, Search, Encoder] | None = None
+    for candidate in sorted(distinct(candidates), key=lambda one: bool(made_by and one.wants)):
+        try:
+            encoder = built(candidate, image_size)
+        except UserError:
+            continue  # pictures of this size are too small for it
+        found = search(inside.groups, encoder)
+        if found.best and found.best.whole:
+            fitting.append(candidate)
+        share = found.best.share if found.best else 0.0
+        if best is None or share > best[0]:
+            best = (share, found, encoder)
+    if not fitting:
+        assert best
+        told = refusal(path, inside.groups, best[1].best, best[2])
+        raise UserError(f"{told} Such as --methods file/{path}@torchvision/resnet34.")
+    first = fitting[0]
+    if rivals := [other for other in fitting if (other.encoder, other.settings) != (first.encoder, first.settings)]:
+        raise UserError(
+            f"{path}: fits {first.encoder} and also {rivals[0].encoder} with other settings; "
+            f"say which with --methods file/{path}@ENCODER."
+        )
+    return replace(first, made_by=made_by)
+
+
+def distinct(candidates: Sequence[Checkpoint]) -> list[Checkpoint]:
+    """Each way to build and to see once."""
+    kept: list[Checkpoint] = []
+    for one in candidates:
+        ways = [(other.encoder, other.settings, other.wants) for other in kept]
+        kept += [] if (one.encoder, one.settings, one.wants) in ways else [one]
+    return kept
