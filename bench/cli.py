@@ -71,7 +71,10 @@ def planned_from(options: argparse.Namespace) -> Plan:
     """The plan of parsed options; planning needs numpy, which ``--help`` and ``list`` need not wait for."""
     from bench.planning import plan
 
-    return plan(request_of(options))
+    planned = plan(request_of(options))
+    for line in planned.left_out:
+        print(f"left out: {line}", file=sys.stderr)
+    return planned
 
 
 def tell(planned: Plan) -> None:

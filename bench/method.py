@@ -49,11 +49,14 @@ class Method(nn.Module, ABC):
     never shift the encoder's first weights.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset()
+    needs: frozenset[str] = frozenset()
     """Of "labels", "clips", "depth", "captions": what the data set must provide."""
 
-    sees: ClassVar[Literal["colour", "lightness", "halves"]] = "colour"
-    """What of a picture its encoder sees: all, only L*, or L* and a*b* by two encoders of half the width."""
+    needs_if: ClassVar[dict[str, str]] = {}
+    """What it needs besides under some setting, which sets ``needs`` then: {"sequence=frames": "clips"}."""
+
+    sees: ClassVar[Literal["colour", "lightness", "halves", "patches"]] = "colour"
+    """What of a picture its encoder sees: all, L* alone, L* and a*b* by encoders of half the width, or some patches."""
 
     trains: ClassVar[bool] = True
     """False where there is nothing to pretrain."""

@@ -76,6 +76,11 @@ class Job:
         """The cells still to be measured."""
         return tuple(cell for cell in self.cells if not cell.measured)
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the data set must provide."""
+        return needs_of(self.method, self.settings)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -90,6 +95,7 @@ class Plan:
     encoder_settings: dict[str, Any]
     jobs: tuple[Job, ...]
     bounds: frozenset[str] = frozenset()  # keys that the floor's and the ceiling's cells would have
+    left_out: tuple[str, ...] = ()  # of all methods those that cannot be pretrained here, with the reason
 
     @property
     def missing(self) -> tuple[Job, ...]:
@@ -156,6 +162,13 @@ def plan(request: Request) -> Plan:
         encoder_settings=encoder_settings,
         jobs=(),
     )
+    left_out = []
+    if request.methods == ("all",):
+        # What is named in another option was asked for by name.
+        free = [method for method in methods if method.name not in {*chosen, *request.checkpoints}]
+        reasons = {method.name: unfit(planned, method, method.defaults) for method in free}
+        left_out = [reason for reason in reasons.values() if reason]
+        methods = [method for method in methods if not reasons.get(method.name)]
     pairs = [
         (method, seed)
         for method in methods
@@ -176,7 +189,8 @@ def plan(request: Request) -> Plan:
             f"--methods {next(iter(variants(idle[0])))} would be an answer."
         )
     rivals = {method.name for method in methods} if methods else {"random", "supervised"}
-    return replace(planned, jobs=jobs, bounds=bounds(planned, rivals, known["method"], protocols, chosen))
+    limits = bounds(planned, rivals, known["method"], protocols, chosen)
+    return replace(planned, jobs=jobs, bounds=limits, left_out=tuple(left_out))
 
 
 RECIPE_SETTINGS = {
@@ -272,8 +286,13 @@ def job_of(
     )
     checkpoint = Path(request.checkpoints[method.name]) if method.name in request.checkpoints else None
     trains = bool(method.constants.get("trains", True))
-    if trains and checkpoint is None:
-        check_trainable(method, planned.pretrain_source, data, recipe)
+    if reason := unfit(planned, method, settings):
+        raise UserError(reason)
+    if trains and checkpoint is None and data.train_images < recipe.batch_size:
+        raise UserError(
+            f"{data.name}: {data.train_images} train images are fewer than a batch of {recipe.batch_size}; "
+            f"--set recipe.batch_size={max(2, data.train_images // 2)} fits."
+        )
 
     shared = {
         "encoder": request.encoder,
@@ -319,18 +338,28 @@ def job_of(
     )
 
 
-def check_trainable(method: Plugin, source: Source, facts: Facts, recipe: Recipe) -> None:
-    """Raises UserError where the data lack what the method learns from, or are fewer than a batch."""
-    if lacking := set(method.constants.get("needs") or ()) - source.provides:
-        raise UserError(
-            f"{method.name} needs {', '.join(sorted(lacking))}, which {facts.name} does not provide; "
-            "choose another --pretrain-dataset."
+def needs_of(method: Plugin, settings: Mapping[str, Any]) -> frozenset[str]:
+    """What a method with these settings needs of a data set beside images."""
+    more = method.constants.get("needs_if") or {}
+    under = {f"{name}={value}" for name, value in settings.items()}
+    return frozenset(method.constants.get("needs") or ()) | {more[setting] for setting in more.keys() & under}
+
+
+def unfit(planned: Plan, method: Plugin, settings: Mapping[str, Any]) -> str | None:
+    """Why a method cannot have its encoder or learn from these data, in one line; None where it can."""
+    name, sees, encoder = method.name, method.constants.get("sees"), planned.encoder
+    if sees == "halves" and "width" not in planned.encoder_settings:
+        return f"{name} halves its encoder's width, which {encoder.name} does not have; --encoder convnet has."
+    if name in planned.request.checkpoints:
+        return None
+    if sees == "patches" and not encoder.constants.get("patchwise"):
+        return (
+            f"{name} shows its encoder some patches of a picture, which {encoder.name} cannot see; --encoder vit can."
         )
-    if facts.train_images < recipe.batch_size:
-        raise UserError(
-            f"{facts.name}: {facts.train_images} train images are fewer than a batch of {recipe.batch_size}; "
-            f"--set recipe.batch_size={max(2, facts.train_images // 2)} fits."
-        )
+    if lacking := needs_of(method, settings) - planned.pretrain_source.provides:
+        data, wanted = planned.pretrain_facts.name, ", ".join(sorted(lacking))
+        return f"{name} needs {wanted}, which {data} does not provide; choose another --pretrain-dataset."
+    return None
 
 
 def opened(dataset: Plugin, data_dir: str | None, image_size: int | None, chosen: Chosen) -> tuple[Source, Facts]:

@@ -45,8 +45,8 @@ class Drawn:
 def shown(plan: Plan, images: int, file: Path) -> Generator[Progress | Drawn, None, None]:
     """Draws the pretext task of the plan's one method on so many test images."""
     (job,) = plan.jobs
-    name, needs = job.method.name, frozenset(job.method.constants.get("needs") or ())
-    check_shown(plan, job, needs)
+    name, needs = job.method.name, job.needs
+    check_shown(plan, job)
     check_file(file)
     data, device = Data(plan), device_of(plan.request.device)
     test = data.probing(needs).test  # before any training, so that pictures that cannot be read are told now
@@ -76,16 +76,16 @@ def shown(plan: Plan, images: int, file: Path) -> Generator[Progress | Drawn, No
     yield Drawn(file=file, origin=origin)
 
 
-def check_shown(plan: Plan, job: Job, needs: frozenset[str]) -> None:
+def check_shown(plan: Plan, job: Job) -> None:
     """Raises UserError where the method shows nothing, or the test images lack what it needs."""
     name, data = job.method.name, plan.facts.name
     if job.method.load().panels is Method.panels:  # type: ignore[attr-defined]
         raise UserError(f"show: {name} does not say how its task looks; give its class a method panels(batch).")
-    if lacking := needs - plan.source.provides:
+    if lacking := job.needs - plan.source.provides:
         raise UserError(
             f"show: {name} needs {', '.join(sorted(lacking))}, which {data} does not provide; choose another --dataset."
         )
-    if "labels" in needs and plan.facts.classes != plan.pretrain_facts.classes:
+    if "labels" in job.needs and plan.facts.classes != plan.pretrain_facts.classes:
         raise UserError(
             f"show: {name} learns the classes of {plan.pretrain_facts.name}, which {data} does not have; "
             "choose the same for --dataset and --pretrain-dataset."

@@ -8,7 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.augment import in_full_precision
 from bench.method import Panel
+
+
+@in_full_precision
+def products(ones: Tensor, others: Tensor) -> Tensor:
+    """Vectors (N, dim) and (M, dim) -> the product of each with each (N, M): cosines, where their length is 1."""
+    return ones @ others.T
 
 
 def info_nce(logits: Tensor, answers: Tensor, watched: dict[str, Tensor]) -> Tensor:

@@ -25,6 +25,18 @@ def squares(images: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
     return images[item, channel, rows[:, :, None, :, None], columns[:, :, None, None, :]]
 
 
+def overlapping(images: Tensor, grid: int, margin: int) -> Tensor:
+    """(N, C, S, S) -> a grid of patches (N, grid, grid, C, s, s), each half over the next ones.
+
+    A patch is two strides wide but for a margin in pixels, cut off at random sides of each.
+    """
+    N, stride = len(images), images.shape[-1] // (grid + 1)
+    cells = torch.arange(grid**2, device=images.device)
+    moved = torch.randint(margin + 1, (2, N, grid**2), device=images.device)
+    top, left = cells // grid * stride + moved[0], cells % grid * stride + moved[1]
+    return squares(images, top, left, 2 * stride - margin).unflatten(1, (grid, grid))
+
+
 def neighbours(grid: int, window: int) -> list[tuple[int, int]]:
     """All ordered pairs of places of a square grid, row by row, at most ``window`` rows and columns apart."""
     return [

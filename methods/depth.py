@@ -20,7 +20,7 @@ data's (what passes it moves by its own step over its distance, in half pictures
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +38,7 @@ NEAR = 1.0  # metres, nearer than which disparity rises no further (as in the HH
 class Depth(Method):
     """Regresses HHA or depth, each channel from 0 to 1, at a quarter of the resolution."""
 
-    needs: ClassVar = frozenset({"depth"})
+    needs = frozenset({"depth"})
 
     def __init__(
         self,

@@ -23,11 +23,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.augment import in_full_precision
 from bench.encoders import Encoder
 from bench.errors import require
 from bench.method import Batch, Method, Panel, TrainFacts
-from methods._contrast import few, info_nce
+from methods._contrast import few, info_nce, products
 from methods._gather import gathered, rank
 from methods._heads import mlp, spread
 from methods._momentum import follow, in_groups, risen, teacher_of
@@ -83,7 +82,7 @@ class MoCoV3(Method):
     def ctr(self, q: Tensor, k: Tensor) -> Tensor:
         """2 tau times the cross-entropy of each query's own key among the keys (N, dim) of all processes."""
         answers = rank() * len(q) + torch.arange(len(q), device=q.device)
-        logits, answers = few(cosines(q, gathered(k)) / self.temperature, answers, self.negatives)
+        logits, answers = few(products(q, gathered(k)) / self.temperature, answers, self.negatives)
         return 2 * self.temperature * info_nce(logits, answers, self.watched)
 
     def after_step(self, progress: float) -> None:
@@ -95,9 +94,3 @@ class MoCoV3(Method):
         views = two_views(batch.images, *LOOKS)
         (q1, _), (_, k2) = self.queries_and_keys(views)
         return pair_panels(views, torch.cat([q1, k2]))
-
-
-@in_full_precision
-def cosines(q: Tensor, k: Tensor) -> Tensor:
-    """Unit vectors (N, dim), (K, dim) -> (N, K)."""
-    return q @ k.T

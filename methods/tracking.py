@@ -36,7 +36,7 @@ from methods._tracks import framed, pairs
 class Tracking(Method):
     """Ranks a track's last patch before those of other clips, seen from its first."""
 
-    needs: ClassVar = frozenset({"clips"})
+    needs = frozenset({"clips"})
     short: ClassVar = {"hidden": 512, "dim": 128, "mine_from": 1.0, "jitter": 0.8, "grey": 0.2}
     views_per_image = 2.0
     progress: Tensor  # of the run, 0 to 1

@@ -29,13 +29,14 @@ from bench.encoders import Encoder
 from bench.errors import UserError, require
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._copying import Clusters, chroma, mixed, pointed, surprise
+from methods._frames import drawn_frames
 from methods._quarter import QuarterMaps, enlarged, quartered
 
 
 class VideoColorization(Method):
     """Points from each place of a grey frame at the places of earlier ones that have its colour."""
 
-    needs: ClassVar = frozenset({"clips"})
+    needs = frozenset({"clips"})
     sees: ClassVar = "lightness"
     views_per_image = 4.0
 
@@ -75,16 +76,13 @@ class VideoColorization(Method):
     def frames(self, batch: Batch) -> Tensor:
         """The batch's clips -> (N, R + 1, 3, S, S): references and then the target, from a start drawn per clip."""
         assert batch.clips is not None
-        N, T = batch.clips.shape[:2]
+        T = batch.clips.shape[1]
         if self.references >= T:
             raise UserError(
                 f"video_colorization.references = {self.references}: clips of {T} frames have no frame left to colour; "
                 f"lower it to {T - 1}."
             )
-        stride = min(self.stride, (T - 1) // self.references)
-        start = torch.randint(T - self.references * stride, (N, 1), device=batch.clips.device)
-        places = start + stride * torch.arange(self.references + 1, device=batch.clips.device)
-        return batch.clips[torch.arange(N, device=batch.clips.device).unsqueeze(1), places]
+        return drawn_frames(batch.clips, self.references + 1, self.stride)
 
     def attention(self, frames: Tensor) -> Tensor:
         """Frames (N, R + 1, 3, S, S) -> by how much each place of the last copies from the others' (N, P, R * P)."""

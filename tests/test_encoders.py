@@ -20,6 +20,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "resnet50": [{"last_stride": 1}],
     "torchvision": [{"name": "shufflenet_v2_x0_5"}],
     "timm": [{"name": "mobilenetv3_small_050"}, {"name": "vit_tiny_patch16_224"}],
+    "vit": [{"width": 16}, {"patch": 8, "width": 12, "depth": 7, "heads": 3}],
 }
 SIZES = {"alexnet": 64}
 CASES = [
@@ -140,6 +141,34 @@ def test_residual_stems(size: int) -> None:
     assert maps["conv2"].shape[-1] == 32
 
 
+def test_a_vision_transformer_sees_patches(tiny: Dataset) -> None:
+    """Its maps hold the patches row by row; it sees some of them alone as it would if the others were not there."""
+    torch.manual_seed(0)
+    encoder = plugins("encoder")["vit"].load()(32, width=16).eval()
+    image = tiny.train.images[:1]
+    with torch.no_grad():
+        tokens = encoder.tokens(image)
+        assert tokens.shape == (1, 64, 16)
+        whole = encoder.features(image, ["conv5"])["conv5"]
+        torch.testing.assert_close(whole.flatten(2).transpose(1, 2), encoder.encoded(tokens))
+        other = image.clone()
+        other[..., 4:8, 8:12] = 255 - other[..., 4:8, 8:12]  # the patch in row 1, column 2
+        changed = (encoder.tokens(other) != tokens).any(2).flatten().nonzero().flatten()
+        assert changed.tolist() == [1 * 8 + 2]
+        rest = [place for place in range(64) if place != 10]
+        assert torch.equal(encoder.encoded(encoder.tokens(other)[:, rest]), encoder.encoded(tokens[:, rest]))
+        blank = encoder.tokens(torch.zeros_like(image))  # differ by their places alone
+        assert len(blank[0].unique(dim=0)) == 64
+
+
+def test_a_vision_transformer_sees_views_of_any_size() -> None:
+    """Larger and smaller views than it was built for have maps to match."""
+    encoder = plugins("encoder")["vit"].load()(32, width=16)
+    for height, width in ((8, 8), (64, 64), (16, 24)):
+        maps = encoder.features(torch.rand(2, 3, height, width), ["conv1"])["conv1"]
+        assert maps.shape == (2, 16, height // 4, width // 4)
+
+
 def test_normalisation_lives_in_the_encoder() -> None:
     """The first layer sees (images - mean) / std per channel, channels last."""
     encoder = Encoder(mean=(0.1, 0.2, 0.3), std=(0.5, 1.0, 2.0))
@@ -156,6 +185,11 @@ def test_normalisation_lives_in_the_encoder() -> None:
         ("alexnet", 64, {"widths": (1, 2)}, "alexnet.widths"),
         ("alexnet", 64, {"groups": 3}, "alexnet.groups"),
         ("nin", 32, {"blocks": 2}, "nin.blocks"),
+        ("vit", 32, {"patch": 5}, "vit.patch"),
+        ("vit", 32, {"depth": 4}, "vit.depth"),
+        ("vit", 32, {"heads": 0}, "vit.heads"),
+        ("vit", 32, {"width": 10, "heads": 2}, "vit.width"),
+        ("vit", 32, {"width": 16, "heads": 3}, "vit.width"),
         ("timm", 32, {"name": "resnet81"}, "Did you mean 'resnet"),
     ],
 )

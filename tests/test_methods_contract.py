@@ -15,10 +15,13 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bench.data import Dataset
+from bench.encoders import Encoder
 from bench.encoders._halves import seeing
 from bench.encoders.convnet import ConvNet
+from bench.encoders.vit import ViT
 from bench.errors import UserError
 from bench.method import Batch, Method, TrainFacts
+from bench.planning import needs_of
 from bench.plugins import Plugin, plugins
 from bench.training import batch_of
 
@@ -29,10 +32,18 @@ every = pytest.mark.parametrize("plugin", ALL, ids=lambda plugin: plugin.name)
 every_trained = pytest.mark.parametrize("plugin", TRAINED, ids=lambda plugin: plugin.name)
 
 
+def narrow(plugin: Plugin, size: int, seed: int) -> Encoder:
+    """A narrow encoder that sees what the method wants it to."""
+    torch.manual_seed(seed)
+    sees = plugin.constants.get("sees", "colour")
+    if sees == "patches":
+        return seeing(ViT, sees, size, {"width": 8, "heads": 2})
+    return seeing(ConvNet, sees, size, {"width": 4})
+
+
 def built(plugin: Plugin, *, size: int = 32, seed: int = 0, **settings: Any) -> Method:
     """The method over a narrow encoder, with the settings of a short run."""
-    torch.manual_seed(seed)
-    encoder = seeing(ConvNet, plugin.constants.get("sees", "colour"), size, {"width": 4})
+    encoder = narrow(plugin, size, seed)
     facts = TrainFacts(images=64, classes=10, image_size=size)
     return plugin.load()(encoder, facts, **plugin.load().short | settings).train()  # type: ignore[attr-defined]
 
@@ -101,6 +112,17 @@ def test_every_setting_has_a_default(plugin: Plugin) -> None:
 def test_needs_are_known(plugin: Plugin) -> None:
     """What a method needs is something that a batch can hold."""
     assert plugin.load().needs <= {"labels", "clips", "depth", "captions"}  # type: ignore[attr-defined]
+
+
+@every
+def test_needs_under_a_setting_are_declared(plugin: Plugin, tiny: Dataset) -> None:
+    """What ``needs_if`` says of a setting is what the method needs under it, and then it learns from that."""
+    for setting, need in (plugin.constants.get("needs_if") or {}).items():
+        name, _, value = setting.partition("=")
+        method = built(plugin, **{name: plugin.settings[name].parsed(value, plugin.name)})
+        assert method.needs == built(plugin).needs | {need}
+        assert needs_of(plugin, plugin.defaults | {name: value}) == method.needs
+        assert seeded_loss(method, batch_for(method, tiny)).isfinite()
 
 
 @every_trained
@@ -179,8 +201,7 @@ def test_same_seed_same_loss(plugin: Plugin, tiny: Dataset) -> None:
 @every_trained
 def test_heads_do_not_shift_the_encoder(plugin: Plugin) -> None:
     """A seed gives every method the same encoder: heads are drawn after it and never touch it."""
-    torch.manual_seed(7)
-    alone = seeing(ConvNet, plugin.constants.get("sees", "colour"), 32, {"width": 4}).state_dict()
+    alone = narrow(plugin, 32, 7).state_dict()
     inside = built(plugin, seed=7).encoder.state_dict()
     assert all(torch.equal(inside[name], value) for name, value in alone.items())
 

@@ -20,6 +20,7 @@ from bench.data.synthetic import Synthetic
 from bench.encoders import Encoder
 from bench.encoders._halves import seeing
 from bench.encoders.convnet import ConvNet
+from bench.encoders.vit import ViT
 from bench.method import TrainFacts
 from bench.plugins import Plugin, plugins
 from bench.probes import linear_probe
@@ -108,7 +109,8 @@ def test_it_learns(name: str, data: Dataset, tmp_path: Path) -> None:
 def start(plugin: Plugin) -> tuple[Encoder, dict[str, Any]]:
     """The default encoder before training, as the method wants it, and the settings of a short run."""
     torch.manual_seed(0)
-    encoder = seeing(ConvNet, plugin.constants.get("sees", "colour"), 32, {"width": 16})
+    sees = plugin.constants.get("sees", "colour")
+    encoder = seeing(ViT, sees, 32, {"width": 64}) if sees == "patches" else seeing(ConvNet, sees, 32, {"width": 16})
     short = plugin.constants.get("short") or {}
     return encoder, {key: value for key, value in short.items() if not key.startswith("recipe.")}
 

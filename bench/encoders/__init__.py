@@ -39,6 +39,9 @@ class Encoder(nn.Module):
     foldable: ClassVar[bool] = True
     """Whether batch norms may be folded into the convolutions before them without changing a tap."""
 
+    patchwise: ClassVar[bool] = False
+    """Whether it can be given some of a picture's patches alone, as ``ViT`` can: ``tokens`` and ``encoded``."""
+
     def __init__(
         self, *, mean: tuple[float, ...] = (0.5, 0.5, 0.5), std: tuple[float, ...] = (0.25, 0.25, 0.25)
     ) -> None:

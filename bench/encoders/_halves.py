@@ -36,15 +36,8 @@ class Halves(Encoder):
 
 
 def seeing(cls: Callable[..., Encoder], sees: str, image_size: int, settings: dict[str, Any]) -> Encoder:
-    """An encoder of that class that sees what a method wants it to: "colour", "lightness" or "halves".
-
-    Raises UserError where an encoder without a width would have to be halved.
-    """
+    """An encoder of that class that sees what a method's ``sees`` wants it to; halves need a setting ``width``."""
     if sees == "halves":
-        if "width" not in settings:
-            raise UserError(
-                f"--encoder {getattr(cls, '__name__', 'this').lower()}: has no width to halve; --encoder convnet has."
-            )
         return Halves(cls, image_size, **settings)
     encoder = cls(image_size, **settings)
     encoder.part = "lightness" if sees == "lightness" else "colour"

@@ -1,0 +1,120 @@
+"""Contrastive predictive coding (CPC): tell what comes next in a sequence from everything else.
+
+Van den Oord, Li and Vinyals, "Representation Learning with Contrastive Predictive
+Coding", 2018. https://arxiv.org/abs/1807.03748
+
+What comes next can be foretold as far as one knows what is shown. Each part of a
+sequence is encoded by itself to z_t, a context c_t sums up what has been read, and the
+product of W_k c_t with z_{t+k} is to beat its products with others (equation 4). In
+``rows`` of overlapping patches each foretells those below it; ``frames`` are a clip's.
+
+Where we differ: masked convolutions make c_t; a step's predictions share their others;
+patches lose a margin and are not padded; frames are varied as the paper's pictures are.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from bench.augment import recoloured, resized_crops
+from bench.encoders import Encoder
+from bench.errors import UserError, require
+from bench.method import Batch, Method, Panel, TrainFacts
+from methods._context import Foretelling
+from methods._contrast import first_right, info_nce, products
+from methods._frames import drawn_frames
+from methods._gather import gathered, rank
+from methods._heads import spread
+from methods._patches import laid_out, overlapping
+
+
+class CPC(Method):
+    """Predicts the embeddings of later rows or frames among those of a batch."""
+
+    needs_if: ClassVar = {"sequence=frames": "clips"}
+    short: ClassVar = {"dim": 64, "negatives": 128}
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        facts: TrainFacts,
+        *,
+        sequence: Literal["rows", "frames"] = "rows",
+        steps: int = 5,
+        length: int = 7,
+        negatives: int | None = 1024,
+        dim: int = 256,
+        crop: float = 0.73,
+        grey: float = 1.0,
+    ) -> None:
+        super().__init__(encoder, facts)
+        require(sequence in ("rows", "frames"), "cpc.sequence", sequence, "rows or frames")
+        require(2 <= length < facts.image_size, "cpc.length", length, "at least 2 rows or frames, fewer than the side")
+        require(1 <= steps < length, "cpc.steps", steps, f"at least 1, less than cpc.length = {length}")
+        require(negatives is None or negatives >= 1, "cpc.negatives", negatives, "at least 1, or None for all")
+        require(dim >= 1, "cpc.dim", dim, "at least 1")
+        require(0 < crop <= 1, "cpc.crop", crop, "a share of the area, above 0 to 1")
+        require(0 <= grey <= 1, "cpc.grey", grey, "a probability")
+        self.length, self.negatives, self.crop, self.grey = length, negatives, crop, grey
+        self.rows, self.views_per_image = sequence == "rows", float(length)
+        stride = facts.image_size // (length + 1)
+        self.margin = max(1, stride // 8)  # of two strides' width: 64 pixels become 60
+        if self.rows:
+            self.view_size = 2 * stride - self.margin
+            self.views_per_image = (length * self.view_size / facts.image_size) ** 2
+        else:
+            self.needs = frozenset({"clips"})
+        self.foretelling = Foretelling(encoder.dim, dim, length=length, wide=self.rows, steps=steps)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """InfoNCE of every later part, foretold from every part above or before it."""
+        parts = self.parts(batch)
+        z = self.encoder(parts.flatten(0, 2)).float().view(*parts.shape[:3], -1)  # (N, T, W, D)
+        self.watched["spread"] = spread(z.flatten(0, 2))
+        logits = self.logits(z)
+        return info_nce(logits, first_right(logits), self.watched)
+
+    def parts(self, batch: Batch) -> Tensor:
+        """A batch -> (N, T, W, 3, s, s): T rows of W overlapping patches, or T frames of one part each."""
+        if self.rows:
+            return overlapping(self.varied(batch.images)[:, 0], self.length, self.margin)
+        assert batch.clips is not None
+        if self.length > (T := batch.clips.shape[1]):
+            raise UserError(f"cpc.length = {self.length}: clips have {T} frames; lower it to {T}.")
+        return self.varied(drawn_frames(batch.clips, self.length).flatten(1, 2)).unsqueeze(2)
+
+    def varied(self, images: Tensor) -> Tensor:
+        """Images (N, F * 3, S, S), F frames cropped and mirrored alike -> (N, F, 3, S, S), grey or not."""
+        crops = resized_crops(images, scale=(self.crop, 1.0)).unflatten(1, (-1, 3))
+        return recoloured(crops.flatten(0, 1), jitter=0.0, grey=self.grey).view_as(crops)
+
+    def logits(self, z: Tensor) -> Tensor:
+        """Embeddings (N, T, W, D) -> a row for each prediction: the product with the true one, then with others."""
+        (said, meant), every = self.foretelling(z), gathered(own := z.flatten(0, 2))
+        drawn = torch.randperm(len(every), device=z.device)[: self.negatives]
+        itself = drawn == (meant + rank() * len(own)).unsqueeze(1)
+        others = products(said, every[drawn]).masked_fill(itself, -torch.inf)
+        return torch.cat([(said * own[meant]).sum(1, keepdim=True), others], dim=1)
+
+    def panels(self, batch: Batch) -> list[Panel]:
+        """What has been read, a later part, and the batch's likeliest parts for its place, the true one marked."""
+        parts = self.parts(batch)
+        z = self.encoder(parts.flatten(0, 2)).float().view(*parts.shape[:3], -1)
+        N, T, W = parts.shape[:3]
+        k, said = self.foretelling.last(z)
+        scores = products(said, z.flatten(0, 2))
+        true = torch.arange(1, N + 1, device=z.device).unsqueeze(1) * T * W - W + W // 2
+        ranks = (scores > scores.gather(1, true)).sum(1) + 1
+        best = scores.topk(min(8, N * T * W // 2 * 2)).indices
+        return [
+            Panel(title="what has been read", images=laid_out(parts[:, :-k].flatten(1, 2), W if W > 1 else T - k)),
+            Panel(title=f"what comes {k} on", images=parts[:, -1, W // 2]),
+            Panel(
+                title="likeliest parts of the batch, best first",
+                images=laid_out(parts.flatten(0, 2)[best], best.shape[1] // 2, best == true),
+                captions=tuple(f"the true one is no. {rank} of {N * T * W}" for rank in ranks.tolist()),
+            ),
+        ]
