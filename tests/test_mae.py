@@ -97,7 +97,9 @@ def test_the_decoder_puts_each_token_in_its_place(tiny: Dataset) -> None:
         codes = method.enter(method.encoder.encoded(method.encoder.tokens(images[n : n + 1])[:, visible]))[0]
         rows = [codes[visible.index(p)] if p in visible else method.token for p in range(16)]
         whole = torch.stack([row + place for row, place in zip(rows, places, strict=True)])
-        torch.testing.assert_close(method.answer(method.decoder(whole.unsqueeze(0)))[0], painted[n], atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(
+            method.answer(method.decoder(whole.unsqueeze(0)))[0], painted[n], atol=1e-4, rtol=1e-3
+        )
 
 
 def test_each_image_has_a_mask_of_its_own(tiny: Dataset) -> None:

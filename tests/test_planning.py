@@ -1,0 +1,102 @@
+"""What each method needs of the data and the encoder, told before any work; and what ``all`` leaves out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from bench.arguments import parser
+from bench.cli import planned_from
+from bench.errors import UserError
+from bench.planning import Plan, Request, plan
+from bench.plugins import plugins
+
+METHODS = set(plugins("method"))
+
+
+def planned(results: Path, *methods: str, assignments: tuple[str, ...] = (), **request: Any) -> Plan:
+    """A plan over a small embedded set, unless another is asked for."""
+    if "dataset" not in request:
+        assignments = ("synthetic.train=200", "synthetic.test=20", *assignments)
+    return plan(Request(methods=methods, preset="smoke", results=results, assignments=assignments, **request))
+
+
+def left_out(plan: Plan) -> set[str]:
+    """The methods that are not in a plan, each of which must be told about in a line of its own."""
+    names = {line.split()[0] for line in plan.left_out}
+    assert len(plan.left_out) == len(names)
+    assert names == METHODS - {job.method.name for job in plan.jobs}
+    return names
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    """Pictures in folders: there is nothing beside labels."""
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            (tmp_path / "pictures" / split / name).mkdir(parents=True)
+            for n in range(4):
+                Image.new("RGB", (32, 32), (40 * n, 0, 0)).save(tmp_path / "pictures" / split / name / f"{n}.png")
+    return str(tmp_path / "pictures")
+
+
+def test_all_leaves_out_what_the_encoder_cannot_see(tmp_path: Path) -> None:
+    """Patches want an encoder that takes them, halves one with a width; the transformer is fit for all methods."""
+    assert left_out(planned(tmp_path, "all")) == {"mae"}
+    assert left_out(planned(tmp_path, "all", encoder="resnet18")) == {"mae", "split_brain"}
+    assert left_out(planned(tmp_path, "all", encoder="vit")) == set()
+
+
+def test_all_leaves_out_what_the_data_do_not_provide(tmp_path: Path, folder: str) -> None:
+    """A folder of pictures has no clips, depth or captions; methods that need them are named with the reason."""
+    found = planned(
+        tmp_path, "all", dataset="folder", data_dir=folder, encoder="vit", assignments=("recipe.batch_size=2",)
+    )
+    assert left_out(found) == {"clip", "depth", "tracking", "video_colorization"}
+    (line,) = (line for line in found.left_out if line.startswith("clip "))
+    assert line == "clip needs captions, which pictures does not provide; choose another --pretrain-dataset."
+
+
+def test_what_is_named_is_not_left_out(tmp_path: Path) -> None:
+    """Asked for by its name, or by a setting of its own, an unfit method is a mistake."""
+    told = "mae shows its encoder some patches of a picture, which convnet cannot see; --encoder vit can."
+    with pytest.raises(UserError) as error:
+        planned(tmp_path, "mae")
+    assert str(error.value) == told
+    with pytest.raises(UserError, match="mae shows its encoder"):
+        planned(tmp_path, "all", assignments=("mae.mask=0.5",))
+    with pytest.raises(UserError, match="split_brain halves its encoder's width"):
+        planned(tmp_path, "split_brain", encoder="resnet18")
+
+
+def test_a_setting_may_need_more(tmp_path: Path, folder: str) -> None:
+    """Rows are in any picture; frames need clips, and where there are none this is told."""
+    options: dict[str, Any] = {"dataset": "folder", "data_dir": folder}
+    (job,) = planned(tmp_path, "cpc", assignments=("recipe.batch_size=2",), **options).jobs
+    assert job.needs == frozenset()
+    with pytest.raises(UserError, match="cpc needs clips, which pictures does not provide"):
+        planned(tmp_path, "cpc", assignments=("recipe.batch_size=2", "cpc.sequence=frames"), **options)
+    (job,) = planned(tmp_path, "cpc", assignments=("cpc.sequence=frames",)).jobs
+    assert job.needs == {"clips"}
+
+
+def test_weights_from_a_file_need_nothing_to_learn_from(tmp_path: Path) -> None:
+    """Given its weights, a masked autoencoder's encoder can be any; halves must still be halves."""
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"")
+    (job,) = planned(tmp_path, "mae", checkpoints={"mae": str(weights)}).jobs
+    assert not job.trains
+    with pytest.raises(UserError, match="split_brain halves"):
+        planned(tmp_path, "split_brain", encoder="resnet18", checkpoints={"split_brain": str(weights)})
+
+
+def test_what_is_left_out_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line on the error stream for each, and nothing else."""
+    planned_from(parser("run").parse_args(["--methods", "all", "--results", str(tmp_path)]))
+    output = capsys.readouterr()
+    assert output.err.startswith("left out: mae shows")
+    assert output.err.count("\n") == 1
+    assert not output.out
