@@ -15,15 +15,12 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bench.data import Dataset
-from bench.encoders import Encoder
-from bench.encoders._halves import seeing
-from bench.encoders.convnet import ConvNet
-from bench.encoders.vit import ViT
 from bench.errors import UserError
 from bench.method import Batch, Method, TrainFacts
 from bench.planning import needs_of
 from bench.plugins import Plugin, plugins
 from bench.training import batch_of
+from tests.encoders import encoder_for
 
 ALL = list(plugins("method").values())
 TRAINED = [plugin for plugin in ALL if plugin.constants.get("trains", True)]
@@ -32,20 +29,11 @@ every = pytest.mark.parametrize("plugin", ALL, ids=lambda plugin: plugin.name)
 every_trained = pytest.mark.parametrize("plugin", TRAINED, ids=lambda plugin: plugin.name)
 
 
-def narrow(plugin: Plugin, size: int, seed: int) -> Encoder:
-    """A narrow encoder that sees what the method wants it to."""
-    torch.manual_seed(seed)
-    sees = plugin.constants.get("sees", "colour")
-    if sees == "patches":
-        return seeing(ViT, sees, size, {"width": 8, "heads": 2})
-    return seeing(ConvNet, sees, size, {"width": 4})
-
-
 def built(plugin: Plugin, *, size: int = 32, seed: int = 0, **settings: Any) -> Method:
     """The method over a narrow encoder, with the settings of a short run."""
-    encoder = narrow(plugin, size, seed)
+    torch.manual_seed(seed)
     facts = TrainFacts(images=64, classes=10, image_size=size)
-    return plugin.load()(encoder, facts, **plugin.load().short | settings).train()  # type: ignore[attr-defined]
+    return plugin.load()(encoder_for(plugin, size=size), facts, **plugin.load().short | settings).train()  # type: ignore[attr-defined]
 
 
 def batch_for(method: Method, data: Dataset, start: int = 0, size: int = 16) -> Batch:
@@ -201,7 +189,8 @@ def test_same_seed_same_loss(plugin: Plugin, tiny: Dataset) -> None:
 @every_trained
 def test_heads_do_not_shift_the_encoder(plugin: Plugin) -> None:
     """A seed gives every method the same encoder: heads are drawn after it and never touch it."""
-    alone = narrow(plugin, 32, 7).state_dict()
+    torch.manual_seed(7)
+    alone = encoder_for(plugin).state_dict()
     inside = built(plugin, seed=7).encoder.state_dict()
     assert all(torch.equal(inside[name], value) for name, value in alone.items())
 

@@ -18,15 +18,13 @@ import torch
 from bench.data import Dataset
 from bench.data.synthetic import Synthetic
 from bench.encoders import Encoder
-from bench.encoders._halves import seeing
-from bench.encoders.convnet import ConvNet
-from bench.encoders.vit import ViT
 from bench.method import TrainFacts
 from bench.plugins import Plugin, plugins
 from bench.probes import linear_probe
 from bench.recipe import Recipe
 from bench.representation import Reading, Representation
 from bench.training import pretrain, steps_of
+from tests.encoders import encoder_for
 
 pytestmark = pytest.mark.slow
 CPU = torch.device("cpu")
@@ -109,10 +107,8 @@ def test_it_learns(name: str, data: Dataset, tmp_path: Path) -> None:
 def start(plugin: Plugin) -> tuple[Encoder, dict[str, Any]]:
     """The default encoder before training, as the method wants it, and the settings of a short run."""
     torch.manual_seed(0)
-    sees = plugin.constants.get("sees", "colour")
-    encoder = seeing(ViT, sees, 32, {"width": 64}) if sees == "patches" else seeing(ConvNet, sees, 32, {"width": 16})
     short = plugin.constants.get("short") or {}
-    return encoder, {key: value for key, value in short.items() if not key.startswith("recipe.")}
+    return encoder_for(plugin, width=16), {key: value for key, value in short.items() if not key.startswith("recipe.")}
 
 
 def test_every_method_is_here() -> None:

@@ -34,8 +34,8 @@ from methods.supervised import Supervised
 CPU = torch.device("cpu")
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 TRAINED = [plugin.name for plugin in plugins("method").values() if plugin.constants.get("trains", True)]
-SETTINGS = ("synthetic.train=100", "synthetic.test=50", "recipe.views=96", "recipe.batch_size=16", "convnet.width=4")
-QUICK = [word for setting in SETTINGS for word in ("--set", setting)]
+SETTINGS = ("synthetic.train=100", "synthetic.test=50", "recipe.views=96", "recipe.batch_size=16")
+QUICK = [word for setting in (*SETTINGS, "convnet.width=4") for word in ("--set", setting)]
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,10 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def planned(name: str, *assignments: str, **request: Any) -> Plan:
     """A plan that pretrains one method for a few steps."""
-    return plan(Request(methods=(name,), protocols=None, assignments=(*SETTINGS, *assignments), **request))
+    if plugins("method")[name].constants.get("sees") == "patches":
+        request = {"encoder": "vit"} | request
+    narrow = "vit.width=16" if request.get("encoder") == "vit" else "convnet.width=4"
+    return plan(Request(methods=(name,), protocols=None, assignments=(*SETTINGS, narrow, *assignments), **request))
 
 
 def finished(work: Generator[Any, None, Any]) -> Any:

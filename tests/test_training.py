@@ -30,6 +30,7 @@ from bench.training import (
     schedule,
     steps_of,
 )
+from tests.encoders import encoder_for
 
 CPU = torch.device("cpu")
 TRAINED = [plugin.name for plugin in plugins("method").values() if plugin.constants.get("trains", True)]
@@ -64,9 +65,9 @@ def toy(seed: int = 0, **settings: Any) -> Toy:
 
 def method_of(name: str, seed: int = 0) -> Method:
     torch.manual_seed(seed)
-    encoder = ConvNet(32, width=4)
-    cls: Any = plugins("method")[name].load()
-    method = cls(encoder, TrainFacts(images=64, classes=10, image_size=32), **cls.short)
+    plugin = plugins("method")[name]
+    cls: Any = plugin.load()
+    method = cls(encoder_for(plugin), TrainFacts(images=64, classes=10, image_size=32), **cls.short)
     return method.to(memory_format=torch.channels_last)
 
 
@@ -255,7 +256,7 @@ def test_counting_flops_changes_nothing(name: str, tiny: Dataset) -> None:
 @pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
 @pytest.mark.parametrize("name", TRAINED)
 def test_biases_and_norm_weights_do_not_decay(name: str, optimiser: str) -> None:
-    """Every weight that learns is in one group; matrices and filters decay, biases and batch-norm weights do not."""
+    """Every weight that learns is in one group; matrices and filters decay; biases, norms and lone vectors do not."""
     method = method_of(name)
     made = optimiser_of(method, Recipe(optimiser=optimiser, weight_decay=0.3))  # type: ignore[arg-type]
     decay = {id(p): group["weight_decay"] for group in made.param_groups for p in group["params"]}
@@ -264,7 +265,8 @@ def test_biases_and_norm_weights_do_not_decay(name: str, optimiser: str) -> None
         id(p)
         for module in method.modules()
         for key, p in module.named_parameters(recurse=False)
-        if key == "bias" or isinstance(module, nn.modules.batchnorm._BatchNorm)
+        if key in ("bias", "in_proj_bias", "token", "sharpness")
+        or isinstance(module, nn.modules.batchnorm._BatchNorm | nn.LayerNorm)
     }
     assert len(spared) > 2
     assert decay.keys() == {id(p) for p in method.parameters() if p.requires_grad}

@@ -12,13 +12,14 @@ from torch import Tensor
 from bench.data import Dataset
 from bench.data.synthetic import Synthetic
 from bench.encoders import Encoder
-from bench.encoders._halves import seeing
 from bench.encoders.convnet import ConvNet
+from bench.encoders.vit import ViT
 from bench.method import Batch, Method, TrainFacts
 from bench.plugins import ROOT, plugins
 from bench.precision import low_precision
 from bench.representation import Reading, Representation
 from bench.training import batch_of
+from tests.encoders import encoder_for
 
 pytestmark = pytest.mark.slow
 
@@ -87,7 +88,9 @@ class TestStep:
         benchmark.group = f"step of {name}"
         method, batch = prepared(images, name)
         seen: list[tuple[Encoder, Tensor, str, bool]] = []
+        patches: list[tuple[ViT, Tensor]] = []
         monkeypatch.setattr(Encoder, "maps", recording(Encoder.maps, seen))
+        monkeypatch.setattr(ViT, "encoded", noting(ViT.encoded, patches))
         with autocast():
             method.loss(batch)
         monkeypatch.undo()
@@ -99,6 +102,8 @@ class TestStep:
                     with torch.set_grad_enabled(learns):
                         maps = encoder.features(views, [tap])[tap]
                     total = total + maps.float().mean()
+                for encoder, tokens in patches:
+                    total = total + encoder.encoded(tokens).float().mean()
             total.backward()
 
         benchmark.pedantic(step, rounds=3, warmup_rounds=1)
@@ -121,10 +126,10 @@ def prepared(images: Dataset, name: str) -> tuple[Method, Batch]:
     """The method over the default encoder with the settings of a short run, and a batch of about 512 views."""
     plugin = plugins("method")[name]
     torch.manual_seed(0)
-    encoder = seeing(ConvNet, plugin.constants.get("sees", "colour"), 32, {"width": 32})
+    encoder = encoder_for(plugin, width=32)
     settings = {k: v for k, v in (plugin.constants.get("short") or {}).items() if not k.startswith("recipe.")}
     method = plugin.load()(encoder, FACTS, **settings).to(memory_format=torch.channels_last).train()
-    n = max(64, round(512 / method.views_per_image))
+    n = min(len(images.train), max(64, round(512 / method.views_per_image)))
     return method, batch_of(method, images.train, torch.arange(n), CPU)
 
 
@@ -139,6 +144,16 @@ def recording(maps, seen):
             yield tap, features
 
     return recorded
+
+
+def noting(encoded, patches):
+    """A transformer's ``encoded`` that notes which tokens it was given."""
+
+    def noted(encoder, tokens):
+        patches.append((encoder, tokens.detach()))
+        return encoded(encoder, tokens)
+
+    return noted
 
 
 @pytest.mark.benchmark(group="precision of a training step on 512 views")
