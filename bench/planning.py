@@ -350,7 +350,7 @@ def unfit(planned: Plan, method: Plugin, settings: Mapping[str, Any]) -> str | N
     name, sees, encoder = method.name, method.constants.get("sees"), planned.encoder
     if sees == "halves" and "width" not in planned.encoder_settings:
         return f"{name} halves its encoder's width, which {encoder.name} does not have; --encoder convnet has."
-    if name in planned.request.checkpoints:
+    if not method.constants.get("trains", True) or name in planned.request.checkpoints:
         return None
     if sees == "patches" and not encoder.constants.get("patchwise"):
         return (
