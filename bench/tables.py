@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from bench.guests import beside_checkpoints, guest_notes, hosted, is_guest
 from bench.published import Beside, beside, cited, published
 from bench.recipe import fingerprint
 from bench.records import Record, frame, joined
@@ -91,7 +92,7 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
     """
     groups: dict[str, list[Record]] = {}
     # Who knows most about its group comes first: it leads the others.
-    for record in sorted(records, key=lambda record: (not record["card"], _budgetless(record))):
+    for record in sorted(hosted(records), key=lambda record: (not record["card"], _budgetless(record))):
         homes = [group for group in groups.values() if _fits(record, group[0])]
         if not homes:
             homes = [groups.setdefault(fingerprint([_conditions(record), _budget(record)]), [])]
@@ -126,6 +127,7 @@ def tabulated(
     cell = lead["cell"]
     own = shown_by(protocol, rows, metrics, cell["protocol"]) if protocol and numbers else None
     known = beside(cell["protocol"], set(rows["method"]), taps, metric)
+    known = beside_checkpoints(known, group, taps, metric)
     told = cited(own.published) if own and own.parts else known
     # The title tells neighbours in one report apart, the digest also the files of two reports.
     digest = fingerprint([_conditions(lead), _budget(lead)])[:6]
@@ -137,7 +139,11 @@ def tabulated(
         taps=taps,
         rows=tap_table(rows, taps, metric),
         beside=known,
-        notes=[*(own.protocol.notes(own.measured, own.published) if own else ()), *_notes(lead, group, labels, told)],
+        notes=[
+            *(own.protocol.notes(own.measured, own.published) if own else ()),
+            *guest_notes(group, labels),
+            *_notes(lead, group, labels, told),
+        ],
         own=own,
     )
 
@@ -285,7 +291,7 @@ def _budget(record: Record) -> dict[str, Any]:
 
 def _budgetless(record: Record) -> bool:
     """Whether the weights owe nothing to our recipe."""
-    return record["source"].get("kind") in ("untrained", "file")
+    return record["source"].get("kind") in ("untrained", "file", "published") or is_guest(record)
 
 
 def _telling(own: dict[str, Any], others: list[dict[str, Any]]) -> str:

@@ -33,6 +33,35 @@ from methods._views import BYOL, pair_panels, two_views
 class BarlowTwins(Method):
     """Pulls the cross-correlation of two views' projections towards the identity."""
 
+    checkpoints: ClassVar = {
+        "rn50": {
+            "url": "https://dl.fbaipublicfiles.com/barlowtwins/ljng/resnet50.pth",
+            "licence": "CC-BY-NC-4.0",
+        },
+        "vissl_300ep": {
+            "url": "vissl:barlow_twins/barlow_twins_32gpus_4node_imagenet1k_300ep_resnet50.torch",
+            "linear": 0.7075,
+        },
+        "vissl_1000ep": {
+            "url": "vissl:barlow_twins/barlow_twins_32gpus_4node_imagenet1k_1000ep_resnet50.torch",
+            "linear": 0.718,
+        },
+        "mmselfsup_300ep": {
+            "url": (
+                "mmselfsup:1.x/barlowtwins/barlowtwins_resnet50_8xb256-coslr-300e_in1k/"
+                "barlowtwins_resnet50_8xb256-coslr-300e_in1k_20220825-57307488.pth"
+            ),
+            "linear": 0.718,
+        },
+        "lightly_100ep": {
+            "url": (
+                "lightly:resnet50_barlowtwins_2023-08-18_00-11-03/pretrain/version_0/checkpoints/"
+                "epoch%3D99-step%3D500400.ckpt"
+            ),
+            "linear": 0.629,
+            "knn": 0.456,
+        },
+    }
     views_per_image = 2.0
     short: ClassVar = {"dim": 512}
 

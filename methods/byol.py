@@ -36,6 +36,22 @@ from methods._views import pair_panels, two_views
 class BYOL(Method):
     """Regresses the student's predictions on the teacher's projections."""
 
+    checkpoints: ClassVar = {
+        "mmselfsup_200ep": {
+            "url": (
+                "mmselfsup:1.x/byol/byol_resnet50_16xb256-coslr-200e_in1k/"
+                "byol_resnet50_16xb256-coslr-200e_in1k_20220825-de817331.pth"
+            ),
+            "linear": 0.718,
+        },
+        "lightly_100ep": {
+            "url": (
+                "lightly:resnet50_byol_2024-02-14_16-10-09/pretrain/version_0/checkpoints/epoch%3D99-step%3D500400.ckpt"
+            ),
+            "linear": 0.625,
+            "knn": 0.46,
+        },
+    }
     views_per_image = 2.0
     short: ClassVar = {"momentum": 0.97, "hidden": 512, "dim": 128, "norm_last": True}
 

@@ -36,6 +36,20 @@ from methods._quarter import QuarterMaps, deepest, enlarged, quartered
 class Colorization(Method):
     """Predicts a* and b* at a quarter of the resolution; the encoder sees L* alone."""
 
+    checkpoints: ClassVar = {
+        "goyal19_rn50": {
+            "url": "vissl:converted_vissl_rn50_colorization_in1k_goyal19.torch",
+            "settings": {"last_stride": 1},
+            "input": {"colour": "lightness", "mean": (50.0,), "std": (1.0,)},
+            "linear": 0.4011,
+        },
+        "goyal19_alexnet": {
+            "url": "vissl:converted_alexnet_colorization_in1k_pretext.torch",
+            "encoder": "alexnet",
+            "settings": {"widths": (96, 256, 384, 384, 256), "groups": 2, "padding": 0},
+            "input": {"colour": "lightness", "mean": (50.0,), "std": (1.0,), "size": 227, "crop": 0.8867},
+        },
+    }
     counts: Tensor  # int64 (Q,), pixels of each bin so far, and one more
     sees: ClassVar = "lightness"
 

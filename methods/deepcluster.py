@@ -34,6 +34,36 @@ from methods._views import Look, two_views
 class DeepCluster(Method):
     """Classifies both views by the cluster of their image, once for each head."""
 
+    checkpoints: ClassVar = {
+        "alexnet": {
+            "url": "https://dl.fbaipublicfiles.com/deepcluster/alexnet/checkpoint.pth.tar",
+            "encoder": "alexnet",
+            "settings": {"widths": (96, 256, 384, 384, 256)},
+            "input": {"colour": "sobel"},
+            "licence": "CC-BY-NC-4.0",
+        },
+        "vissl_alexnet": {
+            "url": "vissl:deepcluster_alexnet_checkpoint.torch",
+            "encoder": "alexnet",
+            "settings": {"widths": (96, 256, 384, 384, 256)},
+            "input": {"colour": "sobel"},
+        },
+        "mmselfsup_rn50": {
+            "url": "mmselfsup:deepcluster/deepcluster-sobel_resnet50_8xb64-steplr-200e_in1k-bb8681e2.pth",
+            "input": {"colour": "sobel"},
+            "linear": 0.4692,
+        },
+        "v2_400ep": {
+            "url": "https://dl.fbaipublicfiles.com/deepcluster/deepclusterv2_400ep_pretrain.pth.tar",
+            "licence": "CC-BY-NC-4.0",
+        },
+        "v2_800ep": {
+            "url": "https://dl.fbaipublicfiles.com/deepcluster/deepclusterv2_800ep_pretrain.pth.tar",
+            "licence": "CC-BY-NC-4.0",
+            "linear": 0.752,
+            "source": "https://github.com/facebookresearch/swav",
+        },
+    }
     views_per_image = 2.0
     short: ClassVar = {"clusters": (32, 64, 128), "strength": 0.5, "hidden": 512}
 

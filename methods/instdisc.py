@@ -39,6 +39,39 @@ KEPT = 0.9  # of the last batches' Z, at each batch
 class InstDisc(Method):
     """Contrasts each view with its image's place in the memory bank."""
 
+    checkpoints: ClassVar = {
+        "lemniscate_rn50": {
+            "url": (
+                "https://frontiers.blob.core.windows.net/pretraining/checkpoints/pil_pretrained_models/lemniscate/"
+                "lemniscate_resnet50_update.pth"
+            ),
+            "linear": 0.585,
+            "source": "https://github.com/zhirongw/lemniscate.pytorch",
+        },
+        "vissl_converted": {
+            "url": "vissl:converted_vissl_rn50_npid_lemniscate_neg4k_stepLR_8gpu.torch",
+            "linear": 0.5499,
+        },
+        "vissl_200ep": {
+            "url": (
+                "vissl:npid_1node_200ep_4kneg_npid_8gpu_resnet_23_07_20.9eb36512/model_final_checkpoint_phase199.torch"
+            ),
+            "linear": 0.5273,
+        },
+        "vissl_pp_800ep": {
+            "url": (
+                "vissl:npid_pp/4node_800ep_32kneg_cosine_resnet_23_07_20.75432662/model_final_checkpoint_phase799.torch"
+            ),
+            "linear": 0.5668,
+        },
+        "mmselfsup_200ep": {
+            "url": (
+                "mmselfsup:1.x/npid/npid_resnet50_8xb32-steplr-200e_in1k/"
+                "npid_resnet50_8xb32-steplr-200e_in1k_20220825-a67c5440.pth"
+            ),
+            "linear": 0.583,
+        },
+    }
     Z: Tensor  # the normalising constant; 0 until the first batch
     short: ClassVar = {"negatives": None, "temperature": 0.1, "proximal": 0.0}
 

@@ -38,6 +38,46 @@ from methods._tiles import GRID, TILES, cut, joined
 class Jigsaw(Method):
     """Encodes each tile by itself, joins the embeddings in shuffled order, classifies the permutation."""
 
+    checkpoints: ClassVar = {
+        "vissl_rn50_100": {
+            "url": (
+                "vissl:jigsaw_rn50_in1k_ep105_perm2k_jigsaw_8gpu_resnet_17_07_20.db174a43/"
+                "model_final_checkpoint_phase104.torch"
+            ),
+            "linear": 0.4857,
+        },
+        "vissl_rn50_2k": {
+            "url": (
+                "vissl:jigsaw_rn50_in1k_ep105_perm2k_jigsaw_8gpu_resnet_17_07_20.cccee144/"
+                "model_final_checkpoint_phase104.torch"
+            ),
+            "linear": 0.4673,
+        },
+        "vissl_rn50_10k": {
+            "url": (
+                "vissl:jigsaw_rn50_in1k_ep105_perm2k_jigsaw_8gpu_resnet_20_07_20.3d706467/"
+                "model_final_checkpoint_phase104.torch"
+            ),
+            "linear": 0.4811,
+        },
+        "goyal19_rn50": {
+            "url": "vissl:converted_vissl_rn50_jigsaw_in1k_goyal19.torch",
+            "linear": 0.4658,
+        },
+        "goyal19_alexnet": {
+            "url": "vissl:converted_alexnet_jigsaw_in1k_pretext.torch",
+            "encoder": "alexnet",
+            "settings": {
+                "widths": (96, 256, 384, 384, 256),
+                "batch_norm": 3,
+                "lrn": True,
+                "groups": 2,
+                "stride": 2,
+                "padding": 0,
+            },
+            "input": {"size": 227, "crop": 0.8867},
+        },
+    }
     permutations: Tensor  # int64 (K, 9)
     short: ClassVar = {"crop": 0.4}
 

@@ -28,6 +28,26 @@ from methods._dictionary import Dictionary
 class MoCo(Dictionary):
     """Contrasts queries with their keys and with the queue."""
 
+    checkpoints: ClassVar = {
+        "v1_200ep": {
+            "url": "https://dl.fbaipublicfiles.com/moco/moco_checkpoints/moco_v1_200ep/moco_v1_200ep_pretrain.pth.tar",
+            "licence": "CC-BY-NC-4.0",
+            "linear": 0.606,
+            "source": "https://github.com/facebookresearch/moco",
+        },
+        "v2_200ep": {
+            "url": "https://dl.fbaipublicfiles.com/moco/moco_checkpoints/moco_v2_200ep/moco_v2_200ep_pretrain.pth.tar",
+            "licence": "CC-BY-NC-4.0",
+            "linear": 0.677,
+            "source": "https://github.com/facebookresearch/moco",
+        },
+        "v2_800ep": {
+            "url": "https://dl.fbaipublicfiles.com/moco/moco_checkpoints/moco_v2_800ep/moco_v2_800ep_pretrain.pth.tar",
+            "licence": "CC-BY-NC-4.0",
+            "linear": 0.711,
+            "source": "https://github.com/facebookresearch/moco",
+        },
+    }
     views_per_image = 2.0
     short: ClassVar = {"negatives": 2048, "momentum": 0.99, "temperature": 0.1, "groups": 2}
 

@@ -31,6 +31,27 @@ from methods._views import MOCO, view
 class MoCoV2(Dictionary):
     """Contrasts queries with their keys and with the queue, through a hidden layer."""
 
+    checkpoints: ClassVar = {
+        "vissl_200ep": {
+            "url": "vissl:moco_v2_1node_lr.03_step_b32_zero_init/model_final_checkpoint_phase199.torch",
+            "linear": 0.664,
+        },
+        "mmselfsup_200ep": {
+            "url": (
+                "mmselfsup:1.x/mocov2/mocov2_resnet50_8xb32-coslr-200e_in1k/"
+                "mocov2_resnet50_8xb32-coslr-200e_in1k_20220825-b6d23c86.pth"
+            ),
+            "linear": 0.675,
+        },
+        "lightly_100ep": {
+            "url": (
+                "lightly:resnet50_mocov2_2024-02-18_10-29-14/pretrain/version_0/checkpoints/"
+                "epoch%3D99-step%3D500400.ckpt"
+            ),
+            "linear": 0.615,
+            "knn": 0.418,
+        },
+    }
     views_per_image = 2.0
     short: ClassVar = {"negatives": 2048, "momentum": 0.99, "groups": 2}
 

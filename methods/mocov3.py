@@ -38,6 +38,41 @@ LOOKS = tuple(replace(look, crop=0.2) for look in BYOL)  # the authors' crops fo
 class MoCoV3(Method):
     """Contrasts predictions from each view with the keys of the other."""
 
+    checkpoints: ClassVar = {
+        "rn50_100ep": {
+            "url": "https://dl.fbaipublicfiles.com/moco-v3/r-50-100ep/r-50-100ep.pth.tar",
+            "licence": "CC-BY-NC-4.0",
+            "linear": 0.689,
+            "source": "https://github.com/facebookresearch/moco-v3",
+        },
+        "rn50_300ep": {
+            "url": "https://dl.fbaipublicfiles.com/moco-v3/r-50-300ep/r-50-300ep.pth.tar",
+            "licence": "CC-BY-NC-4.0",
+            "linear": 0.728,
+            "source": "https://github.com/facebookresearch/moco-v3",
+        },
+        "rn50_1000ep": {
+            "url": "https://dl.fbaipublicfiles.com/moco-v3/r-50-1000ep/r-50-1000ep.pth.tar",
+            "licence": "CC-BY-NC-4.0",
+            "linear": 0.746,
+            "source": "https://github.com/facebookresearch/moco-v3",
+        },
+        "vit_s": {
+            "url": "https://dl.fbaipublicfiles.com/moco-v3/vit-s-300ep/vit-s-300ep.pth.tar",
+            "encoder": "timm/vit_small_patch16_224",
+            "settings": {"heads": 12},
+            "licence": "CC-BY-NC-4.0",
+            "linear": 0.732,
+            "source": "https://github.com/facebookresearch/moco-v3",
+        },
+        "vit_b": {
+            "url": "https://dl.fbaipublicfiles.com/moco-v3/vit-b-300ep/vit-b-300ep.pth.tar",
+            "encoder": "timm/vit_base_patch16_224",
+            "licence": "CC-BY-NC-4.0",
+            "linear": 0.767,
+            "source": "https://github.com/facebookresearch/moco-v3",
+        },
+    }
     views_per_image = 2.0
     short: ClassVar = {"temperature": 0.2, "hidden": 512}
 

@@ -36,6 +36,27 @@ from methods._tiles import GRID, TILES, cut, joined
 class PIRL(Method):
     """Contrasts an image's tiles, and the image, with its place in the memory bank."""
 
+    checkpoints: ClassVar = {
+        "vissl_200ep": {
+            "url": (
+                "vissl:pirl_jigsaw_4node_200ep_pirl_jigsaw_4node_resnet_22_07_20.ffd17b75/"
+                "model_final_checkpoint_phase199.torch"
+            ),
+            "linear": 0.6255,
+        },
+        "vissl_800ep": {
+            "url": (
+                "vissl:pirl_jigsaw_4node_pirl_jigsaw_4node_resnet_22_07_20.34377f59/"
+                "model_final_checkpoint_phase799.torch"
+            ),
+            "linear": 0.6429,
+        },
+        "vissl_800ep_mlp": {
+            "url": "vissl:pirl/r50_800ep_mlphead_gblur/model_final_checkpoint_phase799.torch",
+            "linear": 0.699,
+            "source": "https://github.com/facebookresearch/vissl/blob/main/projects/PIRL/README.md",
+        },
+    }
     short: ClassVar = {"negatives": 2048, "temperature": 0.1}
 
     def __init__(

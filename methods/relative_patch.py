@@ -17,7 +17,7 @@ besides, being small already. One layer of ``hidden`` units stands for fc7 to fc
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +35,16 @@ NAMES = ("upper left", "above", "upper right", "left", "right", "lower left", "b
 
 class RelativePatch(Method):
     """Encodes each patch by itself and classifies the place of each neighbour from it and the centre."""
+
+    checkpoints: ClassVar = {
+        "mmselfsup_rn50": {
+            "url": (
+                "mmselfsup:1.x/relative_loc/relative-loc_resnet50_8xb64-steplr-70e_in1k/"
+                "relative-loc_resnet50_8xb64-steplr-70e_in1k_20220825-daae1b41.pth"
+            ),
+            "linear": 0.404,
+        },
+    }
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ square that no corner enters, so that neither blur nor black corners tell.
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,44 @@ WOBBLE = math.radians(2)
 
 class RotNet(Method):
     """Classifies each image's rotation."""
+
+    checkpoints: ClassVar = {
+        "alexnet": {
+            "url": (
+                "https://github.com/gidariss/FeatureLearningRotNet/releases/download/v1/ImageNet_RotNet_AlexNet.tar.gz"
+            ),
+            "encoder": "alexnet",
+            "linear": {"conv1": 0.188, "conv2": 0.317, "conv3": 0.387, "conv4": 0.382, "conv5": 0.365},
+            "source": "https://arxiv.org/abs/1803.07728",
+        },
+        "cifar10_nin": {
+            "url": (
+                "https://github.com/gidariss/FeatureLearningRotNet/releases/download/v1/"
+                "CIFAR10_RotNet_NIN4blocks.tar.gz"
+            ),
+            "encoder": "nin",
+            "input": {"size": 32, "crop": 1.0, "mean": (0.4914, 0.4824, 0.4467), "std": (0.2471, 0.2435, 0.2616)},
+            "source": "https://arxiv.org/abs/1803.07728",
+        },
+        "vissl_rn50": {
+            "url": (
+                "vissl:rotnet_rn50_in1k_ep105_rotnet_8gpu_resnet_17_07_20.46bada9f/"
+                "model_final_checkpoint_phase125.torch"
+            ),
+            "linear": 0.482,
+        },
+        "vissl_alexnet": {
+            "url": "vissl:rotnet_alexnet_model_net_epoch50.torch",
+            "encoder": "alexnet",
+        },
+        "mmselfsup_rn50": {
+            "url": (
+                "mmselfsup:1.x/rotation_pred/rotation-pred_resnet50_8xb16-steplr-70e_in1k/"
+                "rotation-pred_resnet50_8xb16-steplr-70e_in1k_20220825-a8bf5f69.pth"
+            ),
+            "linear": 0.47,
+        },
+    }
 
     def __init__(
         self, encoder: Encoder, facts: TrainFacts, *, angles: tuple[int, ...] = (0, 90, 180, 270), flip: float = 0.5

@@ -19,7 +19,7 @@ thousands. ``negatives`` can keep fewer of the others, drawn for each view anew.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +37,58 @@ from methods._views import SIMCLR, pair_panels, two_views
 class SimCLR(Method):
     """Contrasts each view's projection with those of all others."""
 
+    checkpoints: ClassVar = {
+        "vissl_100ep": {
+            "url": "vissl:simclr_rn50_100ep_simclr_8node_resnet_16_07_20.8edb093e/model_final_checkpoint_phase99.torch",
+            "linear": 0.644,
+        },
+        "vissl_200ep": {
+            "url": (
+                "vissl:simclr_rn50_200ep_simclr_8node_resnet_16_07_20.a816c0ef/model_final_checkpoint_phase199.torch"
+            ),
+            "linear": 0.6661,
+        },
+        "vissl_400ep": {
+            "url": (
+                "vissl:simclr_rn50_400ep_simclr_8node_resnet_16_07_20.36b338ef/model_final_checkpoint_phase399.torch"
+            ),
+            "linear": 0.6771,
+        },
+        "vissl_800ep": {
+            "url": (
+                "vissl:simclr_rn50_800ep_simclr_8node_resnet_16_07_20.7e8feed1/model_final_checkpoint_phase799.torch"
+            ),
+            "linear": 0.6968,
+        },
+        "vissl_1000ep": {
+            "url": (
+                "vissl:simclr_rn50_1000ep_simclr_8node_resnet_16_07_20.afe428c7/model_final_checkpoint_phase999.torch"
+            ),
+            "linear": 0.688,
+        },
+        "mmselfsup_200ep": {
+            "url": (
+                "mmselfsup:1.x/simclr/simclr_resnet50_8xb32-coslr-200e_in1k/"
+                "simclr_resnet50_8xb32-coslr-200e_in1k_20220825-15f807a4.pth"
+            ),
+            "linear": 0.627,
+        },
+        "mmselfsup_800ep": {
+            "url": (
+                "mmselfsup:1.x/simclr/simclr_resnet50_16xb256-coslr-800e_in1k/"
+                "simclr_resnet50_16xb256-coslr-800e_in1k_20220825-85fcc4de.pth"
+            ),
+            "linear": 0.692,
+        },
+        "lightly_100ep": {
+            "url": (
+                "lightly:resnet50_simclr_2023-06-22_09-11-13/pretrain/version_0/checkpoints/"
+                "epoch%3D99-step%3D500400.ckpt"
+            ),
+            "linear": 0.632,
+            "knn": 0.448,
+        },
+    }
     views_per_image = 2.0
 
     def __init__(

@@ -32,6 +32,34 @@ from methods._views import MOCO, pair_panels, two_views
 class SimSiam(Method):
     """Predicts each view's projection from the other's."""
 
+    checkpoints: ClassVar = {
+        "100ep": {
+            "url": "https://dl.fbaipublicfiles.com/simsiam/models/100ep/pretrain/checkpoint_0099.pth.tar",
+            "licence": "CC-BY-NC-4.0",
+            "linear": 0.681,
+            "source": "https://github.com/facebookresearch/simsiam",
+        },
+        "100ep_bs256": {
+            "url": "https://dl.fbaipublicfiles.com/simsiam/models/100ep-256bs/pretrain/checkpoint_0099.pth.tar",
+            "licence": "CC-BY-NC-4.0",
+            "linear": 0.683,
+            "source": "https://github.com/facebookresearch/simsiam",
+        },
+        "mmselfsup_100ep": {
+            "url": (
+                "mmselfsup:1.x/simsiam/simsiam_resnet50_8xb32-coslr-100e_in1k/"
+                "simsiam_resnet50_8xb32-coslr-100e_in1k_20220825-d07cb2e6.pth"
+            ),
+            "linear": 0.683,
+        },
+        "mmselfsup_200ep": {
+            "url": (
+                "mmselfsup:1.x/simsiam/simsiam_resnet50_8xb32-coslr-200e_in1k/"
+                "simsiam_resnet50_8xb32-coslr-200e_in1k_20220825-efe91299.pth"
+            ),
+            "linear": 0.698,
+        },
+    }
     views_per_image = 2.0
     short: ClassVar = {"dim": 512, "bottleneck": 128}
 

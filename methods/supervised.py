@@ -13,6 +13,8 @@ Where we differ: no colour PCA and no dropout.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -25,6 +27,20 @@ from bench.method import Batch, Method, Panel, TrainFacts
 class Supervised(Method):
     """Classifies the pooled embedding."""
 
+    checkpoints: ClassVar = {
+        "torchvision_rn50": {
+            "url": "https://download.pytorch.org/models/resnet50-19c8e357.pth",
+            "linear": 0.761,
+            "source": "https://github.com/facebookresearch/vissl/blob/main/MODEL_ZOO.md",
+        },
+        "vissl_rn50": {
+            "url": (
+                "vissl:sup_rn50_in1k_ep105_supervised_8gpu_resnet_17_07_20.733dbdee/"
+                "model_final_checkpoint_phase208.torch"
+            ),
+            "linear": 0.7545,
+        },
+    }
     needs = frozenset({"labels"})
 
     def __init__(self, encoder: Encoder, facts: TrainFacts, *, shift: float = 0.125, flip: float = 0.5) -> None:

@@ -37,6 +37,22 @@ from methods._views import VICREG, pair_panels, two_views
 class VICReg(Method):
     """Weighs invariance, variance and covariance of two views' embeddings."""
 
+    checkpoints: ClassVar = {
+        "rn50": {
+            "url": "https://dl.fbaipublicfiles.com/vicreg/resnet50.pth",
+            "licence": "MIT",
+            "linear": 0.732,
+            "source": "https://github.com/facebookresearch/vicreg",
+        },
+        "lightly_100ep": {
+            "url": (
+                "lightly:resnet50_vicreg_2023-09-11_10-53-08/pretrain/version_0/checkpoints/"
+                "epoch%3D99-step%3D500400.ckpt"
+            ),
+            "linear": 0.63,
+            "knn": 0.463,
+        },
+    }
     views_per_image = 2.0
     short: ClassVar = {"dim": 512}
 

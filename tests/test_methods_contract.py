@@ -74,8 +74,14 @@ def test_the_docstring_cites_its_source(plugin: Plugin) -> None:
 
 @every
 def test_a_file_is_one_paper(plugin: Plugin) -> None:
-    """One class named like the file, in at most 120 lines, and in at least 40 where something is trained."""
-    lines = len(plugin.path.read_text(encoding="utf-8").splitlines())
+    """One class named like the file, in at most 120 lines, and in at least 40 where something is trained.
+
+    The list of its published weights is data, and not counted.
+    """
+    text = plugin.path.read_text(encoding="utf-8")
+    nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.AnnAssign)]
+    lists = [node for node in nodes if ast.unparse(node.target) == "checkpoints"]
+    lines = len(text.splitlines()) - sum((node.end_lineno or 0) - node.lineno + 1 for node in lists)
     assert lines <= 120
     assert lines >= 40 or plugin not in TRAINED
     assert issubclass(plugin.load(), Method)

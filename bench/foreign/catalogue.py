@@ -49,7 +49,8 @@ ZOOS = {
 """An address "vissl:x" is the zoo's beginning and x."""
 
 WORDS = {"url", "sha256", "encoder", "settings", "input", "licence", "source", "linear", "knn"}
-"""What a method file may say of a checkpoint; ``linear`` and ``knn`` are published accuracies as fractions."""
+"""What a method file may say of a checkpoint; ``linear`` and ``knn`` are published accuracies (fractions), by tap or of
+conv5 alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ class Checkpoint:
     made_by: str = ""  # the method that made it, if ours
     licence: str = ""
     source: str = ""
-    published: dict[str, float] = field(default_factory=dict)
+    published: dict[str, dict[str, float]] = field(default_factory=dict)  # protocol -> tap -> fraction
 
     @property
     def file(self) -> Path | None:
@@ -97,7 +98,13 @@ class Checkpoint:
     @property
     def facts(self) -> dict[str, Any]:
         """For a record: where it is from, what it may be used for, what it wants to see, and what was published."""
-        known = {"token": self.token, "url": self.url, "licence": self.licence, "published": self.published}
+        known = {
+            "token": self.token,
+            "encoder": self.encoder,
+            "url": self.url,
+            "licence": self.licence,
+            "published": self.published,
+        }
         told = {key: value for key, value in (known | {"published_in": self.source}).items() if value}
         return told | {"input": asdict(self.wants) | {"words": self.wants.words} if self.wants else {}}
 
@@ -129,7 +136,11 @@ def checkpoint(method: str, name: str, said: Mapping[str, Any]) -> Checkpoint:
         wants=wants,
         licence=said.get("licence", zoo.licence if zoo else ""),
         source=said.get("source", zoo.source if zoo else ""),
-        published={protocol: said[protocol] for protocol in ("linear", "knn") if protocol in said},
+        published={
+            protocol: said[protocol] if isinstance(said[protocol], dict) else {"conv5": said[protocol]}
+            for protocol in ("linear", "knn")
+            if protocol in said
+        },
     )
 
 
@@ -142,7 +153,7 @@ def listing(plugins: Iterable[Plugin]) -> str:
             found.token,
             found.encoder,
             found.wants.words if found.wants else "",
-            ", ".join(f"{protocol} {100 * value:.1f}" for protocol, value in found.published.items()),
+            ", ".join(f"{protocol} {100 * max(by.values()):.1f}" for protocol, by in found.published.items()),
             found.licence,
             "here" if found.there else "",
         ]
