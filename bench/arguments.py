@@ -103,6 +103,13 @@ def parser(verb: str) -> Parser:
             help="questions to ask: linear, knn, ... or all (default linear)",
         )
         what.add_argument("--taps", type=comma, metavar="A,B", help="layers to read, or all (default conv4,conv5)")
+        what.add_argument(
+            "--variant",
+            action="append",
+            default=[],
+            metavar="LABEL",
+            help="of a protocol that compares settings only this one, e.g. negatives=16; may be given again",
+        )
     what.add_argument(
         "--encoder",
         default="convnet",
@@ -226,6 +233,7 @@ def request_of(options: argparse.Namespace) -> Request:
         seeds=options.seeds[:1] if "method" in options else options.seeds,
         device=options.device,
         precision=options.precision,
+        variants=tuple(getattr(options, "variant", ())),
         assignments=tuple(assignments),
         checkpoints=files,
         plugin_files=tuple(options.plugin),

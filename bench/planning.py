@@ -39,6 +39,7 @@ class Request:
     seeds: tuple[int, ...] = (0,)
     device: str = "auto"
     precision: str = "auto"
+    variants: tuple[str, ...] = ()  # of the protocols that compare some, only these; none: all
     assignments: tuple[str, ...] = ()  # "plugin.key=value"
     checkpoints: Mapping[str, str] = field(default_factory=dict)  # method -> file
     plugin_files: tuple[str, ...] = ()
@@ -65,6 +66,7 @@ class Job:
     settings: dict[str, Any]
     deviations: dict[str, Any]  # where the settings are not the paper's
     recipe: Recipe
+    common: dict[str, Any]  # of the recipe, what a variant changes, as it is for the others
     recipe_hash: str
     checkpoint: Path | None
     trains: bool  # whether there is anything to pretrain
@@ -131,6 +133,11 @@ def plan(request: Request) -> Plan:
         )
     if request.taps == ():
         raise UserError("--taps: names nothing; for example --taps conv4,conv5.")
+    labels = [label for asked in protocols for method in methods for label in variants(asked).get(method.name, {})]
+    if unknown := [label for label in request.variants if label not in labels]:
+        raise UserError(
+            f"--variant {unknown[0]}: not among what is compared of these methods. {did_you_mean(unknown[0], labels)}"
+        )
     if request.pretrain_data_dir and not request.pretrain_dataset:
         raise UserError("--pretrain-data-dir: of which data set? Name it with --pretrain-dataset.")
     if max(request.seeds) >= 2**31:
@@ -227,8 +234,8 @@ def jobs_of(planned: Plan, method: Plugin, seed: int, protocols: list[Plugin], c
         yield job_of(planned, method, seed, plain, chosen)
     for protocol in protocols:
         for label, changes in variants(protocol).get(method.name, {}).items():
-            changed = {**chosen, method.name: chosen.get(method.name, {}) | changes}
-            yield job_of(planned, method, seed, [protocol], changed, label)
+            if not planned.request.variants or label in planned.request.variants:
+                yield job_of(planned, method, seed, [protocol], chosen, label, changes)
 
 
 def foreign_jobs(
@@ -272,18 +279,24 @@ def job_of(
     protocols: list[Plugin],
     chosen: Chosen,
     variant: str = "",
+    changes: Mapping[str, Any] = {},
     foreign: Checkpoint | None = None,
 ) -> Job:
-    """One encoder with its effective settings and its cells, each with a key over everything that could change it."""
+    """One encoder with its effective settings and its cells, each with a key over everything that could change it.
+
+    ``changes`` are those of the variant, to the method's settings or, written ``recipe.batch_size``, to the recipe.
+    """
     request, data = planned.request, planned.pretrain_facts
     short = {} if request.preset == "paper" else method.constants.get("short") or {}
-    recipe_short = {key.removeprefix("recipe."): value for key, value in short.items() if key.startswith("recipe.")}
-    method_short = {key: value for key, value in short.items() if not key.startswith("recipe.")}
-    settings = method.defaults | method_short | chosen.get(method.name, {})
-    recipe = replace(
+    recipe_short, method_short = parted(short)
+    recipe_changes, method_changes = parted(changes)
+    settings = method.defaults | method_short | chosen.get(method.name, {}) | method_changes
+    common = replace(
         Recipe(preset=request.preset, seed=seed, precision=request.precision),  # type: ignore[arg-type]
         **PRESETS[request.preset] | recipe_short | chosen.get("recipe", {}),
     )
+    recipe = common.varied(recipe_changes)
+    others = {key: value for key, value in asdict(common).items() if value != getattr(recipe, key)}
     checkpoint = Path(request.checkpoints[method.name]) if method.name in request.checkpoints else None
     trains = bool(method.constants.get("trains", True))
     if reason := unfit(planned, method, settings):
@@ -291,7 +304,11 @@ def job_of(
     if trains and checkpoint is None and data.train_images < recipe.batch_size:
         raise UserError(
             f"{data.name}: {data.train_images} train images are fewer than a batch of {recipe.batch_size}; "
-            f"--set recipe.batch_size={max(2, data.train_images // 2)} fits."
+            + (
+                f"leave {variant} out, naming the others by --variant."
+                if "batch_size" in recipe_changes
+                else f"--set recipe.batch_size={max(2, data.train_images // 2)} fits."
+            )
         )
 
     shared = {
@@ -328,14 +345,22 @@ def job_of(
         method=method,
         settings=settings,
         deviations={key: value for key, value in settings.items() if value != method.defaults.get(key)}
-        | {f"recipe.{key}": getattr(recipe, key) for key in recipe_short},
+        | {f"recipe.{key}": getattr(recipe, key) for key in recipe_short | others},
         recipe=recipe,
+        common=others,
         recipe_hash=recipe_hash,
         checkpoint=checkpoint,
         trains=trains and checkpoint is None,
         cells=tuple(cells),
         foreign=foreign,
     )
+
+
+def parted(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings of the recipe, which are written ``recipe.key``, and those of the method."""
+    prefix = "recipe."
+    recipe = {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
+    return recipe, {key: value for key, value in settings.items() if not key.startswith(prefix)}
 
 
 def needs_of(method: Plugin, settings: Mapping[str, Any]) -> frozenset[str]:

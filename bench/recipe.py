@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
-from math import inf
+from dataclasses import dataclass, replace
+from math import inf, sqrt
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +38,14 @@ class Recipe:
         require(0 < self.learning_rate < inf, "recipe.learning_rate", self.learning_rate, "above 0")
         require(0 <= self.weight_decay < inf, "recipe.weight_decay", self.weight_decay, "0 or more")
         require(0 <= self.warmup < 1, "recipe.warmup", self.warmup, "a share from 0 to below 1")
+
+    def varied(self, changes: dict[str, Any]) -> Recipe:
+        """A variant's recipe: the same budget, and with another batch a rate that goes with its square root.
+
+        Chen et al. 2020, appendix B.1: so small batches are not undertrained, and large ones not left behind.
+        """
+        scale = sqrt(changes.get("batch_size", self.batch_size) / self.batch_size)
+        return replace(self, **{"learning_rate": self.learning_rate * scale} | changes)
 
 
 def fingerprint(facts: Any) -> str:

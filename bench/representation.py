@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.augment import recoloured, resized_crops
 from bench.checkpoints import weights_hash
 from bench.data import Dataset, Images, Split
 from bench.data._cache import cache_folder
@@ -64,14 +65,16 @@ class Representation:
         *,
         build: Callable[[], Encoder] | None = None,
         shared: dict[Hashable, Any] | None = None,
+        pretext: Mapping[str, float] | None = None,
     ) -> None:
         """``identity`` covers what weights do not: the data, and the encoder's name, settings and what it sees.
 
-        ``build`` makes the encoder at its random initialisation; ``shared`` is what the representations of a run keep.
+        ``build`` makes the encoder at its random initialisation; ``shared`` is what the representations of a run keep;
+        ``pretext`` what the method watched of its own task at the end of pretraining, unknown of foreign weights.
         """
         self.encoder = encoder.eval().requires_grad_(False)
         self.network = folded(encoder)
-        self.dataset, self.device = dataset, device
+        self.dataset, self.device, self.pretext = dataset, device, pretext or {}
         self.low = low_precision(device, precision)
         self.identity, self._build = identity, build
         self._shared: dict[Hashable, Any] = {} if shared is None else shared
@@ -130,6 +133,24 @@ class Representation:
     def test(self, reading: Reading) -> Tensor:
         """Features (N, D) of the test split."""
         return self._features("test", reading)
+
+    @torch.inference_mode()
+    def views(self, reading: Reading, images: int) -> tuple[Tensor, Tensor]:
+        """Features (n, D) each of two views of up to so many test images, taken evenly from the split.
+
+        Views are cropped, mirrored and recoloured as contrastive methods do, the same for every encoder; the features
+        are not kept.
+        """
+        split, first, second = self.dataset.test, list[Tensor](), list[Tensor]()
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(0)
+            for indices in evenly(len(split), images).split(BATCH):
+                batch = split.images[indices].to(self.device)
+                for side in (first, second):
+                    with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low):
+                        maps = self.network.features(recoloured(resized_crops(batch)), [reading.tap])
+                    side.append(reading.pooled(maps[reading.tap].float()))
+        return torch.cat(first), torch.cat(second)
 
     def extract(self, readings: Iterable[Reading]) -> Iterator[tuple[int, int]]:
         """Takes what is not cached yet in one pass over each split; yields images done and images in all."""
@@ -198,6 +219,12 @@ class Representation:
             if counter:
                 self.extract_flops += counter.get_total_flops() * len(images) // len(batch)
             yield start, {reading: reading.pooled(maps[reading.tap].float()) for reading in readings}
+
+
+def evenly(total: int, wanted: int) -> Tensor:
+    """Indices int64 (n,) of up to so many of all, evenly spaced: of images sorted by class each has its share."""
+    n = min(total, wanted)
+    return torch.arange(n) * total // n
 
 
 def folded(encoder: Encoder) -> Encoder:

@@ -74,8 +74,16 @@ def run(plan: Plan) -> Generator[Progress | Measured, None, None]:
             continue
         around = plan.around(job.foreign)
         identity = fingerprint([plan.facts.identity, around.request.encoder, around.encoder_settings, *sight(job)])
-        build = partial(untrained, plan, job, device)
-        seen = Representation(encoder, dataset, identity, device, plan.request.precision, build=build, shared=shared)
+        seen = Representation(
+            encoder,
+            dataset,
+            identity,
+            device,
+            plan.request.precision,
+            build=partial(untrained, plan, job, device),
+            shared=shared,
+            pretext=weights.facts.get("pretext"),
+        )
         readings = [reading for protocol in protocols[job.recipe_hash] for reading in protocol.readings()]
         for done, total in seen.extract(readings):
             yield Progress(title=f"{job.method.name}: features", done=done, total=total)
@@ -235,17 +243,22 @@ def encoder_of(
         **{name: value for name, value in provenance(device).items() if name in ("commit", "device")},
     }
     flops = flops_of_step(method, split, job.recipe, device) * steps_of(method, job.recipe)
-    seconds, losses, watched = 0.0, [], {}
+    seconds, losses = 0.0, []
+    watched: list[dict[str, float]] = []
     with closing(pretrain(method, split, job.recipe, device, partial)) as training:
         for step in training:
             seconds += step.seconds
             losses.append(step.loss)
-            watched = step.watched
+            watched.append(step.watched)
             recent = losses[-50:]
-            note = f"loss {sum(recent) / len(recent):.3f}" + "".join(f", {k} {v:.3f}" for k, v in watched.items())
+            note = f"loss {sum(recent) / len(recent):.3f}" + "".join(f", {k} {v:.3f}" for k, v in step.watched.items())
             yield Progress(title=f"{job.method.name}: pretraining", done=step.step, total=step.steps, note=note)
-    tail = losses[-max(1, len(losses) // 20) :]
-    facts["pretext"] = {"first_loss": losses[0], "last_loss": sum(tail) / len(tail)} | watched
+    tail = max(1, len(losses) // 20)  # the last steps, over which all but the first loss are averaged
+    last = [of_step | {"last_loss": loss} for loss, of_step in zip(losses[-tail:], watched[-tail:], strict=True)]
+    facts["pretext"] = {"first_loss": losses[0]}
+    for name in last[-1]:
+        values = [of_step[name] for of_step in last if name in of_step]  # steps before an interruption are not watched
+        facts["pretext"][name] = sum(values) / len(values)
     facts["cost"] = {"pretrain_seconds": seconds, "pretrain_views": job.recipe.views, "pretrain_flops": flops}
     file = checkpoints.cached(job.recipe_hash)
     # The encoder goes last: whoever finds it finds its heads too.
@@ -336,6 +349,7 @@ def described(plan: Plan, job: Job, cell: Cell, device: torch.device, weights: W
             "method": job.settings,
             "encoder": plan.encoder_settings,
             "recipe": asdict(job.recipe),
+            "common": job.common,
             "dataset": settings_of(plan.request.dataset, plan.source),
             "pretrain_dataset": settings_of(
                 plan.request.pretrain_dataset or plan.request.dataset, plan.pretrain_source

@@ -15,7 +15,7 @@ from bench.guests import beside_checkpoints, guest_notes, hosted, is_guest
 from bench.published import Beside, beside, cited, published
 from bench.recipe import fingerprint
 from bench.records import Record, frame, joined
-from bench.statistics import mean_interval_over_seeds
+from bench.statistics import mean_interval_over_seeds, rank_correlation
 
 if TYPE_CHECKING:
     from bench.protocol import Protocol
@@ -108,7 +108,13 @@ def tabulated(
     lead, labels = group[0], _labels(group)
     # An untrained encoder of one seed is one measurement, however often it was asked for.
     group = list({(labels[record["key"]], record["cell"]["seed"]): record for record in group}.values())
-    order = {name: place for place, name in enumerate(dict.fromkeys([CEILING, FLOOR, *methods]))}
+    numbers = [number for record in group if record["status"] == "ok" for number in record["metrics"]]
+    metrics = list(dict.fromkeys(number["metric"] for number in numbers))
+    metric = headline if headline in metrics or not metrics else metrics[0]
+    taps = list(dict.fromkeys(number["tap"] for number in numbers if number["metric"] == metric)) or ["result"]
+    papers = beside(lead["cell"]["protocol"], {record["cell"]["method"] for record in group}, taps, metric)
+    printed = [method for method, *_ in papers.values] if papers else []
+    order = {name: place for place, name in enumerate(dict.fromkeys([CEILING, FLOOR, *printed, *methods]))}
     variants = [label for of in (protocol.variants.values() if protocol else ()) for label in of]
     declared = {label: place for place, label in enumerate(variants)}
     group.sort(
@@ -118,16 +124,11 @@ def tabulated(
             labels[record["key"]],
         )
     )
-    numbers = [number for record in group if record["status"] == "ok" for number in record["metrics"]]
-    metrics = list(dict.fromkeys(number["metric"] for number in numbers))
-    metric = headline if headline in metrics or not metrics else metrics[0]
-    taps = list(dict.fromkeys(number["tap"] for number in numbers if number["metric"] == metric)) or ["result"]
     rows = frame(group)
     rows["label"] = rows["key"].map(labels)
     cell = lead["cell"]
     own = shown_by(protocol, rows, metrics, cell["protocol"]) if protocol and numbers else None
-    known = beside(cell["protocol"], set(rows["method"]), taps, metric)
-    known = beside_checkpoints(known, group, taps, metric)
+    known, ranked = beside_checkpoints(papers, group, taps, metric), tap_table(rows, taps, metric)
     told = cited(own.published) if own and own.parts else known
     # The title tells neighbours in one report apart, the digest also the files of two reports.
     digest = fingerprint([_conditions(lead), _budget(lead)])[:6]
@@ -137,10 +138,11 @@ def tabulated(
         place=place,
         metric=metric,
         taps=taps,
-        rows=tap_table(rows, taps, metric),
+        rows=ranked,
         beside=known,
         notes=[
             *(own.protocol.notes(own.measured, own.published) if own else ()),
+            *(_same_order(ranked, taps, papers) if papers else ()),
             *guest_notes(group, labels),
             *_notes(lead, group, labels, told),
         ],
@@ -199,6 +201,22 @@ def half_width(cells: pd.DataFrame) -> float:
         return float(((cells["high"] - cells["low"]) / 2).mean())
     mean, low, _ = mean_interval_over_seeds(values.to_numpy())
     return mean - low
+
+
+def _same_order(rows: pd.DataFrame, taps: Sequence[str], known: Beside) -> list[str]:
+    """How far the order in which rows were published is the one measured, at each tap where three or more are both."""
+    told = []
+    for tap in taps:
+        rivals: Any = rows[(rows["tap"] == tap) & (rows["role"] == "") & rows["mean"].notna()].itertuples()
+        pairs = [
+            (row.mean, known.values[key])
+            for row in rivals
+            if (key := (row.method, row.variant, row.tap)) in known.values
+        ]
+        if len(pairs) >= 3:
+            told.append(f"{tap} {rank_correlation(*zip(*pairs, strict=True)):.2f} ({len(pairs)} rows)")
+    aside = f"{CEILING} and {FLOOR} aside"
+    return [f"rank correlation (Spearman) of measured and published, {aside}: {', '.join(told)}"] if told else []
 
 
 def _notes(lead: Record, group: list[Record], labels: dict[str, str], published: Beside | None) -> list[str]:
@@ -282,10 +300,12 @@ def _conditions(record: Record) -> dict[str, Any]:
 
 def _budget(record: Record) -> dict[str, Any]:
     """What must be equal besides to rank weights that are trained here."""
+    recipe = record["settings"].get("recipe", {}) | record["settings"].get("common", {})
     return {
         **{part: record["cell"][part] for part in ("preset", "pretrain_dataset")},
         "pretrain_data": record["identity"].get("pretrain_dataset"),
-        **{name: value for name, value in record["settings"].get("recipe", {}).items() if name != "seed"},
+        # What a variant changes in the recipe is what is compared, as its settings of the method are.
+        **{name: value for name, value in recipe.items() if name != "seed"},
     }
 
 

@@ -43,13 +43,17 @@ class Probing(Protocol):
         require(self.epochs >= 1, f"{name}.epochs", self.epochs, "at least 1")
         require(0 < self.held_out < 1, f"{name}.held_out", self.held_out, "a share between 0 and 1")
 
-    def readings(self) -> tuple[Reading, ...]:
+    def grids(self) -> tuple[Reading, ...]:
         """Each tap on a grid."""
         return tuple(Reading(tap, self.features, self.pooling) for tap in self.taps)
 
+    def readings(self) -> tuple[Reading, ...]:
+        """What the classifiers read."""
+        return self.grids()
+
     def evaluate(self, representation: Representation) -> Iterator[Number]:
         """Yields micro and macro accuracy at each tap."""
-        for reading in self.readings():
+        for reading in self.grids():
             predictions, details = self.probed(representation, reading)
             yield from accuracies(reading.tap, predictions, representation.test_labels, **details)
 

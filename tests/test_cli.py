@@ -129,6 +129,18 @@ BAD = {
     "no method named": (["--methods", ","], ["--methods", "names nothing"]),
     "no tap named": (["--methods", "random", "--taps", ","], ["--taps", "names nothing"]),
     "variant of an encoder without": (["--methods", "random", "--encoder", "convnet/big"], ["convnet/big", "variants"]),
+    "no such variant": (
+        ["--methods", "instdisc", "--protocol", "negatives", "--variant", "batch=16"],
+        ["--variant batch=16", "negatives=16"],
+    ),
+    "fewer images than a variant's batch": (
+        ["--methods", "simclr", "--protocol", "negatives", *QUICK],
+        ["200", "256", "leave batch=256 out", "--variant"],
+    ),
+    "more clusters than images": (
+        ["--methods", "moco", "--protocol", "negatives", *QUICK, "--set", "negatives.above=21"],
+        ["negatives.above = 21", "210 clusters", "200 train images"],
+    ),
     "no such network of timm": (["--methods", "random", "--encoder", "timm/resnet19"], ["resnet19", "resnet18"]),
     "seed too large": (["--methods", "random", "--seeds", "4294967296"], ["--seeds", "2147483648"]),
     "pretrain directory alone": (["--methods", "moco", "--pretrain-data-dir", "x"], ["--pretrain-dataset"]),

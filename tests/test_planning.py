@@ -1,4 +1,4 @@
-"""What each method needs of the data and the encoder, told before any work; and what ``all`` leaves out."""
+"""Plans: what each method needs of data and encoder, told before any work; what ``all`` leaves out; variants."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from bench.cli import planned_from
 from bench.errors import UserError
 from bench.planning import Plan, Request, plan
 from bench.plugins import plugins
+from bench.recipe import Recipe
 
 METHODS = set(plugins("method"))
 
@@ -100,3 +101,24 @@ def test_what_is_left_out_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert output.err.startswith("left out: mae shows")
     assert output.err.count("\n") == 1
     assert not output.out
+
+
+def test_one_variant_can_run_alone() -> None:
+    """`--variant` leaves the named ones of a sweep; a plain protocol beside it is asked as ever."""
+    asked = Request(methods=("rotnet",), protocols=("linear", "rotations"), variants=("0,180", "90,270"))
+    assert [[cell.variant for cell in job.cells] for job in plan(asked).jobs] == [[""], ["0,180"], ["90,270"]]
+
+
+def test_a_variant_that_is_not_compared_is_refused() -> None:
+    """A misspelt label, or that of a method that does not run, is one line with the nearest."""
+    with pytest.raises(UserError, match=r"--variant 0,18: .* Did you mean '0,180'\?"):
+        plan(Request(methods=("rotnet",), protocols=("rotations",), variants=("0,18",)))
+
+
+def test_a_larger_batch_keeps_the_budget_and_raises_the_rate() -> None:
+    """Four times the batch, twice the rate, unless the variant names one; what is not named stays."""
+    recipe = Recipe(views=1000, batch_size=64, learning_rate=0.002, seed=3)
+    assert recipe.varied({"batch_size": 256}) == Recipe(views=1000, batch_size=256, learning_rate=0.004, seed=3)
+    assert recipe.varied({"batch_size": 16}).learning_rate == 0.001
+    assert recipe.varied({"batch_size": 256, "learning_rate": 0.1}).learning_rate == 0.1
+    assert recipe.varied({}) == recipe

@@ -372,5 +372,5 @@ def test_no_device_slips():
         ((s, i),) = probes.nearest(torch.empty(50, 4, device="cuda"), torch.empty(9, 4, device="cuda"), 5, 16)
         assert s.shape == i.shape == (9, 5)
         assert s.is_cuda
-        assert clusters.assigned(torch.empty(9, 4, device="cuda"), torch.empty(2, 4, device="cuda"))[1].is_cuda
+        assert clusters.assigned(torch.empty(9, 4, device="cuda"), torch.empty(2, 4, device="cuda")).is_cuda
         assert rows.hashes(torch.empty(9, 4, device="cuda"), 0).is_cuda

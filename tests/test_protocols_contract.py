@@ -24,6 +24,7 @@ class Given:
 
     def __init__(self, train, test, train_labels, test_labels):
         self.features = {"train": train, "test": test}
+        self.pretext = {"bound": 1.5}
         self.train_labels, self.test_labels = train_labels, test_labels
 
     def train(self, reading: Reading):
@@ -33,6 +34,10 @@ class Given:
     def test(self, reading: Reading):
         """Features (M, D)."""
         return self.features["test"]
+
+    def views(self, reading: Reading, images: int):
+        """Features (n, D) each of two views."""
+        return self.features["test"][:images], self.features["test"][:images] + 0.1
 
 
 def given(train=40, test=400, *, shuffled=False, order=None) -> Given:

@@ -81,7 +81,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Report:
 
 
 def test_the_printed_table(made: Report) -> None:
-    """Ceiling and floor first, the rest in the order given; two cards, two tables."""
+    """Ceiling and floor first, then the published order, then the order given; two cards, two tables."""
     assert made.text == PRINTED
 
 
@@ -100,8 +100,8 @@ def test_the_csv_is_unrounded_and_in_fractions(made: Report) -> None:
     rows = pd.read_csv(made.files[1])
     best = rows[rows["rank"] == 1]
     assert best[["label", "tap", "mean", "published"]].to_numpy().tolist() == [
-        ["rotnet", "conv4", 0.755, 0.5],
         ["jigsaw", "conv5", 0.721, 0.346],
+        ["rotnet", "conv4", 0.755, 0.5],
     ]
     assert rows["failed"].sum() == 2
 
@@ -214,6 +214,20 @@ def test_many_taps_still_fit_a_terminal(tmp_path: Path) -> None:
     assert "ImageNet-1k, AlexNet, linear classifier" in text
 
 
+def test_rows_stand_in_the_lectures_order_with_its_rank_correlation(tmp_path: Path) -> None:
+    """Conv4 and conv5 as the lecture prints them; the correlation needs three methods that are measured and printed."""
+    asked = ["rotnet", "moco", "nat", "jigsaw", "colorization", "tracking"]
+    better = [cell(method, 0, 0.5 + place / 100, 0.9 - place / 100) for place, method in enumerate(asked)]
+    text = report([*better, cell(FLOOR, 0, 0.99, 0.01, kind="untrained")], folder=tmp_path, methods=asked).text
+    rows = [line.split() for line in text.splitlines() if " ± " in line]
+    assert [row[0] for row in rows] == ["random", "tracking", "colorization", "jigsaw", "nat", "rotnet", "moco"]
+    assert rows[4][-2:] == ["-", "36.0"]
+    # Published conv4: tracking < colorization < jigsaw < rotnet, measured the other way round. Of conv5's five the
+    # ranks 1 3 2 4 5 meet 1 2 3 4 5: one less six times two over five times twenty-four.
+    assert "random aside: conv4 -1.00 (4 rows), conv5 0.90 (5 rows)" in " ".join(text.split())
+    assert "rank correlation" not in report(better[:3], folder=tmp_path, formats=()).text
+
+
 def test_figures_are_drawn_once_and_the_same(tmp_path: Path) -> None:
     """Same records, same bytes; an unchanged figure is not drawn again, a changed one is."""
     first = report(EXAMPLE[:4], folder=tmp_path / "a")
@@ -251,14 +265,14 @@ method                      conv4        conv5          conv4          conv5
 --------------------  -----------  -----------  -------------  -------------
 supervised (ceiling)   95.0 ± 2.0   96.0 ± 2.0           59.7           59.7
 random (floor)         30.5 ± 6.4   20.0 ± 0.0           27.1           12.0
-rotnet                *75.5 ± 6.4   69.5 ± 6.4           50.0           43.8
 jigsaw                62.0 ± 12.7  *72.1 ± 1.3           45.3           34.6
+rotnet                *75.5 ± 6.4   69.5 ± 6.4           50.0           43.8
 moco                   50.0 ± 0.0   40.0 ± 0.0              -              -
 swav                       failed       failed              -              -
 
 * best of the methods, supervised and random aside
 ±: half the 95 % interval over seeds (Student's t); of fewer seeds: supervised 1
-weights bundled: supervised, rotnet, jigsaw
+weights bundled: supervised, jigsaw, rotnet
 weights untrained: random
 weights pretrained now: moco
 not the paper's settings, moco: negatives = 4096
@@ -274,12 +288,12 @@ linear: accuracy (%) on shapes, convnet, small; head = mlp
 method          conv4        conv5          conv4          conv5
                                       (published)    (published)
 --------  -----------  -----------  -------------  -------------
-rotnet    *77.0 ± 2.0   71.0 ± 2.0           50.0           43.8
 jigsaw     66.0 ± 2.0  *71.5 ± 2.0           45.3           34.6
+rotnet    *77.0 ± 2.0   71.0 ± 2.0           50.0           43.8
 
 * best of the methods, supervised and random aside
 ±: half the 95 % interval over test images (bootstrap)
-weights bundled: rotnet, jigsaw
+weights bundled: jigsaw, rotnet
 protocol card: taps = conv4, conv5; head = mlp
 data shapes, encoder convnet, preset small, budget 320,000 views, seeds 0
 published, never ranked with ours: ImageNet-1k, AlexNet, non-linear classifier
@@ -295,14 +309,14 @@ MARKDOWN = """\
 |:---------------------|---------------:|---------------:|--------------------:|--------------------:|
 | supervised (ceiling) |     95.0 ± 2.0 |     96.0 ± 2.0 |                59.7 |                59.7 |
 | random (floor)       |     30.5 ± 6.4 |     20.0 ± 0.0 |                27.1 |                12.0 |
-| rotnet               | **75.5 ± 6.4** |   *69.5 ± 6.4* |                50.0 |                43.8 |
 | jigsaw               |  *62.0 ± 12.7* | **72.1 ± 1.3** |                45.3 |                34.6 |
+| rotnet               | **75.5 ± 6.4** |   *69.5 ± 6.4* |                50.0 |                43.8 |
 | moco                 |     50.0 ± 0.0 |     40.0 ± 0.0 |                   - |                   - |
 | swav                 |         failed |         failed |                   - |                   - |
 
 - bold: best, italic: second best of the methods, supervised and random aside
 - ±: half the 95 % interval over seeds (Student's t); of fewer seeds: supervised 1
-- weights bundled: supervised, rotnet, jigsaw
+- weights bundled: supervised, jigsaw, rotnet
 - weights untrained: random
 - weights pretrained now: moco
 - not the paper's settings, moco: negatives = 4096
@@ -322,15 +336,15 @@ LATEX = r"""
 \midrule
  supervised (ceiling) &    95.0 $\pm$ 2.0 &   96.0 $\pm$ 2.0 &                59.7 &                59.7 \\
  random (floor)       &    30.5 $\pm$ 6.4 &   20.0 $\pm$ 0.0 &                27.1 &                12.0 \\
- rotnet               &  \textbf{75.5 $\pm$ 6.4} & \underline{69.5 $\pm$ 6.4} &                50.0 &                43.8 \\
  jigsaw               & \underline{62.0 $\pm$ 12.7} & \textbf{72.1 $\pm$ 1.3} &                45.3 &                34.6 \\
+ rotnet               &  \textbf{75.5 $\pm$ 6.4} & \underline{69.5 $\pm$ 6.4} &                50.0 &                43.8 \\
  moco                 &    50.0 $\pm$ 0.0 &   40.0 $\pm$ 0.0 &                   - &                   - \\
  swav                 &        failed &       failed &                   - &                   - \\
 \bottomrule
 \end{tabular}
 \par\footnotesize bold: best, underlined: second best of the methods, supervised and random aside
 \par\footnotesize $\pm$: half the 95 \% interval over seeds (Student's t); of fewer seeds: supervised 1
-\par\footnotesize weights bundled: supervised, rotnet, jigsaw
+\par\footnotesize weights bundled: supervised, jigsaw, rotnet
 \par\footnotesize weights untrained: random
 \par\footnotesize weights pretrained now: moco
 \par\footnotesize not the paper's settings, moco: negatives = 4096

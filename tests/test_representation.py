@@ -7,7 +7,7 @@ from torch import nn
 
 from bench.encoders.convnet import ConvNet
 from bench.errors import UserError
-from bench.representation import Reading, Representation, folded
+from bench.representation import Reading, Representation, evenly, folded
 
 READINGS = (Reading("conv4", 2048), Reading("conv5", 1024), Reading("conv5"))
 
@@ -161,3 +161,19 @@ def test_folding_changes_the_sums_and_not_the_encoder(tiny):
         for tap, maps in encoder.features(tiny.test.images, encoder.taps).items():
             torch.testing.assert_close(network.features(tiny.test.images, [tap])[tap], maps, atol=1e-5, rtol=1e-4)
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+
+
+def test_two_views_are_the_same_for_every_encoder(tiny):
+    """Both views differ, are taken evenly from the test images, repeat, and leave the caller's randomness alone."""
+    seen = representation(encoder_of(1), tiny)
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    first, second = seen.views(Reading("conv5"), 5)
+    assert torch.equal(torch.rand(3), expected)
+    assert first.shape == second.shape == (5, 64)
+    assert not torch.equal(first, second)
+    for side, again in zip((first, second), seen.views(Reading("conv5"), 5), strict=True):
+        assert torch.equal(side, again)
+    assert evenly(20, 5).tolist() == [0, 4, 8, 12, 16]
+    assert evenly(3, 5).tolist() == [0, 1, 2]

@@ -37,7 +37,7 @@ def lloyd(features: Tensor, centres: Tensor, iterations: int) -> Clusters:
     """Assigns and averages by turns until no image moves."""
     k, before = len(centres), None
     for _ in range(iterations):
-        assignments, distances = assigned(features, centres)
+        assignments = assigned(features, centres)
         if before is not None and torch.equal(assignments, before):
             break
         before = assignments
@@ -47,21 +47,27 @@ def lloyd(features: Tensor, centres: Tensor, iterations: int) -> Clusters:
         for x in features.split(chunk_rows(features)):
             sums.index_add_(0, assignments[at : at + len(x)], x.double())
             at += len(x)
-        empty = counts == 0
+        if empty := int((counts == 0).sum()):
+            farthest = distances(features, centres, assignments).topk(empty).indices
         centres = (sums / counts.clamp_min(1)[:, None]).float()
-        centres[empty] = features[distances.topk(int(empty.sum())).indices].float()
-    assignments, distances = assigned(features, centres)
-    return Clusters(assignments, centres, float(distances.double().sum()))
+        if empty:
+            centres[counts == 0] = features[farthest].float()
+    assignments = assigned(features, centres)
+    return Clusters(assignments, centres, float(distances(features, centres, assignments).double().sum()))
 
 
-def assigned(features: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """The nearest centre of each image (N,) and the squared distance to it (N,)."""
-    nearest_of, distance = [], []
-    for x in features.split(chunk_rows(features)):
-        i = (centres.square().sum(1) - 2 * (x.float() @ centres.T)).argmin(1)
-        nearest_of.append(i)
-        distance.append((x.float() - centres[i]).square().sum(1))
-    return torch.cat(nearest_of), torch.cat(distance)
+def assigned(features: Tensor, centres: Tensor) -> Tensor:
+    """The nearest centre of each image (N,)."""
+    squares = centres.square().sum(1)
+    chunks = features.split(chunk_rows(features))
+    return torch.cat([torch.addmm(squares, x.float(), centres.T, alpha=-2).argmin(1) for x in chunks])
+
+
+def distances(features: Tensor, centres: Tensor, assignments: Tensor) -> Tensor:
+    """Squared distance of each image (N, D) to the centre that it is assigned to: (N,)."""
+    rows = chunk_rows(features)
+    parts = zip(features.split(rows), assignments.split(rows), strict=True)
+    return torch.cat([(x.float() - centres[i]).square().sum(1) for x, i in parts])
 
 
 def spread_out(features: Tensor, k: int, generator: torch.Generator) -> Tensor:
