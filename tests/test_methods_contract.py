@@ -19,6 +19,7 @@ from bench.errors import UserError
 from bench.method import Batch, Method, TrainFacts
 from bench.planning import needs_of
 from bench.plugins import Plugin, plugins
+from bench.tables import CEILING
 from bench.training import batch_of
 from tests.encoders import encoder_for
 
@@ -117,6 +118,12 @@ def test_needs_under_a_setting_are_declared(plugin: Plugin, tiny: Dataset) -> No
         assert method.needs == built(plugin).needs | {need}
         assert needs_of(plugin, plugin.defaults | {name: value}) == method.needs
         assert seeded_loss(method, batch_for(method, tiny)).isfinite()
+
+
+@every
+def test_only_the_ceiling_learns_from_labels(plugin: Plugin) -> None:
+    """A label is for the method that every table calls its ceiling; any other would not be self-supervised."""
+    assert ("labels" in plugin.load().needs) == (plugin.name == CEILING)  # type: ignore[attr-defined]
 
 
 @every_trained
