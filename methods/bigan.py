@@ -9,10 +9,10 @@ critic is shown pairs and says which of the two made them. It is fooled for
 good only where encoder and generator invert each other (theorem 2), so the
 encoder must find what the generator needs to know of a picture.
 
-Where we differ: the critic has no batch norm but a gradient penalty. E(x) is
-batch-normalised and brought to the prior's range by erf, so that the critic
-cannot tell codes by their spread alone. All three take their steps together.
-Pictures are mirrored but not cropped.
+Where we differ: the critic has no batch norm but a gradient penalty, R1 at its
+authors' weight. E(x) is batch-normalised and brought to the prior's range by erf,
+so that the critic cannot tell codes by their spread alone. All three take their
+steps together. Pictures are mirrored but not cropped.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from bench.encoders import Encoder
 from bench.errors import require
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._adversarial import Eyes, equalised, held, steepness, told_apart
-from methods._decoder import Decoder, deepest, side_of_maps
+from methods._decoder import Decoder, side_of_maps
 
 SEED = 4  # pixels, the side that the generator starts from
 
@@ -46,7 +46,7 @@ class BiGAN(Method):
         latent: int = 200,
         width: int = 64,
         hidden: int = 1024,
-        penalty: float = 1.0,
+        penalty: float = 10.0,
         flip: float = 0.5,
     ) -> None:
         super().__init__(encoder, facts)
@@ -89,7 +89,7 @@ class BiGAN(Method):
 
     def encoded(self, images: Tensor) -> Tensor:
         """Images (N, 3, S, S) -> E(x), codes (N, latent), each element spread as the prior is."""
-        normal = self.code(deepest(self.encoder, images).flatten(1)).float()
+        normal = self.code(self.encoder.deepest(images).flatten(1)).float()
         return torch.erf(normal / math.sqrt(2))
 
     def panels(self, batch: Batch) -> list[Panel]:

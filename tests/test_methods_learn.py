@@ -59,6 +59,9 @@ LEARNING = {
     "relative_patch": Learning(chance=math.log(8), share=0.92, views=20_000),  # eight places
     # Outputs that know nothing of their images, scattered at random, matched to a batch's targets in 16 dimensions.
     "nat": Learning(chance=1.0, share=0.97, tap="conv5", views=40_000),
+    # A game has no loss that falls: all players' sum is 4 log 2 where the critic cannot tell, at the start and at the
+    # best end, and rises without bound where it wins. So it must have come back near to that; the codes are of conv5.
+    "bigan": Learning(chance=4 * math.log(2), share=1.2, tap="conv5", points=0.02, views=60_000),
     # The best constant answer: one of 1 + 15 patches is a neighbour.
     "word2vec": Learning(chance=math.log(16) + 15 * math.log(16 / 15), share=0.96, tap="conv5", views=40_000),
     # One of the 2 x 64 - 1 other views. Some 150 steps of a joint embedding bring the probe little, hence the points.
@@ -68,6 +71,10 @@ LEARNING = {
     "simsiam": Learning(chance=-0.5, share=1, points=0.01, views=20_000),  # half way from unrelated to equal directions
     # 25 x 2: a constant answer pays it for lack of variance, unrelated numbers of variance 1 for being unequal.
     "vicreg": Learning(chance=50, share=0.76, points=0.01, views=20_000),
+    "clip": Learning(chance=math.log(64), share=0.6, tap="conv5", points=0.1, views=12_000),  # one of 64 captions
+    # The variance of patches that have been brought to variance 1, but for those of one colour, which have none. So
+    # few steps reach the middle of the transformer; its last tap, under the decoder, does not gain yet.
+    "mae": Learning(chance=0.93, share=0.65, tap="conv4", points=0.04, views=6_000),
     "supervised": Learning(chance=math.log(10), share=0.5, points=0.1),  # ten classes
 }
 
