@@ -7,22 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial, wraps
-from typing import Concatenate, ParamSpec
+from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 P = ParamSpec("P")
+Seen = TypeVar("Seen")
 
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
 
 
-def in_full_precision(view: Callable[Concatenate[Tensor, P], Tensor]) -> Callable[Concatenate[Tensor, P], Tensor]:
+def in_full_precision(view: Callable[Concatenate[Tensor, P], Seen]) -> Callable[Concatenate[Tensor, P], Seen]:
     """A view function outside autocast, whose matrix products would round where a crop lies and what colour it has."""
 
     @wraps(view)
-    def full(images: Tensor, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+    def full(images: Tensor, *args: P.args, **kwargs: P.kwargs) -> Seen:
         with torch.autocast(images.device.type, enabled=False):
             return view(images, *args, **kwargs)
 

@@ -50,17 +50,11 @@ def normalised(layer: nn.Module, width: int) -> list[nn.Module]:
     return [layer, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
 
 
-def deepest(encoder: Encoder, images: Tensor) -> Tensor:
-    """Images (N, 3, S, S) -> the last tap's maps (N, C, h, w), before they are pooled."""
-    last = encoder.taps[-1]
-    return encoder.features(images, [last])[last]
-
-
 @torch.no_grad()
 def side_of_maps(encoder: Encoder, size: int) -> int:
     """Side of the last tap's maps for images of that size; the encoder stays as it is."""
     training = encoder.training
-    maps = deepest(encoder.eval(), torch.zeros(1, 3, size, size, device=encoder.mean.device))
+    maps = encoder.eval().deepest(torch.zeros(1, 3, size, size, device=encoder.mean.device))
     encoder.train(training)
     return maps.shape[-1]
 

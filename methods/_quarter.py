@@ -8,8 +8,6 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-
 SHARE = 4
 
 
@@ -24,12 +22,6 @@ class QuarterMaps(nn.Module):
         """Enlarges the answers and not the features: of these there are more to multiply."""
         side = quarter(image_size)
         return F.interpolate(self.answer(maps), (side, side), mode="bilinear", align_corners=False)
-
-
-def deepest(encoder: Encoder, images: Tensor) -> Tensor:
-    """Images (N, 3, S, S) -> the feature maps of the last tap (N, C, h, w)."""
-    last = encoder.taps[-1]
-    return encoder.features(images, [last])[last]
 
 
 def quarter(image_size: int) -> int:

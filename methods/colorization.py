@@ -30,7 +30,7 @@ from bench.encoders import Encoder
 from bench.errors import require
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._gamut import RANGE, SIGMA, Gamut, cross_entropy
-from methods._quarter import QuarterMaps, deepest, enlarged, quartered
+from methods._quarter import QuarterMaps, enlarged, quartered
 
 
 class Colorization(Method):
@@ -92,7 +92,7 @@ class Colorization(Method):
 
     def answers(self, images: Tensor) -> Tensor:
         """Images (N, 3, S, S) -> logits of the bins, or a* and b* over their range, (N, Q or 2, S / 4, S / 4)."""
-        return self.head(deepest(self.encoder, images), images.shape[-1])
+        return self.head(self.encoder.deepest(images), images.shape[-1])
 
     def colours(self, answers: Tensor) -> Tensor:
         """Answers -> a* and b* (N, 2, S / 4, S / 4)."""

@@ -28,7 +28,7 @@ from bench.encoders import Encoder
 from bench.errors import require
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._adversarial import Eyes, equalised, held, steepness, told_apart
-from methods._decoder import Across, Decoder, deepest, psnr, side_of_maps
+from methods._decoder import Across, Decoder, psnr, side_of_maps
 
 BLOCKS = 4
 BORDER_WEIGHT = 10.0
@@ -103,7 +103,7 @@ class ContextEncoder(Method):
     def painted(self, images: Tensor, holes: Tensor) -> Tensor:
         """Images in [0, 1] without what is in the holes -> what the decoder paints of the box, in [-1, 1]."""
         context = torch.where(holes, self.encoder.mean, images)
-        return self.decoder(self.across(deepest(self.encoder, context))).float().tanh()
+        return self.decoder(self.across(self.encoder.deepest(context))).float().tanh()
 
     def panels(self, batch: Batch) -> list[Panel]:
         """The picture, what the encoder sees of it, the painting in its hole."""

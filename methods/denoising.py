@@ -28,7 +28,7 @@ from bench.augment import floats
 from bench.encoders import Encoder
 from bench.errors import require
 from bench.method import Batch, Method, Panel, TrainFacts
-from methods._decoder import Decoder, deepest, psnr, side_of_maps
+from methods._decoder import Decoder, psnr, side_of_maps
 
 
 class Denoising(Method):
@@ -61,7 +61,7 @@ class Denoising(Method):
         """Mean over elements of the weighted cross-entropy or squared error against the clean images."""
         clean = floats(batch.images)
         noisy, touched = corrupted(clean, self.noise, self.level)
-        outputs = self.decoder(deepest(self.encoder, noisy)).float()
+        outputs = self.decoder(self.encoder.deepest(noisy)).float()
         if self.reconstruction == "bce":
             errors = F.binary_cross_entropy_with_logits(outputs, clean, reduction="none")
         else:
@@ -77,7 +77,7 @@ class Denoising(Method):
         """The picture, what the encoder sees, what the decoder makes of it."""
         clean = floats(batch.images)
         noisy = corrupted(clean, self.noise, self.level)[0]
-        restored = self.pictures(self.decoder(deepest(self.encoder, noisy)).float())
+        restored = self.pictures(self.decoder(self.encoder.deepest(noisy)).float())
 
         def decibels(images: Tensor) -> tuple[str, ...]:
             return tuple(f"{value:.1f} dB" for value in psnr((images - clean).square().mean((1, 2, 3))).tolist())

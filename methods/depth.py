@@ -30,7 +30,7 @@ from bench.augment import floats, in_full_precision, resized_crops
 from bench.encoders import Encoder
 from bench.errors import require
 from bench.method import Batch, Method, Panel, TrainFacts
-from methods._quarter import QuarterMaps, deepest, enlarged, quartered
+from methods._quarter import QuarterMaps, enlarged, quartered
 
 NEAR = 1.0  # metres, nearer than which disparity rises no further (as in the HHA authors' code)
 
@@ -80,7 +80,7 @@ class Depth(Method):
 
     def answers(self, images: Tensor) -> Tensor:
         """Images (N, 3, S, S) -> predicted maps (N, 3 or 1, S / 4, S / 4)."""
-        return self.head(deepest(self.encoder, images), images.shape[-1]).float()
+        return self.head(self.encoder.deepest(images), images.shape[-1]).float()
 
     def panels(self, batch: Batch) -> list[Panel]:
         """The picture, the maps asked as red, green and blue, and the maps predicted."""

@@ -29,7 +29,7 @@ from bench.encoders import Encoder
 from bench.errors import require
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._gamut import RANGE, Gamut, annealed_mean, cross_entropy
-from methods._quarter import QuarterMaps, deepest, enlarged, quartered
+from methods._quarter import QuarterMaps, enlarged, quartered
 
 
 class SplitBrain(Method):
@@ -78,7 +78,7 @@ class SplitBrain(Method):
 
     def answers(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images (N, 3, S, S) -> what the half that sees L* says of a*b*, and the other of L* (N, …, S / 4, S / 4)."""
-        seen = deepest(self.encoder, images).chunk(2, dim=1)  # lightness first, as the halves are joined
+        seen = self.encoder.deepest(images).chunk(2, dim=1)  # lightness first, as the halves are joined
         return self.chroma_head(seen[0], images.shape[-1]), self.lightness_head(seen[1], images.shape[-1])
 
     def predicted(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,6 @@ from bench.data import Dataset
 from bench.encoders.convnet import ConvNet
 from bench.method import Batch, TrainFacts
 from methods._adversarial import steepness
-from methods._decoder import deepest
 from methods.bigan import BiGAN
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
@@ -62,7 +61,7 @@ def test_codes_have_the_prior_s_range_and_spread(tiny: Dataset) -> None:
 def test_the_code_is_read_from_the_deepest_maps(tiny: Dataset) -> None:
     """All places of the last tap count, not their mean alone."""
     method = built().eval()
-    maps = deepest(method.encoder, tiny.train.images[:2])
+    maps = method.encoder.deepest(tiny.train.images[:2])
     assert method.code[0].in_features == maps[0].numel()
     assert not torch.allclose(method.code(maps.flatten(1)), method.code(maps.flip(-1).flatten(1)))
 

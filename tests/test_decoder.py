@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bench.encoders.convnet import ConvNet
-from methods._decoder import Across, Decoder, deepest, psnr, side_of_maps
+from methods._decoder import Across, Decoder, psnr, side_of_maps
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_asking_for_the_side_leaves_the_encoder_alone() -> None:
     assert not larger.training
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
-    assert deepest(encoder, torch.zeros(1, 3, 32, 32)).shape == (1, 32, 4, 4)
+    assert encoder.deepest(torch.zeros(1, 3, 32, 32)).shape == (1, 32, 4, 4)
 
 
 def test_decibels() -> None:

@@ -13,7 +13,6 @@ from bench.data import Dataset
 from bench.encoders.convnet import ConvNet
 from bench.errors import UserError
 from bench.method import Batch, TrainFacts
-from methods._decoder import deepest
 from methods.denoising import Denoising, corrupted
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
@@ -78,7 +77,7 @@ def test_the_loss_matches_a_loop(noise: str, reconstruction: str, tiny: Dataset)
     loss = method.loss(Batch(images=images, indices=torch.arange(2)))
     torch.manual_seed(1)
     noisy, touched = corrupted(images.float() / 255, noise, 0.3)
-    outputs = method.decoder(deepest(method.encoder, noisy)).flatten().tolist()
+    outputs = method.decoder(method.encoder.deepest(noisy)).flatten().tolist()
     terms, squares = [], []
     for value, output, hit in zip(images.flatten().tolist(), outputs, touched.flatten().tolist(), strict=True):
         x, weight = value / 255, 2.0 if hit else 0.5

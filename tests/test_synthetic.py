@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.data import Dataset
-from bench.data.synthetic import Synthetic, kept
+from bench.data._arrays import kept
+from bench.data.synthetic import Synthetic
 from bench.errors import UserError
 
 EVERYTHING = Synthetic.provides

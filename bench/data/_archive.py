@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import lzma
+import re
 import stat
 import tarfile
 import zipfile
@@ -16,7 +17,7 @@ from pathlib import Path, PureWindowsPath
 from bench.data._cache import cache_folder
 from bench.data._pictures import watched
 from bench.data._store import cache_writes, locked, replacing
-from bench.errors import UserError
+from bench.errors import UserError, require
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
 LARGEST = 64 * 2**30  # bytes unpacked: far above any set that is handed around as one archive
@@ -34,6 +35,17 @@ def stem(path: Path) -> str:
     """An archive's name without its endings."""
     ending = max((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), key=len, default="")
     return path.name[: len(path.name) - len(ending)]
+
+
+def name_of(name: str | None, data_dir: str | None) -> str:
+    """What a data set is called in records: as it is told to be, or like its directory; raises UserError."""
+    require(name is None or cleaned(name) == name, "name", name, "letters, digits, -, _ and .")
+    return name or cleaned(stem(Path(data_dir or "").expanduser().resolve()))
+
+
+def cleaned(name: str) -> str:
+    """The name as it can stand in file names and tables."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "folder"
 
 
 def unpacked(archive: Path) -> Path:

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data._arrays import kept
 from bench.data._cache import cache_folder
 from bench.data._pictures import FORMATS, PREPARATION, SUFFIXES, Broken, Pixels, chunks_decoded, reason, watched
 from bench.data._store import Chunk, cache_writes, stored
 from bench.data._tree import SAMPLE, permitted
-from bench.data.synthetic import kept
 from bench.errors import UserError
 
 FRAMES, MASKS = "JPEGImages", "Annotations"

@@ -20,17 +20,15 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from bench.data import Dataset, Facts, Source, Split
-from bench.data._archive import stem
+from bench.data._archive import name_of
 from bench.data._frames import LAYOUT, Film, Part, frames_of, identity, listed, masks_of
 from bench.data._pictures import cores, unreadable
 from bench.data._tree import RESIDENT, located
-from bench.data.folder import cleaned
 from bench.errors import UserError, require
 from bench.recipe import fingerprint
 
@@ -58,9 +56,10 @@ class Clips(Source):
 
     def check(self) -> Facts:
         """Facts of the listing; UserError if the layout is not the expected one or a sequence is too short."""
+        name = name_of(self.name, self.data_dir)
         train, test = self._parts
         return Facts(
-            name=self.name or cleaned(stem(Path(self.data_dir or "").expanduser().resolve())),
+            name=name,
             identity=fingerprint(
                 [*(identity(part, self.image_size) for part in self._parts), self.frames, self.stride]
             ),
@@ -89,7 +88,6 @@ class Clips(Source):
         require(0 < self.test < 1, "test", self.test, "a share, above 0 and below 1")
         require(self.gap >= 0, "gap", self.gap, "0 or more frames")
         require(self.workers >= 1, "workers", self.workers, "at least 1")
-        require(self.name is None or cleaned(self.name) == self.name, "name", self.name, "letters, digits, -, _ and .")
         root, films = listed(located(self.data_dir, "clips", ADVICE))
         shortest, longest = (found(films, key=lambda film: len(film.frames)) for found in (min, max))
         advice = f"clips of {self.frames} frames, each {self.stride} after the last, take {self._span}. Lower --set"

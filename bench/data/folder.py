@@ -10,13 +10,11 @@ ones are read when they are asked for.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from bench.data import Dataset, Facts, Source
-from bench.data._archive import stem
+from bench.data._archive import name_of
 from bench.data._pictures import cores
 from bench.data._tree import LAYOUT, Tree, dataset, facts, grown, located
 from bench.errors import require
@@ -37,10 +35,8 @@ class Folder(Source):
     def check(self) -> Facts:
         """Facts of the listing and of a sample's heads; UserError if the layout is not the expected one."""
         require(self.workers >= 1, "workers", self.workers, "at least 1")
-        require(self.name is None or cleaned(self.name) == self.name, "name", self.name, "letters, digits, -, _ and .")
-        return facts(
-            self._tree, self.name or cleaned(stem(Path(self.data_dir or "").expanduser().resolve())), self.image_size
-        )
+        name = name_of(self.name, self.data_dir)
+        return facts(self._tree, name, self.image_size)
 
     def load(self, needs: frozenset[str]) -> Dataset:
         """Both splits; UserError naming the pictures that cannot be read, if they are not to be skipped."""
@@ -49,8 +45,3 @@ class Folder(Source):
     @cached_property
     def _tree(self) -> Tree:
         return grown(located(self.data_dir, "folder", ADVICE))
-
-
-def cleaned(name: str) -> str:
-    """The name as it can stand in file names and tables."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "folder"

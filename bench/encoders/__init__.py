@@ -104,10 +104,14 @@ class Encoder(nn.Module):
                 break
         return found
 
+    def deepest(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) -> the last tap's feature maps (N, dim, h, w), before they are pooled."""
+        last = self.taps[-1]
+        return self.features(images, [last])[last]
+
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) -> pooled embedding (N, dim)."""
-        last = self.taps[-1]
-        return F.adaptive_avg_pool2d(self.features(images, [last])[last], 1).flatten(1)
+        return F.adaptive_avg_pool2d(self.deepest(images), 1).flatten(1)
 
 
 def framed(images: Tensor, wants: Input) -> Tensor:
