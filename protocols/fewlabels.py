@@ -45,7 +45,7 @@ class FewLabels(Probing):
     learning_rate: float = 1e-3  # of AdamW; it rises over a tenth of the steps, then falls along a cosine
     weight_decay: float = 0.05
     draw: int = 0  # seed of which images have a label, and of the training
-    presets: ClassVar = {"smoke": {"views": 1280}, "small": {"views": 4000}}
+    presets: ClassVar = {"smoke": {"views": 512, "batch": 32}, "small": {"views": 4000}}
 
     def __post_init__(self) -> None:
         super().__post_init__()

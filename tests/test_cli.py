@@ -155,6 +155,14 @@ BAD = {
         ["--methods", "random", "--protocol", "knn", *QUICK, "--set", "knn.k=500"],
         ["500", "200"],
     ),
+    "more labels than a class has": (
+        ["--methods", "random", "--protocol", "fewlabels", *QUICK, "--set", "fewlabels.labels=10,500"],
+        ["fewlabels.labels = 500", "only 20", "fewlabels.labels=10 fits"],
+    ),
+    "no such way to learn": (
+        ["--methods", "random", "--protocol", "fewlabels", "--set", "fewlabels.ways=frozen,thawed"],
+        ["fewlabels.ways=frozen,thawed", "scratch"],
+    ),
     "no such checkpoint": (["--methods", "rotnet", "--checkpoint", "rotnet=none.pt"], ["none.pt"]),
     "checkpoint of what does not run": (["--methods", "rotnet", "--checkpoint", "moco=x.pt"], ["moco"]),
     "checkpoint without a method": (["--methods", "rotnet", "--checkpoint", "x.pt"], ["method=file"]),
