@@ -104,6 +104,8 @@ def answers(network: Classifier, images: Images, *, low: bool, device: torch.dev
         with torch.autocast(device.type, torch.bfloat16, enabled=low):
             logits = network(images[start : start + BATCH].to(device))
         if not torch.isfinite(logits).all():
-            raise UserError("The classifier gives NaN or infinite numbers: it diverged, or the encoder does.")
+            raise UserError(
+                "The classifier gives NaN or infinite numbers: teach it at a lower rate, or look at the encoder."
+            )
         found.append(logits.argmax(1))
     return torch.cat(found)
