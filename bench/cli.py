@@ -16,6 +16,7 @@ from bench.progress import Interrupted, followed
 if TYPE_CHECKING:
     from bench.planning import Plan
     from bench.records import Record
+    from bench.report import Report
 
 VERBS = ("run", "list", "pretrain", "show", "fetch", "report", "compare")
 
@@ -94,25 +95,24 @@ def show_tables(
     results: Path,
     methods: tuple[str, ...] | None,
     plugin_files: tuple[str, ...] = (),
-) -> None:
-    """Prints and saves the tables of records, protocol by protocol, and names damaged files and those written."""
+    *,
+    whole: bool = False,
+) -> Report:
+    """Prints and saves the tables of records, and names damaged files and those written; see `bench.report.report`."""
     from bench.report import report as reported
 
     for path, reason in damaged:
         print(f"skipped: {path}: {reason}", file=sys.stderr)
     protocols = plugins.plugins("protocol", plugin_files)
-    files = []
-    for name in dict.fromkeys(record["cell"]["protocol"] for record in found):
-        plugin = protocols.get(name)
-        headline = plugin.constants.get("headline") if plugin else None
-        # Loading one may import torch, for which methods by taps need not wait.
-        shows = plugin.load() if plugin and plugin.functions & {"table", "notes", "plot"} else None
-        group = [record for record in found if record["cell"]["protocol"] == name]
-        made = reported(group, folder=results, methods=methods, headline=headline or "accuracy", protocol=shows)
-        print(made.text)
-        files += made.files
-    for path in files:
+    asked = {record["cell"]["protocol"] for record in found} & protocols.keys()
+    headlines = {name: str(protocols[name].constants.get("headline") or "accuracy") for name in asked}
+    # Loading a protocol may import torch, for which methods by taps need not wait.
+    own = {name: protocols[name].load() for name in asked if protocols[name].functions & {"table", "notes", "plot"}}
+    made = reported(found, folder=results, methods=methods, headlines=headlines, protocols=own, whole=whole)
+    print(made.text)
+    for path in made.files:
         print(f"{path.parent.name:8} {path}")
+    return made
 
 
 def gathered(results: Path) -> tuple[list[Record], list[tuple[Path, str]]]:
@@ -228,6 +228,14 @@ def report(words: list[str]) -> int:
         metavar="CELL",
         help="instead all that is known of one cell and how to measure it again; its key, or words of its file's name",
     )
+    made.add_argument(
+        "--html",
+        type=Path,
+        nargs="?",
+        const=True,
+        metavar="FILE",
+        help="also one web page of everything (default report.html in --results)",
+    )
     options = made.parse_args(words)
     from bench.records import read_all
 
@@ -244,7 +252,14 @@ def report(words: list[str]) -> int:
 
         print(card(chosen(found, options.card)), end="")
         return 0
-    show_tables(found, damaged, options.results, options.methods)
+    reported = show_tables(found, damaged, options.results, options.methods, whole=True)
+    if options.html:
+        from bench.page import page
+        from bench.records import write_whole
+
+        file = options.results / "report.html" if options.html is True else options.html
+        write_whole(file, page(reported).encode())
+        print(f"page     {file}")
     return 0
 
 

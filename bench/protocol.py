@@ -32,6 +32,7 @@ class Number:
     low: float | None = None
     high: float | None = None
     predictions: np.ndarray | None = None  # int64 (N,), on the test split
+    confidences: np.ndarray | None = None  # float (N,) from 0 to 1, of the predictions; to show the surest mistakes
     details: dict[str, Any] | None = None  # what was chosen on the way: a strength, a k
 
 
@@ -100,7 +101,9 @@ def percent(mean: float, half: float = math.nan, digits: int = 1) -> str:
     return f"{100 * mean:.{digits}f}" + ("" if math.isnan(half) else f" ± {100 * half:.{digits}f}")
 
 
-def accuracies(tap: str, predictions: Tensor, labels: Tensor, **details: Any) -> Iterator[Number]:
+def accuracies(
+    tap: str, predictions: Tensor, labels: Tensor, confidences: Tensor | None = None, **details: Any
+) -> Iterator[Number]:
     """Predictions and labels (N,) -> micro and macro accuracy with bootstrap intervals over test images."""
     predicted, truth = predictions.cpu().numpy(), labels.cpu().numpy()
     correct = predicted == truth
@@ -112,6 +115,7 @@ def accuracies(tap: str, predictions: Tensor, labels: Tensor, **details: Any) ->
         low=low,
         high=high,
         predictions=predicted,
+        confidences=None if confidences is None else confidences.float().cpu().numpy(),
         details=details,
     )
     per_class = [correct[truth == label].mean() for label in np.unique(truth)]

@@ -57,8 +57,16 @@ PARTS: dict[str, type] = {
 """The parts that every record has, whatever its status."""
 
 
-def write(folder: Path, record: Record, predictions: Mapping[str, np.ndarray] | None = None) -> Path:
-    """Stores a record and its predictions ``{tap: (N,), "labels": (N,)}``, in the place of any with the same key."""
+def write(
+    folder: Path,
+    record: Record,
+    predictions: Mapping[str, np.ndarray] | None = None,
+    pictures: bytes | None = None,
+) -> Path:
+    """Stores a record, its predictions ``{tap: (N,), "labels": (N,)}`` and a WebP of its surest mistakes.
+
+    They take the place of any with the same key.
+    """
     plain = _plain(record)
     if why := _complaint(plain):
         raise ValueError(f"not a record: {why}")
@@ -70,6 +78,9 @@ def write(folder: Path, record: Record, predictions: Mapping[str, np.ndarray] | 
         arrays: dict[str, Any] = dict(predictions)
         np.savez_compressed(packed, **arrays)
         write_whole(folder / f"{stem}.npz", packed.getvalue())
+    plain["pictures"] = f"{stem}.webp" if pictures else None
+    if pictures:
+        write_whole(folder / f"{stem}.webp", pictures)
     path = folder / f"{stem}.json"
     write_whole(path, (json.dumps(plain, indent=1, allow_nan=False) + "\n").encode())
     return path
@@ -89,7 +100,10 @@ def read(path: Path) -> Record:
 
 
 def read_all(folder: Path) -> tuple[list[Record], list[tuple[Path, str]]]:
-    """Every record of a folder, the newest of each key, in the order of file names; and the files that are none."""
+    """Every record of a folder, the newest of each key, in the order of file names; and the files that are none.
+
+    What lies beside them is named by whole paths, so that records of several folders can be read together.
+    """
     newest: dict[str, Record] = {}
     damaged = []
     for path in sorted(folder.glob("[!.]*.json")):
@@ -98,6 +112,9 @@ def read_all(folder: Path) -> tuple[list[Record], list[tuple[Path, str]]]:
         except (ValueError, OSError) as error:
             damaged.append((path, str(error)))
             continue
+        for beside in ("predictions", "pictures"):
+            if record[beside]:
+                record[beside] = str((folder / record[beside]).absolute())
         # Two files share a key only after someone renamed one.
         other = newest.get(record["key"])
         if other is None or _created(record) > _created(other):
@@ -118,9 +135,9 @@ def find(folder: Path, key: str) -> Path | None:
 
 def read_predictions(folder: Path, record: Record) -> dict[str, np.ndarray]:
     """A record's predictions on the test split, ``{tap: (N,), "labels": (N,)}``; empty if it has none."""
-    if record["predictions"] is None:
+    if record.get("predictions") is None:
         return {}
-    path = folder / record["predictions"]
+    path = folder / record["predictions"]  # a whole path stays what it is
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as packed:
             return dict(packed)
@@ -222,7 +239,7 @@ def _complaint(record: Any) -> str | None:
             return "a metric without tap, metric or value"
         if any(not isinstance(number.get(name), int | float | None) for name in ("value", "low", "high")):
             return f"the value of {number['metric']!r} is not a number"
-    for name in ("error", "predictions"):
+    for name in ("error", "predictions", "pictures"):
         if not isinstance(record.setdefault(name, None), str | None):
             return f"{name} is not text"
     return None

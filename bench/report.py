@@ -9,26 +9,36 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from tabulate import tabulate
 
-from bench import plots
+from bench.overview import Overview, overviews
+from bench.plots.bars import save_bars
+from bench.plots.cost import save_cost
+from bench.plots.heat import save_heat_map
+from bench.plots.ranks import save_ranks
 from bench.records import Record, write_whole
-from bench.tables import CEILING, FLOOR, Table, comparable, places, tabulated
+from bench.significance import LEVEL
+from bench.tables import CEILING, FLOOR, Table, comparable, tables_of
 
 if TYPE_CHECKING:
     from bench.protocol import Protocol
 
-FORMATS = ("md", "csv", "tex", "png", "svg")
+FORMATS = ("md", "csv", "tex", "html", "png", "svg")
 WIDTH = 100  # columns of a terminal
+ABREAST = 5  # columns of an overview that fit there
 
-# Private characters stand for LaTeX commands until tabulate has escaped everything else.
-LATEX = str.maketrans({"\ue000": r"\textbf{", "\ue001": r"\underline{", "\ue002": "}", "±": r"$\pm$"})
+# Private characters stand for commands until tabulate has escaped everything else.
+LATEX = str.maketrans(
+    {"\ue000": r"\textbf{", "\ue001": r"\underline{", "\ue002": "}", "\ue003": "}", "±": r"$\pm$", "≈": r"$\approx$"}
+)
+TAGS = str.maketrans({"\ue000": "<strong>", "\ue001": "<u>", "\ue002": "</strong>", "\ue003": "</u>"})
 ESCAPES = str.maketrans(
     {sign: f"\\{sign}" for sign in "&%$#_{}"} | {"~": r"\~{}", "^": r"\^{}", "\\": r"\textbackslash{}"}
 )
@@ -47,15 +57,18 @@ class Style:
 
 PLAIN = Style("simple", "*{}", "{}", "* best", "\n")
 MARKDOWN = Style("pipe", "**{}**", "*{}*", "bold: best, italic: second best", " ")
-TEX = Style("latex_booktabs", "\ue000{}\ue002", "\ue001{}\ue002", "bold: best, underlined: second best", " ")
+TEX = Style("latex_booktabs", "\ue000{}\ue002", "\ue001{}\ue003", "bold: best, underlined: second best", " ")
+HTML = Style("html", "\ue000{}\ue002", "\ue001{}\ue003", "bold: best, underlined: second best", " ")
 
 
 @dataclass
 class Report:
-    """What is to be printed, and the files written or found up to date."""
+    """What is to be printed, the files written or found up to date, and what they show."""
 
     text: str = ""
     files: list[Path] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    overviews: list[Overview] = field(default_factory=list)
 
 
 def report(
@@ -63,31 +76,39 @@ def report(
     *,
     folder: Path,
     methods: Sequence[str] | None = None,
-    headline: str = "accuracy",
+    headlines: Mapping[str, str] | None = None,
+    protocols: Mapping[str, type[Protocol]] | None = None,
     formats: Collection[str] = FORMATS,
-    protocol: type[Protocol] | None = None,
+    whole: bool = False,
 ) -> Report:
     """A table and a figure for each set of comparable records: printed, and saved under ``folder``.
 
-    ``protocol`` is whose records they are, where it shows them in its own way.
+    ``headlines``: protocol -> the metric to show, accuracy where none is named. ``protocols``: those that
+    show their records in their own way. With ``whole`` also what spans protocols, and accuracy against
+    the cost of pretraining.
     """
     wanted = {*methods, CEILING, FLOOR} if methods is not None else None
     groups = comparable(record for record in records if wanted is None or record["cell"]["method"] in wanted)
-    result = Report()
-    tables = [
-        tabulated(group, place, methods or (), headline, protocol)
-        for group, place in zip(groups, places(groups), strict=True)
-    ]
-    for table in sorted(tables, key=lambda table: table.title):
+    result = Report(tables=tables_of(groups, methods or (), headlines or {}, protocols or {}))
+    for table in result.tables:
         result.text += plain(table) + "\n"
         result.files += save_tables(table, folder / "tables", formats)
-        result.files += plots.save_figure(table, folder / "figures", formats)
+        result.files += save_bars(table, folder / "figures", formats)
+        if whole:
+            result.files += save_cost(table, folder / "figures", formats)
+    if whole:
+        result.overviews = overviews(result.tables)
+        for overview in result.overviews:
+            result.text += plain(overview) + "\n"
+            result.files += save_tables(overview, folder / "tables", formats)
+            result.files += save_heat_map(overview, folder / "figures", formats)
+            result.files += save_ranks(overview, folder / "figures", formats)
     return result
 
 
-def save_tables(table: Table, folder: Path, formats: Collection[str] = FORMATS) -> list[Path]:
+def save_tables(table: Table | Overview, folder: Path, formats: Collection[str] = FORMATS) -> list[Path]:
     """Writes the table's text files where their content is new; returns the paths."""
-    writers = {"md": markdown, "csv": comma_separated, "tex": latex}
+    writers = {"md": markdown, "csv": comma_separated, "tex": latex, "html": hypertext}
     paths = []
     for ending in (ending for ending in writers if ending in formats):
         path = folder / f"{table.name}.{ending}"
@@ -98,31 +119,47 @@ def save_tables(table: Table, folder: Path, formats: Collection[str] = FORMATS) 
     return paths
 
 
-def plain(table: Table) -> str:
-    """The table for a terminal; published numbers go below the measured ones if they do not fit beside them."""
-    grids = [_grid(table, PLAIN, measured=True, published=True)]
+def plain(table: Table | Overview) -> str:
+    """The table for a terminal; what does not fit beside the rest goes below it."""
+    grids = [_grid(table, PLAIN)]
     if max(map(len, grids[0].splitlines())) > WIDTH:
-        grids = [_grid(table, PLAIN, measured=True), _grid(table, PLAIN, published=True)]
+        if isinstance(table, Overview):
+            places = range(len(table.columns))
+            grids = [_overview_grid(table, PLAIN, places[at : at + ABREAST]) for at in places[::ABREAST]]
+        else:
+            grids = [_table_grid(table, PLAIN, measured=True), _table_grid(table, PLAIN, published=True)]
     notes = [textwrap.fill(note, WIDTH, subsequent_indent="  ") for note in [*_read_as(table, PLAIN), *table.notes]]
     return "\n\n".join([table.title, *(grid for grid in grids if grid), "\n".join(notes)]) + "\n"
 
 
-def markdown(table: Table) -> str:
+def markdown(table: Table | Overview) -> str:
     """The table as GitHub shows it."""
     notes = "\n".join(f"- {note}" for note in [*_read_as(table, MARKDOWN), *table.notes])
-    return f"### {table.title}\n\n{_grid(table, MARKDOWN, measured=True, published=True)}\n\n{notes}\n"
+    return f"### {table.title}\n\n{_grid(table, MARKDOWN)}\n\n{notes}\n"
 
 
-def latex(table: Table) -> str:
+def latex(table: Table | Overview) -> str:
     """The table for a paper that uses booktabs."""
     title, *notes = (text.translate(ESCAPES) for text in [table.title, *_read_as(table, TEX), *table.notes])
-    grid = _grid(table, TEX, measured=True, published=True)
+    grid = _grid(table, TEX)
     lines = [r"\begin{table}", rf"\caption{{{title}}}", grid, *(rf"\par\footnotesize {note}" for note in notes)]
     return "\n".join([*lines, r"\end{table}"]).translate(LATEX) + "\n"
 
 
-def comma_separated(table: Table) -> str:
-    """The table's numbers, tidy, accuracies as fractions."""
+def hypertext(table: Table | Overview) -> str:
+    """The table for a web page, which brings its own style."""
+    notes = "\n".join(f"<li>{escape(note)}</li>" for note in [*_read_as(table, HTML), *table.notes])
+    grid = (
+        _grid(table, HTML).translate(TAGS).replace("<table>", f"<table>\n<caption>{escape(table.title)}</caption>", 1)
+    )
+    return f"{grid}\n<ul>\n{notes}\n</ul>\n"
+
+
+def comma_separated(table: Table | Overview) -> str:
+    """The table's numbers, tidy, accuracies as fractions; an overview's as one row a method, in its columns' units."""
+    if isinstance(table, Overview):
+        values = table.values.assign(mean_rank=pd.Series(table.mean_ranks, dtype="float64"))
+        return values.to_csv(index_label="method", lineterminator="\n", float_format="%.6g")
     if table.own and table.own.parts:
         return table.own.measured.to_csv(index=False, lineterminator="\n", float_format="%.6g")
     published = pd.Series([table.published(row) for row in table.rows.itertuples()], dtype="float64")
@@ -130,7 +167,14 @@ def comma_separated(table: Table) -> str:
     return rows.to_csv(index=False, lineterminator="\n", float_format="%.6g")
 
 
-def _grid(table: Table, style: Style, *, measured: bool = False, published: bool = False) -> str:
+def _grid(table: Table | Overview, style: Style) -> str:
+    """The whole of it."""
+    if isinstance(table, Overview):
+        return _overview_grid(table, style, range(len(table.columns)))
+    return _table_grid(table, style, measured=True, published=True)
+
+
+def _table_grid(table: Table, style: Style, *, measured: bool = False, published: bool = False) -> str:
     """Methods by taps; measured columns first, then published ones."""
     if table.own and table.own.parts:
         return "\n\n".join(_part(part, style) for part in table.own.parts if measured)
@@ -141,39 +185,72 @@ def _grid(table: Table, style: Style, *, measured: bool = False, published: bool
     header += [f"{tap}{style.joint}(published)" for tap in table.taps if published]
     lines = []
     for label, rows in table.rows.groupby("label", sort=False):
-        line = [f"{label} ({rows['role'].iloc[0]})" if rows["role"].iloc[0] else str(label)]
+        line = [_named(str(label), rows["role"].iloc[0])]
         cells = list(rows.itertuples())
         line += [_cell(table, row, style) for row in cells if measured]
         line += [table.figure(table.published(row)) for row in cells if published]
         lines.append(line)
-    aligned = ["left"] + ["right"] * (len(header) - 1)
-    return tabulate(lines, header, tablefmt=style.tablefmt, disable_numparse=True, colalign=aligned)
+    return _tabulated(header, lines, style)
 
 
 def _part(part: pd.DataFrame, style: Style) -> str:
     """A part of a protocol's own table: text as it is."""
-    aligned = ["left"] + ["right"] * (part.shape[1] - 1)
-    header = [str(name) for name in part.columns]
-    lines = part.to_numpy().tolist()
+    return _tabulated([str(name) for name in part.columns], part.to_numpy().tolist(), style)
+
+
+def _overview_grid(overview: Overview, style: Style, places: range) -> str:
+    """Methods by protocols and taps, without intervals; the mean rank after the last column."""
+    columns = [overview.columns[place] for place in places]
+    ranked = bool(overview.mean_ranks) and places[-1] == len(overview.columns) - 1
+    header = ["method", *(f"{column.heading}{style.joint}{column.tap}" for column in columns)]
+    header += ["mean rank"] if ranked else []
+    lines = []
+    for label in overview.labels:
+        line = [_named(label, overview.roles[label])]
+        for column in columns:
+            row = column.cells.get(label)
+            line.append(_cell(column.table, row, style, interval=False) if row else "-")
+        if ranked:
+            rank = overview.mean_ranks.get(label)
+            line.append("-" if rank is None else f"{rank:.2f}")
+        lines.append(line)
+    return _tabulated(header, lines, style)
+
+
+def _tabulated(header: list[str], lines: list[list[str]], style: Style) -> str:
+    """Names to the left, numbers to the right."""
+    aligned = ["left"] + ["right"] * (len(header) - 1)
     return tabulate(lines, header, tablefmt=style.tablefmt, disable_numparse=True, colalign=aligned)
 
 
-def _cell(table: Table, row: Any, style: Style) -> str:
-    """A measured number with its interval, marked if it is best or second best."""
-    text = table.printed(row)
-    if not math.isnan(row.half):
+def _named(label: str, role: str) -> str:
+    """A row's name, with its role if it is measured against."""
+    return f"{label} ({role})" if role else label
+
+
+def _cell(table: Table, row: Any, style: Style, *, interval: bool = True) -> str:
+    """A measured number with its interval, marked if it is best, second best or not surely worse than the best."""
+    text = "≈" * bool(row.even) + table.printed(row)
+    if interval and not math.isnan(row.half):
         text += f" ± {table.figure(row.half)}"
     return {1: style.best, 2: style.second}.get(row.rank, "{}").format(text)
 
 
-def _read_as(table: Table, style: Style) -> list[str]:
+def _read_as(table: Table | Overview, style: Style) -> list[str]:
     """How to read the marks and intervals of a table."""
-    seeds = table.rows[table.rows["seeds"] > 0].groupby("label", sort=False)["seeds"].min()
+    rows = pd.concat([column.table.rows for column in table.columns]) if isinstance(table, Overview) else table.rows
+    seeds = rows[rows["seeds"] > 0].groupby("label", sort=False)["seeds"].min()
     if seeds.empty:
         return ["nothing was measured"]
+    marked = isinstance(table, Overview) or not (table.own and table.own.parts)
+    rows = rows if marked else rows.assign(rank=math.nan, even=False)
+    marks = [f"{style.legend} of the methods, {CEILING} and {FLOOR} aside"] if rows["rank"].notna().any() else []
+    if rows["even"].any():
+        test = "McNemar" if seeds.max() == 1 else "randomisation over images"
+        marks.append(f"≈: not significantly worse than the best on the same images ({test}, Holm; {100 * LEVEL:.0f} %)")
+    if isinstance(table, Overview):
+        return marks
     over = "over test images (bootstrap)" if seeds.max() == 1 else "over seeds (Student's t)"
     fewer = [f"{label} {count}" for label, count in seeds.items() if 1 < seeds.max() > count]
     over += f"; of fewer seeds: {', '.join(fewer)}" if fewer else ""
-    ranked = table.rows["rank"].notna().any() and not (table.own and table.own.parts)
-    marks = [f"{style.legend} of the methods, {CEILING} and {FLOOR} aside"] if ranked else []
     return [*marks, f"±: half the 95 % interval {over}"]

@@ -26,6 +26,7 @@ from bench.encoders._halves import seeing
 from bench.errors import UserError, did_you_mean
 from bench.foreign import weights as foreign_weights
 from bench.method import Method, TrainFacts
+from bench.mistakes import sheet, surest
 from bench.planning import Cell, Job, Plan
 from bench.precision import low_precision
 from bench.progress import Progress
@@ -34,6 +35,9 @@ from bench.provenance import peak_memory, provenance
 from bench.recipe import file_hash, fingerprint
 from bench.representation import Representation
 from bench.training import Diverged, flops_of_step, pretrain, steps_of
+
+STORED_BESIDE = ("predictions", "confidences")  # of a number: not in the record itself
+NAMED = 100  # classes whose names a record holds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +105,9 @@ def run(plan: Plan) -> Generator[Progress | Measured, None, None]:
                     yield Progress(title=f"{job.method.name}: {cell.protocol.name}", done=0, total=1, note=note)
             except Exception as error:
                 record |= {"status": "failed", "error": reason(error)}
-            record["metrics"] = [{k: v for k, v in vars(number).items() if k != "predictions"} for number in numbers]
+            record["metrics"] = [
+                {k: v for k, v in vars(number).items() if k not in STORED_BESIDE} for number in numbers
+            ]
             record["cost"] |= {
                 "extract_seconds": seen.extract_seconds,
                 "extract_flops": seen.extract_flops,
@@ -113,9 +119,15 @@ def run(plan: Plan) -> Generator[Progress | Measured, None, None]:
                 if number.predictions is not None:  # the first of a tap go by its name alone
                     name = f"{number.tap} {number.metric}" if number.tap in predictions else number.tap
                     predictions[name] = number.predictions
+            pictures = None
             if predictions:
-                predictions["labels"] = dataset.test.labels.numpy()
-            yield Measured(path=records.write(folder, record, predictions), record=record)
+                predictions["labels"] = truth = dataset.test.labels.numpy()
+                sure = [number for number in numbers if number.confidences is not None]
+                found = {number.tap: surest(number, truth) for number in reversed(sure)}  # the first of a tap
+                record |= {"mistakes": found, "classes": dataset.classes[:NAMED]}
+                if any(found.values()):
+                    pictures = sheet(dataset.test.images, [[m["image"] for m in of] for of in found.values()])
+            yield Measured(path=records.write(folder, record, predictions, pictures), record=record)
             yield Progress(title=f"{job.method.name}: {cell.protocol.name}", done=1, total=1)
 
 

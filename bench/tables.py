@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from bench.footnotes import apart, footnotes
 from bench.guests import beside_checkpoints, guest_notes, hosted, is_guest
 from bench.published import Beside, beside, cited, published
 from bench.recipe import fingerprint
 from bench.records import Record, frame, joined
+from bench.significance import even
 from bench.statistics import mean_interval_over_seeds, rank_correlation
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 CEILING, FLOOR = "supervised", "random"
 """The rows that methods are measured against: they head every table and are never ranked."""
 
-SOURCES = {"pretrained": "pretrained now", "file": "from a file"}
+QUESTION = ("protocol", "card")
+"""The conditions that differ from column to column of an overview."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,10 @@ class Table:
     place: str  # on which data, with which encoder and preset, and what tells it from its neighbours
     metric: str
     taps: list[str]
-    rows: pd.DataFrame  # as `tap_table` gives them
+    rows: pd.DataFrame  # as `tap_table` gives them, and ``even`` where nothing says that a row is not the best
     beside: Beside | None
     notes: list[str]
+    group: list[Record]  # what it was made from
     own: Own | None = None
 
     @property
@@ -90,19 +93,56 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
     An untrained encoder and one from a file have no budget of ours to differ in, and what
     failed in pretraining has no protocol card: they join every group otherwise like them.
     """
-    groups: dict[str, list[Record]] = {}
+    groups: dict[str, dict[str, list[Record]]] = defaultdict(dict)  # conditions -> budget -> records
+    asked: dict[str, dict[str, None]] = defaultdict(dict)  # conditions without their card -> those with it
     # Who knows most about its group comes first: it leads the others.
     for record in sorted(hosted(records), key=lambda record: (not record["card"], _budgetless(record))):
-        homes = [group for group in groups.values() if _fits(record, group[0])]
+        conditions, budget = (fingerprint(facts) for facts in (_conditions(record), _budget(record)))
+        before_cards = fingerprint(_conditions(record) | {"card": record["settings"].get("protocol")})
+        fitting = [conditions] if record["card"] else [*asked[before_cards]] or [conditions]
+        homes = [
+            group
+            for place in fitting
+            for theirs, group in groups[place].items()
+            if theirs == budget or _budgetless(record)
+        ]
         if not homes:
-            homes = [groups.setdefault(fingerprint([_conditions(record), _budget(record)]), [])]
+            asked[before_cards][fitting[0]] = None
+            homes = [groups[fitting[0]].setdefault(budget, [])]
         for group in homes:
             group.append(record)
-    return list(groups.values())
+    return [group for budgets in groups.values() for group in budgets.values()]
+
+
+def tables_of(
+    groups: list[list[Record]],
+    methods: Sequence[str],
+    headlines: Mapping[str, str],
+    protocols: Mapping[str, type[Protocol]],
+) -> list[Table]:
+    """Each group as a table that says what tells it from its neighbours.
+
+    ``headlines``: protocol -> metric; ``protocols``: those that show their records in their own way.
+    """
+    leads = [group[0] for group in groups]
+    names = [(lead["cell"]["protocol"], place(lead)) for lead in leads]
+    tellings = apart(names, [_flat(lead) for lead in leads])
+    tables = []
+    for group, name, telling in zip(groups, names, tellings, strict=True):
+        others = [other for rival, other in zip(names, tellings, strict=True) if rival == name and other != telling]
+        where = name[1] + (f"; {telling}" if telling else "")
+        headline = headlines.get(name[0], "accuracy")
+        tables.append(tabulated(group, where, methods, headline, protocols.get(name[0]), others))
+    return sorted(tables, key=lambda table: table.title)
 
 
 def tabulated(
-    group: list[Record], place: str, methods: Sequence[str], headline: str, protocol: type[Protocol] | None = None
+    group: list[Record],
+    place: str,
+    methods: Sequence[str],
+    headline: str,
+    protocol: type[Protocol] | None = None,
+    neighbours: Sequence[str] = (),
 ) -> Table:
     """One group of comparable records as a table, to which the protocol may give a form of its own."""
     lead, labels = group[0], _labels(group)
@@ -128,8 +168,10 @@ def tabulated(
     rows["label"] = rows["key"].map(labels)
     cell = lead["cell"]
     own = shown_by(protocol, rows, metrics, cell["protocol"]) if protocol and numbers else None
-    known, ranked = beside_checkpoints(papers, group, taps, metric), tap_table(rows, taps, metric)
+    known = beside_checkpoints(papers, group, taps, metric)
     told = cited(own.published) if own and own.parts else known
+    table = tap_table(rows, taps, metric)
+    tested, untested = even(table, group, labels) if metric == "accuracy" else ([False] * len(table), [])
     # The title tells neighbours in one report apart, the digest also the files of two reports.
     digest = fingerprint([_conditions(lead), _budget(lead)])[:6]
     return Table(
@@ -138,14 +180,16 @@ def tabulated(
         place=place,
         metric=metric,
         taps=taps,
-        rows=ranked,
+        rows=table.assign(even=tested),
         beside=known,
         notes=[
             *(own.protocol.notes(own.measured, own.published) if own else ()),
-            *(_same_order(ranked, taps, papers) if papers else ()),
+            *(_same_order(table, taps, papers) if papers else ()),
             *guest_notes(group, labels),
-            *_notes(lead, group, labels, told),
+            *footnotes(lead, group, labels, told, neighbours),
+            *untested,
         ],
+        group=group,
         own=own,
     )
 
@@ -184,6 +228,8 @@ def tap_table(rows: pd.DataFrame, taps: Sequence[str], headline: str) -> pd.Data
                     "mean": cells["value"].mean(),
                     "half": half_width(cells),
                     "seeds": cells["seed"].nunique(),
+                    "flops": cells["pretrain_flops"].mean(),
+                    "seconds": cells["pretrain_seconds"].mean(),
                     "failed": bool((of_label["status"] == "failed").all()),
                 }
             )
@@ -219,73 +265,37 @@ def _same_order(rows: pd.DataFrame, taps: Sequence[str], known: Beside) -> list[
     return [f"rank correlation (Spearman) of measured and published, {aside}: {', '.join(told)}"] if told else []
 
 
-def _notes(lead: Record, group: list[Record], labels: dict[str, str], published: Beside | None) -> list[str]:
-    """What stands below a table: weights, deviations, protocol card, data and budget, published sources, failures."""
-    origins: dict[str, dict[str, None]] = defaultdict(dict)  # dictionaries keep the order of the rows
-    deviations, failures = {}, []
-    for record in group:
-        label, source = labels[record["key"]], record["source"]
-        if record["status"] == "failed":
-            failures.append(f"failed: {label}, seed {record['cell']['seed']}: {_last_line(record['error'])}")
-            continue
-        kind = str(source.get("kind"))
-        file = f" ({Path(source['file']).name})" if kind == "file" and source.get("file") else ""
-        origins[SOURCES.get(kind, kind)][label + file] = None
-        deviations[label] = _said(record["deviations"])
-    cell, views = lead["cell"], lead["settings"].get("recipe", {}).get("views")
-    seeds = ", ".join(str(seed) for seed in sorted({record["cell"]["seed"] for record in group}))
-    budget = f", budget {views:,} views" if views else ""
-    return [
-        *(f"weights {origin}: {', '.join(of)}" for origin, of in origins.items()),
-        *(f"not the paper's settings, {label}: {what}" for label, what in deviations.items() if what),
-        *([f"protocol card: {_said(lead['card'])}"] if lead["card"] else []),
-        f"data {cell['dataset']}, encoder {cell['encoder']}, preset {cell['preset']}{budget}, seeds {seeds}",
-        *([f"published, never ranked with ours: {published.setting}"] if published else []),
-        *(f"published in {source}" for source in (published.sources if published else ())),
-        *failures,
-    ]
+def place(record: Record) -> str:
+    """Where a record was measured."""
+    cell = record["cell"]
+    away = f" from {cell['pretrain_dataset']}" if cell["pretrain_dataset"] not in (None, cell["dataset"]) else ""
+    return f"on {cell['dataset']}{away}, {cell['encoder']}, {cell['preset']}"
 
 
 def _labels(group: list[Record]) -> dict[str, str]:
     """Key -> name of the row: the method, and what tells it from other rows of that method."""
-    names = {}
-    alike = defaultdict(list)
-    for record in group:
-        cell = record["cell"]
+    names = []
+    for cell in (record["cell"] for record in group):
         name = ", ".join(str(part) for part in (cell["method"], cell["checkpoint"]) if part)
-        names[record["key"]] = f"{name} ({cell['variant']})" if cell["variant"] else name
-        alike[names[record["key"]]].append(record["settings"].get("method", {}))
-    telling = {
-        record["key"]: _telling(record["settings"].get("method", {}), alike[names[record["key"]]]) for record in group
+        names.append(f"{name} ({cell['variant']})" if cell["variant"] else name)
+    tellings = apart(names, [record["settings"].get("method", {}) for record in group])
+    return {
+        record["key"]: f"{name}, {telling}" if telling else name
+        for record, name, telling in zip(group, names, tellings, strict=True)
     }
-    return {key: f"{name}, {telling[key]}" if telling[key] else name for key, name in names.items()}
 
 
-def places(groups: list[list[Record]]) -> list[str]:
-    """Where each group was measured, and what tells it from its neighbours."""
-    named = []
-    facts = defaultdict(list)
-    for lead in (group[0] for group in groups):
-        cell = lead["cell"]
-        away = f" from {cell['pretrain_dataset']}" if cell["pretrain_dataset"] not in (None, cell["dataset"]) else ""
-        name = f"on {cell['dataset']}{away}, {cell['encoder']}, {cell['preset']}"
-        flat: dict[str, Any] = {}
-        for part, value in (_conditions(lead) | _budget(lead)).items():
-            flat |= value if isinstance(value, dict) else {part: value}
-        named.append((name, flat))
-        facts[cell["protocol"], name].append(flat)
-    return [
-        name + (f"; {telling}" if (telling := _telling(own, facts[own["protocol"], name])) else "")
-        for name, own in named
-    ]
+def setting(record: Record) -> dict[str, Any]:
+    """What must be equal between two tables to show them side by side: all but the question itself."""
+    return {name: value for name, value in (_conditions(record) | _budget(record)).items() if name not in QUESTION}
 
 
-def _fits(record: Record, lead: Record) -> bool:
-    """Whether a record may be ranked with the one that leads a group."""
-    own, others = _conditions(record), _conditions(lead)
-    if not own["card"]:
-        own["card"], others["card"] = (one["settings"].get("protocol") for one in (record, lead))
-    return own == others and (_budgetless(record) or _budget(record) == _budget(lead))
+def _flat(record: Record) -> dict[str, Any]:
+    """What must be equal between two records to rank them, setting by setting."""
+    flat: dict[str, Any] = {}
+    for part, value in (_conditions(record) | _budget(record)).items():
+        flat |= value if isinstance(value, dict) else {part: value}
+    return flat
 
 
 def _conditions(record: Record) -> dict[str, Any]:
@@ -312,22 +322,3 @@ def _budget(record: Record) -> dict[str, Any]:
 def _budgetless(record: Record) -> bool:
     """Whether the weights owe nothing to our recipe."""
     return record["source"].get("kind") in ("untrained", "file", "published") or is_guest(record)
-
-
-def _telling(own: dict[str, Any], others: list[dict[str, Any]]) -> str:
-    """Those of one's settings that are not the same everywhere."""
-    return _said({name: value for name, value in own.items() if any(other.get(name) != value for other in others)})
-
-
-def _said(settings: dict[str, Any]) -> str:
-    """Settings as a reader wants them."""
-    words = {
-        name: ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
-        for name, value in settings.items()
-    }
-    return "; ".join(f"{name} = {value}" for name, value in words.items())
-
-
-def _last_line(error: str | None) -> str:
-    """What a traceback comes to."""
-    return (error or "").strip().rpartition("\n")[2] or "no reason recorded"

@@ -60,7 +60,7 @@ class Probing(Protocol):
     def probed(
         self, representation: Representation, reading: Reading, rows: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Predictions (M,) on the test split by a classifier of frozen features, and what was chosen on the way.
+        """Predictions (M,) on the test split by a classifier of frozen features, their confidences and what was chosen.
 
         The classifier is taught by all train images or by those at ``rows`` (n,).
         """
@@ -76,6 +76,7 @@ class Probing(Protocol):
         fit = partial(linear_probe, strengths=self.strengths) if self.head == "linear" else mlp_probe
         probe = fit(features, labels, representation.test(reading), representation.classes, held_out=self.held_out)
         return probe.predictions, {
+            "confidences": probe.scores.softmax(1).amax(1),
             "strength": probe.strength,
             "validation_accuracy": float(probe.validation.max()),
         }

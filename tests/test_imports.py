@@ -21,7 +21,10 @@ MAY = {
 }
 FILES = [path for folder in MAY for path in sorted((ROOT / folder).rglob("*.py"))]
 LIGHT = [ROOT / "bench" / f"{name}.py" for name in ("cli", "plugins", "planning", "recipe", "records")]
-TORCHLESS = [ROOT / "bench" / f"{name}.py" for name in ("report", "plots", "compare", "verdicts", "card")]
+TORCHLESS = [
+    *(ROOT / "bench" / f"{name}.py" for name in ("report", "compare", "verdicts", "card")),
+    *(p for part in ("plots", "page") for p in (ROOT / "bench" / part).glob("*.py")),
+]
 
 
 def imports(tree: ast.AST, *, top: bool = False) -> Iterator[str]:

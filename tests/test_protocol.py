@@ -48,7 +48,9 @@ RUNS = [cell("rotnet", 0, 0.5, 0.75), cell("jigsaw", 0, 0.6, 0.5)]
 
 def test_a_protocol_has_its_own_table_and_notes(tmp_path: Path) -> None:
     """Its parts stand where methods by taps would, its sentences below, and all published sources."""
-    made = report(RUNS, folder=tmp_path, methods=["rotnet", "jigsaw"], formats=("md", "csv", "tex"), protocol=Spread)
+    made = report(
+        RUNS, folder=tmp_path, methods=["rotnet", "jigsaw"], formats=("md", "csv", "tex"), protocols={"linear": Spread}
+    )
     assert made.text.startswith(PRINTED)
     told = " ".join(made.text.split())
     assert "ImageNet-1k, AlexNet, non-linear classifier at conv4, conv5; ImageNet-1k, AlexNet, linear" in told
@@ -62,19 +64,19 @@ def test_a_protocol_has_its_own_table_and_notes(tmp_path: Path) -> None:
 
 def test_a_protocol_draws_its_own_figure(tmp_path: Path) -> None:
     """What it draws replaces the bars, and is drawn once, the same bytes for the same numbers."""
-    own = report(RUNS, folder=tmp_path / "own", formats=("svg",), protocol=Spread).files[0]
-    again = report(RUNS, folder=tmp_path / "again", formats=("svg",), protocol=Spread).files[0]
+    own = report(RUNS, folder=tmp_path / "own", formats=("svg",), protocols={"linear": Spread}).files[0]
+    again = report(RUNS, folder=tmp_path / "again", formats=("svg",), protocols={"linear": Spread}).files[0]
     bars = report(RUNS, folder=tmp_path / "bars", formats=("svg",)).files[0]
     assert own.read_bytes() == again.read_bytes() != bars.read_bytes()
     stamp = own.stat().st_mtime_ns
-    report(RUNS, folder=tmp_path / "own", formats=("svg",), protocol=Spread)
+    report(RUNS, folder=tmp_path / "own", formats=("svg",), protocols={"linear": Spread})
     assert own.stat().st_mtime_ns == stamp
 
 
 def test_where_nothing_was_measured_a_protocol_is_not_asked(tmp_path: Path) -> None:
     """The report of a bad night needs no help, and a protocol meets no empty table."""
     lost = cell("rotnet", 0, 0, 0, status="failed", error="out of memory", metrics=[])
-    assert "rotnet      failed" in report([lost], folder=tmp_path, protocol=Spread).text
+    assert "rotnet      failed" in report([lost], folder=tmp_path, protocols={"linear": Spread}).text
 
 
 def test_only_a_protocol_with_a_table_of_its_own_is_loaded_for_a_report() -> None:

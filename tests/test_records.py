@@ -38,6 +38,7 @@ def example(key: str = "0123456789abcdef", **changes: Any) -> records.Record:
             {"tap": "conv5", "metric": "accuracy", "value": 0.25, "low": None, "high": None, "details": None},
         ],
         "predictions": None,
+        "pictures": None,
         "source": {"kind": "bundled", "file": "rotnet.pt", "sha256": "dd"},
         "cost": {"pretrain_seconds": 2.5, "pretrain_views": 12_000, "probe_seconds": 0.1},
         "pretext": {"first_loss": 1.4, "last_loss": 0.7},

@@ -185,7 +185,7 @@ def test_nothing_but_failures_is_still_a_table(tmp_path: Path) -> None:
     made = report([failed("rotnet", 0, "out of memory")], folder=tmp_path)
     assert "rotnet      failed" in made.text
     assert "failed: rotnet, seed 0: out of memory" in made.text
-    assert {path.suffix for path in made.files} == {".md", ".csv", ".tex"}
+    assert {path.suffix for path in made.files} == {".md", ".csv", ".tex", ".html"}
 
 
 def test_no_records_no_tables(tmp_path: Path) -> None:
@@ -232,13 +232,13 @@ def test_figures_are_drawn_once_and_the_same(tmp_path: Path) -> None:
     """Same records, same bytes; an unchanged figure is not drawn again, a changed one is."""
     first = report(EXAMPLE[:4], folder=tmp_path / "a")
     again = report(EXAMPLE[:4], folder=tmp_path / "b", formats=("svg",))
-    assert [path.suffix for path in first.files] == [".md", ".csv", ".tex", ".png", ".svg"]
+    assert [path.suffix for path in first.files] == [".md", ".csv", ".tex", ".html", ".png", ".svg"]
     assert first.files[-1].read_bytes() == again.files[-1].read_bytes()
     stamps = [path.stat().st_mtime_ns for path in first.files]
     report(EXAMPLE[:4], folder=tmp_path / "a")
     assert [path.stat().st_mtime_ns for path in first.files] == stamps
     report(EXAMPLE[1:4], folder=tmp_path / "a", formats=("svg",))
-    assert [path.stat().st_mtime_ns > stamp for path, stamp in zip(first.files, stamps, strict=True)] == [False] * 4 + [
+    assert [path.stat().st_mtime_ns > stamp for path, stamp in zip(first.files, stamps, strict=True)] == [False] * 5 + [
         True
     ]
 
@@ -278,6 +278,7 @@ weights pretrained now: moco
 not the paper's settings, moco: negatives = 4096
 protocol card: taps = conv4, conv5; head = linear
 data shapes, encoder convnet, preset small, budget 320,000 views, seeds 0, 1
+a table apart, not to be ranked with this: head = mlp
 published, never ranked with ours: ImageNet-1k, AlexNet, non-linear classifier
 published in RotNet (Gidaris 2018), Table 4, https://arxiv.org/abs/1803.07728, second-hand (CTU
   Prague lecture slides reproducing RotNet Tables 2 and 4)
@@ -296,6 +297,7 @@ rotnet    *77.0 ± 2.0   71.0 ± 2.0           50.0           43.8
 weights bundled: jigsaw, rotnet
 protocol card: taps = conv4, conv5; head = mlp
 data shapes, encoder convnet, preset small, budget 320,000 views, seeds 0
+a table apart, not to be ranked with this: head = linear
 published, never ranked with ours: ImageNet-1k, AlexNet, non-linear classifier
 published in RotNet (Gidaris 2018), Table 4, https://arxiv.org/abs/1803.07728, second-hand (CTU
   Prague lecture slides reproducing RotNet Tables 2 and 4)
@@ -322,6 +324,7 @@ MARKDOWN = """\
 - not the paper's settings, moco: negatives = 4096
 - protocol card: taps = conv4, conv5; head = linear
 - data shapes, encoder convnet, preset small, budget 320,000 views, seeds 0, 1
+- a table apart, not to be ranked with this: head = mlp
 - published, never ranked with ours: ImageNet-1k, AlexNet, non-linear classifier
 - published in RotNet (Gidaris 2018), Table 4, https://arxiv.org/abs/1803.07728, second-hand (CTU Prague lecture slides reproducing RotNet Tables 2 and 4)
 - failed: swav, seed 0: loss is not finite
@@ -350,6 +353,7 @@ LATEX = r"""
 \par\footnotesize not the paper's settings, moco: negatives = 4096
 \par\footnotesize protocol card: taps = conv4, conv5; head = linear
 \par\footnotesize data shapes, encoder convnet, preset small, budget 320,000 views, seeds 0, 1
+\par\footnotesize a table apart, not to be ranked with this: head = mlp
 \par\footnotesize published, never ranked with ours: ImageNet-1k, AlexNet, non-linear classifier
 \par\footnotesize published in RotNet (Gidaris 2018), Table 4, https://arxiv.org/abs/1803.07728, second-hand (CTU Prague lecture slides reproducing RotNet Tables 2 and 4)
 \par\footnotesize failed: swav, seed 0: loss is not finite

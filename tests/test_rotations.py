@@ -96,7 +96,9 @@ def test_the_printed_table(tmp_path: Path) -> None:
     """The lecture's table character by character, in the lecture's order, the published setting named below."""
     runs = [measured("90,270", 0.66), measured("0,180", 0.7012), measured("0,90,180,270", 0.75)]
     lost = measured("0,45,90,135,180,225,270,315", 0) | {"status": "failed", "error": "out of memory", "metrics": []}
-    made = report([*runs, lost], folder=tmp_path, methods=["rotnet"], formats=("md", "csv"), protocol=Rotations)
+    made = report(
+        [*runs, lost], folder=tmp_path, methods=["rotnet"], formats=("md", "csv"), protocols={"rotations": Rotations}
+    )
     assert made.text == PRINTED
     assert "| 2 | 0°, 180° | 70.12 ± 2.00 | 87.46 |" in " ".join(made.files[0].read_text().split())
     assert pd.read_csv(made.files[1]).query("metric == 'macro_accuracy'")["mean"].dropna().tolist() == [0.5] * 3

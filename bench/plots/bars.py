@@ -1,16 +1,13 @@
-"""The figure of a table: a panel per tap, a bar per method, floor and ceiling across."""
+"""The figure of a table: the protocol's own, or a panel per tap, a bar per method, floor and ceiling across."""
 
 from __future__ import annotations
 
 import inspect
-import textwrap
 from collections.abc import Collection
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.recipe import fingerprint
-from bench.records import write_whole
+from bench.plots import TEXT, canvas, ruled, save, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,68 +15,33 @@ if TYPE_CHECKING:
 
     from bench.tables import Table
 
-LOOK = 1
-"""Counts up when figures are to look different, so that old ones are drawn anew."""
 
-DPI = 150
-TEXT = "#333333"
-
-
-def save_figure(table: Table, folder: Path, formats: Collection[str]) -> list[Path]:
-    """Writes the table's figure unless the one there shows the same numbers; returns the paths."""
-    paths = [folder / f"{table.name}.{ending}" for ending in ("png", "svg") if ending in formats]
-    if not paths or table.rows["mean"].isna().all():
+def save_bars(table: Table, folder: Path, formats: Collection[str]) -> list[Path]:
+    """Writes the table's figure where it has a number; returns the paths."""
+    if table.rows["mean"].isna().all():
         return []
     own = [table.own.measured.to_csv(), inspect.getsource(table.own.protocol.plot)] if table.own else []
-    digest = fingerprint([LOOK, table.title, table.rows.to_csv(), repr(table.beside), *own])
-    # Drawing costs seconds, most of them imports; a figure carries the digest of what it shows.
-    if not all(path.exists() and digest.encode() in path.read_bytes() for path in paths):
-        for path, content in zip(paths, pictures(table, digest, [path.suffix[1:] for path in paths]), strict=True):
-            write_whole(path, content)
-    return paths
-
-
-def pictures(table: Table, digest: str, formats: Collection[str]) -> list[bytes]:
-    """The figure in each format, the same bytes for the same numbers."""
-    import matplotlib as mpl
-    import seaborn as sns
-
-    look: dict[Any, Any] = {"svg.hashsalt": "sslbench", "font.size": 10, "axes.titleweight": "bold", "text.color": TEXT}
-    contents = []
-    with sns.axes_style("white"), mpl.rc_context(look):
-        for ending in formats:
-            # Saving settles a figure's layout, so that a second format of it would depend on the first.
-            figure = drawn_by_protocol(table) or draw(table)
-            content = BytesIO()
-            metadata = {"Description": f"data {digest}"} | ({"Date": None} if ending == "svg" else {"Software": None})
-            figure.savefig(content, format=ending, dpi=DPI, metadata=metadata, bbox_inches="tight", pad_inches=0.15)
-            contents.append(content.getvalue())
-    return contents
+    shows = [table.title, table.rows.drop(columns=["flops", "seconds"]).to_csv(), repr(table.beside), *own]
+    return save(table.name, shows, lambda: drawn_by_protocol(table) or draw(table), folder, formats)
 
 
 def drawn_by_protocol(table: Table) -> Figure | None:
     """The figure that the table's protocol draws, if it draws one."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(layout="constrained")
+    figure = canvas(6.4, 4.8)
     if table.own:
         table.own.protocol.plot(table.own.measured, table.own.published, figure)
     if not figure.axes:
         return None
-    columns = int(figure.get_figwidth() * 12)  # of letters of the title's size
-    figure.suptitle(textwrap.fill(table.title, columns), x=0.01, ha="left", fontsize=12)
+    title(figure, table.title)
     return figure
 
 
 def draw(table: Table) -> Figure:
     """The panels side by side, sharing the methods' names."""
-    from matplotlib.figure import Figure
-
     rivals = table.rows[table.rows["role"] == ""]
     bars = rivals if len(rivals) else table.rows
     height = 1.5 + 0.42 * bars["label"].nunique()
-    # Not through pyplot, which would keep the figure and choose a screen to show it on.
-    figure = Figure(figsize=(2.2 + 3.1 * len(table.taps), height), layout="constrained")
+    figure = canvas(2.2 + 3.1 * len(table.taps), height)
     panels = figure.subplots(1, len(table.taps), sharex=True, sharey=True, squeeze=False)[0]
     for axes, tap in zip(panels, table.taps, strict=True):
         draw_panel(axes, table, bars[bars["tap"] == tap], tap)
@@ -88,7 +50,7 @@ def draw(table: Table) -> Figure:
     }
     figure.get_layout_engine().set(w_pad=0.1, wspace=0.02)  # type: ignore[union-attr,call-arg]
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-    figure.suptitle(textwrap.fill(table.title, 38 * len(table.taps)), x=0.01, ha="left", fontsize=12)
+    title(figure, table.title)
     return figure
 
 
@@ -126,6 +88,4 @@ def draw_panel(axes: Axes, table: Table, bars: Any, tap: str) -> None:
             )  # fmt: skip
     axes.set(title=tap, xlabel=table.heading, ylabel="")
     axes.set_xlim(right=min(axes.get_xlim()[1], table.shown(1.0)) if table.in_percent else None)
-    axes.grid(axis="x", color="#dddddd", linewidth=0.8)
-    axes.set_axisbelow(True)
-    sns.despine(ax=axes, left=True)
+    ruled(axes, "x")

@@ -1,0 +1,57 @@
+"""The mistakes a classifier was surest of: which test images, and one small picture of them all beside the record.
+
+Small enough to keep for every cell, so that a report can show them without the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bench.data import Images
+    from bench.protocol import Number
+
+KEPT = 5  # mistakes of a tap
+SIDE = 32  # pixels of a picture
+
+
+def surest(number: Number, labels: np.ndarray) -> list[dict[str, Any]]:
+    """The wrong predictions of a number (N,) with the highest confidences, the surest first."""
+    if number.predictions is None or number.confidences is None:
+        return []
+    wrong = np.flatnonzero(number.predictions != labels)
+    chosen = wrong[np.argsort(-number.confidences[wrong], kind="stable")[:KEPT]]
+    return [
+        {
+            "image": int(image),  # its place in the test split
+            "label": int(labels[image]),
+            "predicted": int(number.predictions[image]),
+            "confidence": round(float(number.confidences[image]), 4),
+        }
+        for image in chosen
+    ]
+
+
+def sheet(images: Images, rows: Sequence[Sequence[int]]) -> bytes:
+    """Images of these places as one WebP: a row of `KEPT` pictures of `SIDE` pixels for each tap."""
+    from PIL import Image
+
+    canvas = Image.new("RGB", (KEPT * SIDE, len(rows) * SIDE))
+    for down, places in enumerate(rows):
+        for across, place in enumerate(places):
+            picture = Image.fromarray(pixels(images[slice(place, place + 1)]))
+            canvas.paste(picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (across * SIDE, down * SIDE))
+    content = BytesIO()
+    canvas.save(content, "webp", quality=75, method=6)
+    return content.getvalue()
+
+
+def pixels(images: Tensor) -> np.ndarray:
+    """The first of uint8 images (n, 3, H, W) as (H, W, 3)."""
+    return np.ascontiguousarray(images[0].permute(1, 2, 0).cpu().numpy())
