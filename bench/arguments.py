@@ -24,7 +24,8 @@ examples:
   python run_bench.py list checkpoints     weights that others trained; `fetch NAME` downloads them ahead
   python run_bench.py pretrain --methods rotnet
   python run_bench.py show rotnet          a picture of its pretext task
-  python run_bench.py report --results results/cifar10-jpeg
+  python run_bench.py report --results results/cifar10-jpeg --html
+  python run_bench.py map --methods rotnet,moco     the test images as the encoders see them
   python run_bench.py compare results/baseline results/local   did anything get worse?
 
 Interrupt with Ctrl-C at any time: what is measured stays, and the same command goes on from there.
@@ -33,6 +34,7 @@ Interrupt with Ctrl-C at any time: what is measured stays, and the same command 
 
 ABOUT = {
     "run": "Self-supervised methods on the same data, encoder, budget and probes: one command, one table.",
+    "map": "Where the test images lie in each encoder's features, drawn by t-SNE.",
     "show": "One picture of a method's pretext task on test images: what goes in, what is asked, what comes out.",
 }
 
@@ -69,7 +71,7 @@ def few(text: str) -> int:
 
 
 def parser(verb: str) -> Parser:
-    """The options of ``run``, ``pretrain`` and ``show``."""
+    """The options of ``run``, ``pretrain``, ``show`` and ``map``."""
     made = Parser(
         prog="run_bench.py" + (f" {verb}" if verb != "run" else ""),
         description=ABOUT.get(verb, ABOUT["run"]),
@@ -92,6 +94,10 @@ def parser(verb: str) -> Parser:
             metavar="A,B",
             help="methods by name, or all (see `list`); METHOD@CHECKPOINT, timm/NAME, torchvision/NAME or file/PATH "
             "for weights trained elsewhere (see `list checkpoints`)",
+        )
+    if verb == "map":
+        what.add_argument(
+            "--taps", type=comma, default=("conv5",), metavar="A,B", help="layers to read (default conv5)"
         )
     if verb == "run":
         what.add_argument(

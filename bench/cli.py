@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bench.records import Record
     from bench.report import Report
 
-VERBS = ("run", "list", "pretrain", "show", "fetch", "report", "compare")
+VERBS = ("run", "list", "pretrain", "show", "map", "fetch", "report", "compare")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "list": show_list,
             "pretrain": pretrain,
             "show": show,
+            "map": draw_map,
             "report": report,
             "compare": compare,
         }
@@ -179,6 +180,26 @@ def show(words: list[str]) -> int:
     return 0
 
 
+def draw_map(words: list[str]) -> int:
+    """Draws the test images as the encoders see them."""
+    options = parser("map").parse_args(words)
+    planned = planned_from(options)
+    if options.dry_run:
+        print(forecast(planned))
+        return 0
+    from bench.embedding import Mapped, mapped
+
+    failed: dict[str, str] = {}
+    for event in followed(mapped(planned, options.taps, options.results / "figures")):
+        if isinstance(event, Mapped):
+            failed = event.failed
+            for path in event.files:
+                print(f"figure   {path}")
+    for name, why in failed.items():
+        print(f"failed: {name}: {why}", file=sys.stderr)
+    return 1 if failed else 0
+
+
 def forecast(planned: Plan) -> str:
     """The cells of a plan, where their encoders would come from, and an estimate of time and disk."""
     from tabulate import tabulate
@@ -258,6 +279,8 @@ def report(words: list[str]) -> int:
         from bench.records import write_whole
 
         file = options.results / "report.html" if options.html is True else options.html
+        # A map is drawn from encoders, not from records: it is shown where there is one.
+        reported.files += sorted((options.results / "figures").glob("map-*.png"))
         write_whole(file, page(reported).encode())
         print(f"page     {file}")
     return 0

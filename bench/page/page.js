@@ -10,6 +10,8 @@ const SELECTED = ["method", "protocol", "tap", "metric", "dataset", "encoder", "
 
 // The state of the page stands in its address, so that a view of it can be shared.
 const state = new URLSearchParams(location.hash.slice(1));
+const FIRST = 250; // rows laid out at once: a browser sorts thousands in no time, and lays them out in seconds
+let all = false;
 const order = { column: "method", down: false };
 
 function element(tag, attributes = {}, ...children) {
@@ -53,7 +55,9 @@ function show() {
   const kept = rows.filter((row) =>
     words.every((word) => row.text.includes(word)) && chosen.every((select) => String(row[select.name]) === select.value));
   kept.sort(compare);
-  byId("rows").tBodies[0].replaceChildren(...kept.map((row) => row.line));
+  byId("rows").tBodies[0].replaceChildren(...(all ? kept : kept.slice(0, FIRST)).map((row) => row.line));
+  byId("more").hidden = all || kept.length <= FIRST;
+  byId("more").textContent = `Show all ${kept.length} rows`;
   for (const heading of byId("rows").tHead.rows[0].cells) {
     const here = heading.dataset.column === order.column;
     heading.setAttribute("aria-sort", here ? (order.down ? "descending" : "ascending") : "none");
@@ -183,6 +187,7 @@ for (const column of SELECTED) {
   select.addEventListener("change", show);
   byId("filters").append(element("label", {}, `${column} `, select));
 }
+byId("more").addEventListener("click", () => { all = true; show(); });
 byId("find").value = state.get("find") || "";
 byId("find").addEventListener("input", show);
 byId("theme").addEventListener("click", () => {
