@@ -75,7 +75,8 @@ def overview(tables: Sequence[Table], where: str) -> Overview:
     for table, telling in zip(tables, tellings, strict=True):
         heading = table.protocol + (f", {telling}" if telling else "")
         for tap, rows in table.rows.groupby("tap", sort=False):
-            columns.append(Column(heading, str(tap), table, {row.label: row for row in rows.itertuples()}))
+            cells: dict[str, Any] = {str(row.label): row for row in rows.itertuples()}
+            columns.append(Column(heading, str(tap), table, cells))
     roles: dict[str, str] = {}
     for role in ("ceiling", "floor", ""):
         for table in tables:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 LEVEL = 0.05
 
-Answers = dict[str, dict[int, dict[str, np.ndarray]]]
-"""Label -> seed -> tap -> right answers (N,)."""
+Right = dict[str, np.ndarray]  # tap -> right answers (N,)
+Answers = dict[str, dict[int, Right]]  # label -> seed
 
 
 def even(table: DataFrame, group: list[Record], labels: dict[str, str]) -> tuple[list[bool], list[str]]:
@@ -26,23 +26,29 @@ def even(table: DataFrame, group: list[Record], labels: dict[str, str]) -> tuple
     Each method is compared with the best on the images and seeds that both have: by McNemar's
     test for one seed, by randomisation for more; Holm corrects for the comparisons of a tap.
     """
-    found, untested = answers(group, labels, set(table.loc[table["rank"].notna(), "label"]))
-    marks = np.zeros(len(table), bool)
-    for _, rows in table[table["rank"].notna()].groupby("tap", sort=False):
-        best = rows["rank"].idxmin()
-        rivals, chances = [], []
-        for at in rows.index.drop(best):
-            a, b = (found.get(rows.loc[row, "label"], {}) for row in (best, at))
-            tap = rows.loc[at, "tap"]
-            seeds = [seed for seed in a if tap in a[seed] and tap in b.get(seed, {})]
-            if seeds and len({len(side[seed][tap]) for side in (a, b) for seed in seeds}) == 1:
-                rivals.append(at)
-                pair = [np.stack([side[seed][tap] for seed in seeds]) for side in (a, b)]
-                chances.append(mcnemar(pair[0][0], pair[1][0]) if len(seeds) == 1 else randomisation_test(*pair))
-        if rivals:
-            marks[rivals] = holm(chances) >= LEVEL
+    rows: list[Any] = list(table.itertuples())
+    found, untested = answers(group, labels, {row.label for row in rows if row.rank > 0})
+    marks = [False] * len(rows)
+    for tap in table["tap"].unique():
+        ranked = sorted((row.rank, at, row.label) for at, row in enumerate(rows) if row.tap == tap and row.rank > 0)
+        chances = {}
+        for _, at, label in ranked[1:]:
+            chance = chance_of(found.get(ranked[0][2], {}), found.get(label, {}), tap)
+            if chance is not None:
+                chances[at] = chance
+        for at, adjusted in zip(chances, holm(list(chances.values())), strict=True):
+            marks[at] = bool(adjusted >= LEVEL)
     notes = [f"not tested against the best, {label}: {why}" for label, why in untested.items()]
-    return marks.tolist(), notes
+    return marks, notes
+
+
+def chance_of(best: dict[int, Right], rival: dict[int, Right], tap: str) -> float | None:
+    """p that both are equally often right at a tap, over the seeds of both; None where they saw no images alike."""
+    seeds = [seed for seed in best if tap in best[seed] and tap in rival.get(seed, {})]
+    if not seeds or len({len(side[seed][tap]) for side in (best, rival) for seed in seeds}) > 1:
+        return None
+    a, b = (np.stack([side[seed][tap] for seed in seeds]) for side in (best, rival))
+    return mcnemar(a[0], b[0]) if len(seeds) == 1 else randomisation_test(a, b)
 
 
 def answers(group: list[Record], labels: dict[str, str], wanted: set[str]) -> tuple[Answers, dict[str, str]]:

@@ -52,7 +52,7 @@ def test_prints_saves_and_does_not_measure_twice(results, capsys, monkeypatch):
     assert "random (floor)" in first
     assert "rotnet" in first
     kinds = {path.suffix for path in results.rglob("*") if path.is_file()}
-    assert kinds == {".json", ".npz", ".md", ".csv", ".tex", ".png", ".svg"}
+    assert kinds == {".json", ".npz", ".webp", ".md", ".csv", ".tex", ".html", ".png", ".svg"}
     for path in re.findall(r"^(?:tables|figures) +(\S+)$", first, re.MULTILINE):
         assert Path(path).is_file()
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from bench.errors import UserError
 from bench.mistakes import KEPT
+from bench.overview import Overview
 from bench.records import Record, read_predictions
 from bench.report import Report, hypertext
 from bench.tables import CEILING, FLOOR, Table
@@ -33,19 +34,19 @@ FIGURES = 1_500_000  # bytes that the figures may take
 
 def page(report: Report) -> str:
     """The whole page of a report."""
-    data = {"cells": cells(report.tables), "across": KEPT}
-    made = max((str(cell["facts"].get("created") or "") for cell in data["cells"]), default="")
-    failed = sum(cell["of"]["status"] == "failed" for cell in data["cells"])
-    summary = f"{len(data['cells'])} cells, {len(report.tables)} tables" + (f", {failed} failed" if failed else "")
+    known = cells(report.tables)
+    data = {"cells": known, "across": KEPT}
+    shown: list[Table | Overview] = [*report.overviews, *report.tables]
+    made = max((str(cell["facts"].get("created") or "") for cell in known), default="")
+    failed = sum(cell["of"]["status"] == "failed" for cell in known)
+    summary = f"{len(known)} cells, {len(report.tables)} tables" + (f", {failed} failed" if failed else "")
     summary += f"; the newest measured {made[:10]}" if made else ""
     parts = {
         "title": "Self-supervised methods, compared",
         "summary": escape(summary),
         "style": (HERE / "page.css").read_text(encoding="utf-8"),
         "script": (HERE / "page.js").read_text(encoding="utf-8"),
-        "tables": "\n".join(
-            f"<article>\n{hypertext(table)}</article>" for table in (*report.overviews, *report.tables)
-        ),
+        "tables": "\n".join(f"<article>\n{hypertext(table)}</article>" for table in shown),
         "figures": "\n".join(figures(report.files)),
         # A text that ends a script element must not end this one.
         "data": json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),

@@ -162,7 +162,8 @@ const head = element("tr");
 for (const [column, name] of COLUMNS) {
   const button = element("button", { type: "button" }, name);
   button.addEventListener("click", () => sortBy(column));
-  head.append(element("th", { scope: "col", "data-column": column }, button));
+  const look = NUMBERS.has(column) ? { class: "number" } : {};
+  head.append(element("th", { scope: "col", "data-column": column, ...look }, button));
 }
 byId("rows").tHead.append(head);
 byId("rows").tBodies[0].addEventListener("click", (event) => open(Number(event.target.closest("tr").dataset.place)));

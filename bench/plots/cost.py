@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.plots import TEXT, canvas, ruled, save, title
 
@@ -29,7 +29,8 @@ def save_cost(table: Table, folder: Path, formats: Collection[str]) -> list[Path
 
 def draw(table: Table, rows: pd.DataFrame) -> Figure:
     """A row of panels per tap, a panel per kind of cost."""
-    figure = canvas(9.5, 0.8 + 3.4 * len(table.taps))
+    high = max(3.4, 1 + 0.22 * rows["label"].nunique())  # room for the names
+    figure = canvas(9.5, 0.8 + high * len(table.taps))
     panels = figure.subplots(len(table.taps), len(COSTS), sharey="row", sharex="col", squeeze=False)
     for tap, across in zip(table.taps, panels, strict=True):
         for cost, axes in zip(COSTS, across, strict=True):
@@ -57,19 +58,21 @@ def draw_panel(axes: Axes, table: Table, rows: pd.DataFrame, cost: str) -> None:
         name = "method" if not role else f"{of['label'].iloc[0]} ({role})"
         means, halves = of["mean"].map(table.shown), of["half"].map(table.shown)
         axes.errorbar(of[cost], means, yerr=halves, fmt=mark, color=colour, ecolor=TEXT, elinewidth=1, label=name)
+    row: Any
     for row in rows[rows["role"] == "floor"].itertuples():
         axes.axhline(table.shown(row.mean), color=orange, linestyle="--", linewidth=1.6, label=f"{row.label} (floor)")
     rivals = rows[(rows["role"] == "") & (rows[cost] > 0)]
     best = front(zip(rivals[cost], rivals["mean"].map(table.shown), strict=True))
     axes.step(*zip(*best, strict=True), where="post", color=blue, linewidth=1.2, alpha=0.7, label="Pareto front")
     axes.set_xscale("log")
-    if rivals[cost].nunique() == 1:
-        axes.set_xlim(rivals[cost].min() / 2, rivals[cost].max() * 2)
+    trained = rows.loc[(rows[cost] > 0), cost]
+    spread = max(2.0, trained.max() / trained.min())
+    axes.set_xlim(trained.min() * spread**-0.12, trained.max() * spread**0.35)  # names stand to the right of points
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(EngFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())
     ruled(axes, "both")
-    axes.margins(x=0.18, y=0.1)
+    axes.margins(y=0.1)
     name_points(axes, rivals["label"], rivals[cost], rivals["mean"].map(table.shown))
 
 
@@ -94,7 +97,7 @@ def name_points(axes: Axes, labels: Iterable[str], xs: Iterable[float], ys: Iter
     for y, x, label in points:
         across, up = axes.transData.transform((x, y))
         wide, wanted = 6 * len(label) + 14, up  # pixels
-        while any(-width - 8 < a - across - 5 < wide and abs(wanted - b) < 13 and a != across for a, b, width in taken):
+        while any(-width - 8 < a - across - 5 < wide and abs(wanted - b) < 15 and a != across for a, b, width in taken):
             wanted += 2
         taken.append((across + 5, wanted, wide))
         moved = wanted > up + 12
