@@ -74,9 +74,8 @@ def overview(tables: Sequence[Table], where: str) -> Overview:
     columns = []
     for table, telling in zip(tables, tellings, strict=True):
         heading = table.protocol + (f", {telling}" if telling else "")
-        for tap, rows in table.rows.groupby("tap", sort=False):
-            cells: dict[str, Any] = {str(row.label): row for row in rows.itertuples()}
-            columns.append(Column(heading, str(tap), table, cells))
+        for place, tap in enumerate(table.taps):
+            columns.append(Column(heading, tap, table, {label: cells[place] for label, cells in table.lines}))
     roles: dict[str, str] = {}
     for role in ("ceiling", "floor", ""):
         for table in tables:

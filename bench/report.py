@@ -162,7 +162,7 @@ def comma_separated(table: Table | Overview) -> str:
         return values.to_csv(index_label="method", lineterminator="\n", float_format="%.6g")
     if table.own and table.own.parts:
         return table.own.measured.to_csv(index=False, lineterminator="\n", float_format="%.6g")
-    published = pd.Series([table.published(row) for row in table.rows.itertuples()], dtype="float64")
+    published = pd.Series([table.published(row) for _, cells in table.lines for row in cells], dtype="float64")
     rows = table.rows.assign(metric=table.metric, published=published)
     return rows.to_csv(index=False, lineterminator="\n", float_format="%.6g")
 
@@ -184,9 +184,8 @@ def _table_grid(table: Table, style: Style, *, measured: bool = False, published
     header = ["method", *(table.taps if measured else [])]
     header += [f"{tap}{style.joint}(published)" for tap in table.taps if published]
     lines = []
-    for label, rows in table.rows.groupby("label", sort=False):
-        line = [_named(str(label), rows["role"].iloc[0])]
-        cells = list(rows.itertuples())
+    for label, cells in table.lines:
+        line = [_named(label, cells[0].role)]
         line += [_cell(table, row, style) for row in cells if measured]
         line += [table.figure(table.published(row)) for row in cells if published]
         lines.append(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 LEVEL = 0.05
 
 Right = dict[str, np.ndarray]  # tap -> right answers (N,)
-Answers = dict[str, dict[int, Right]]  # label -> seed
 
 
 def even(table: DataFrame, group: list[Record], labels: dict[str, str]) -> tuple[list[bool], list[str]]:
@@ -27,45 +27,71 @@ def even(table: DataFrame, group: list[Record], labels: dict[str, str]) -> tuple
     test for one seed, by randomisation for more; Holm corrects for the comparisons of a tap.
     """
     rows: list[Any] = list(table.itertuples())
-    found, untested = answers(group, labels, {row.label for row in rows if row.rank > 0})
+    answers = Answers(group, labels)
     marks = [False] * len(rows)
     for tap in table["tap"].unique():
-        ranked = sorted((row.rank, at, row.label) for at, row in enumerate(rows) if row.tap == tap and row.rank > 0)
-        chances = {}
-        for _, at, label in ranked[1:]:
-            chance = chance_of(found.get(ranked[0][2], {}), found.get(label, {}), tap)
-            if chance is not None:
-                chances[at] = chance
-        for at, adjusted in zip(chances, holm(list(chances.values())), strict=True):
+        ranked = sorted((row.rank, at) for at, row in enumerate(rows) if row.tap == tap and row.rank > 0)
+        if len(ranked) < 2:
+            continue
+        best, rivals = rows[ranked[0][1]], [at for _, at in ranked[1:]]
+        chances = {at: answers.chance(best, rows[at], len(rivals)) for at in rivals}
+        tested = {at: chance for at, chance in chances.items() if chance is not None}
+        for at, adjusted in zip(tested, holm(list(tested.values())), strict=True):
             marks[at] = bool(adjusted >= LEVEL)
-    notes = [f"not tested against the best, {label}: {why}" for label, why in untested.items()]
+    notes = [f"not tested against the best, {label}: {why}" for label, why in answers.unread.items()]
     return marks, notes
 
 
-def chance_of(best: dict[int, Right], rival: dict[int, Right], tap: str) -> float | None:
-    """p that both are equally often right at a tap, over the seeds of both; None where they saw no images alike."""
-    seeds = [seed for seed in best if tap in best[seed] and tap in rival.get(seed, {})]
-    if not seeds or len({len(side[seed][tap]) for side in (best, rival) for seed in seeds}) > 1:
-        return None
-    a, b = (np.stack([side[seed][tap] for seed in seeds]) for side in (best, rival))
-    return mcnemar(a[0], b[0]) if len(seeds) == 1 else randomisation_test(a, b)
+class Answers:
+    """Which test images the methods of a table got right, read as far as they are needed."""
+
+    def __init__(self, group: list[Record], labels: dict[str, str]) -> None:
+        self.images = group[0]["card"].get("test_images")
+        self.records: dict[str, dict[int, Record]] = {}  # label -> seed
+        for record in group:
+            if record.get("predictions"):
+                self.records.setdefault(labels[record["key"]], {})[record["cell"]["seed"]] = record
+        self.found: dict[str, dict[int, Right]] = {}  # label -> seed
+        self.unread: dict[str, str] = {}  # label -> why
+
+    def chance(self, best: Any, rival: Any, rivals: int) -> float | None:
+        """p that both rows are equally often right, over the seeds of both; None where they saw no images alike.
+
+        Of ``rivals`` comparisons one that Holm would call significant whatever the others say is 0 without being read.
+        """
+        whose = [self.records.get(row.label, {}).keys() for row in (best, rival)]
+        whole = whose[0] == whose[1] and len(whose[0]) == best.seeds == rival.seeds
+        if whole and self.images and at_most(best.mean, rival.mean, self.images) < LEVEL / rivals:
+            return 0.0
+        ours, theirs = self.right(best.label), self.right(rival.label)
+        seeds = [seed for seed in ours if best.tap in ours[seed] and best.tap in theirs.get(seed, {})]
+        if not seeds or len({len(side[seed][best.tap]) for side in (ours, theirs) for seed in seeds}) > 1:
+            return None
+        a, b = (np.stack([side[seed][best.tap] for seed in seeds]) for side in (ours, theirs))
+        return mcnemar(a[0], b[0]) if len(seeds) == 1 else randomisation_test(a, b, draws=max(2000, 100 * rivals))
+
+    def right(self, label: str) -> dict[int, Right]:
+        """A row's right answers, seed by seed; of damaged predictions the reason is kept instead."""
+        if label not in self.found:
+            self.found[label] = {}
+            for seed, record in self.records.get(label, {}).items():
+                try:
+                    predictions = read_predictions(Path(), record)
+                except UserError as error:
+                    self.unread[label] = str(error)
+                    continue
+                truth = predictions.pop("labels", np.empty(0))
+                right = {tap: own == truth for tap, own in predictions.items() if len(own) == len(truth) > 0}
+                self.found[label][seed] = right
+        return self.found[label]
 
 
-def answers(group: list[Record], labels: dict[str, str], wanted: set[str]) -> tuple[Answers, dict[str, str]]:
-    """Right and wrong of the wanted rows, image by image; and the rows that cannot be read, with the reason."""
-    found: Answers = {}
-    unread: dict[str, str] = {}
-    for record in group:
-        label = labels[record["key"]]
-        if label not in wanted or record.get("predictions") is None:
-            continue
-        try:
-            predictions = read_predictions(Path(), record)
-        except UserError as error:
-            unread[label] = str(error)
-            continue
-        truth = predictions.pop("labels", None)
-        if truth is not None:
-            right = {tap: own == truth for tap, own in predictions.items() if len(own) == len(truth)}
-            found.setdefault(label, {})[record["cell"]["seed"]] = right
-    return found, unread
+def at_most(best: float, rival: float, images: int) -> float:
+    """What p can be at most for two accuracies (means over the same seeds), however the answers lie.
+
+    Hoeffding, "Probability inequalities for sums of bounded random variables", JASA 1963, on coins for the images that
+    only one got right, of which there are at most as many as the worse one got wrong, or the better one right.
+    """
+    gap = best - rival
+    apart = 2 * min(best, 1 - rival) - gap  # share of images that only one got right, at most
+    return 2 * math.exp(-images * gap**2 / (2 * apart)) if gap > 0 else 1.0

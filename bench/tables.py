@@ -6,8 +6,10 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from bench.footnotes import apart, footnotes
@@ -52,6 +54,14 @@ class Table:
     notes: list[str]
     group: list[Record]  # what it was made from
     own: Own | None = None
+
+    @cached_property
+    def lines(self) -> list[tuple[str, list[Any]]]:
+        """Each label with its rows of `rows`, in order."""
+        found: dict[str, list[Any]] = {}
+        for row in self.rows.itertuples():
+            found.setdefault(str(row.label), []).append(row)
+        return list(found.items())
 
     @property
     def in_percent(self) -> bool:
@@ -98,8 +108,7 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
     # Who knows most about its group comes first: it leads the others.
     for record in sorted(hosted(records), key=lambda record: (not record["card"], _budgetless(record))):
         conditions, budget = (fingerprint(facts) for facts in (_conditions(record), _budget(record)))
-        before_cards = fingerprint(_conditions(record) | {"card": record["settings"].get("protocol")})
-        fitting = [conditions] if record["card"] else [*asked[before_cards]] or [conditions]
+        fitting = [conditions] if record["card"] else [*asked[_asked(record)]] or [conditions]
         homes = [
             group
             for place in fitting
@@ -107,7 +116,7 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
             if theirs == budget or _budgetless(record)
         ]
         if not homes:
-            asked[before_cards][fitting[0]] = None
+            asked[_asked(record)][fitting[0]] = None
             homes = [groups[fitting[0]].setdefault(budget, [])]
         for group in homes:
             group.append(record)
@@ -213,24 +222,36 @@ def tap_table(rows: pd.DataFrame, taps: Sequence[str], headline: str) -> pd.Data
     """
     if "label" not in rows:
         rows = rows.assign(label=rows["method"])
+    # Many small groups: plain Python is quicker than pandas.
+    found: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    alive: dict[str, bool] = {}
+    heads: dict[str, Any] = {}
+    for row in rows.itertuples():
+        heads.setdefault(row.label, row)
+        alive[row.label] = alive.get(row.label, False) or row.status != "failed"
+        if row.metric == headline:
+            found[row.label, row.tap].append(row)
     table = []
-    for label, of_label in rows.groupby("label", sort=False):
-        method = of_label["method"].iloc[0]
+    for label, head in heads.items():
         for tap in taps:
-            cells = of_label[(of_label["metric"] == headline) & (of_label["tap"] == tap)]
+            cells = found[label, tap]
+            values, lows, highs, flops, seconds = (
+                np.array([getattr(cell, name) for cell in cells], float)
+                for name in ("value", "low", "high", "pretrain_flops", "pretrain_seconds")
+            )
             table.append(
                 {
                     "label": label,
-                    "method": method,
-                    "variant": of_label["variant"].iloc[0],
-                    "role": {CEILING: "ceiling", FLOOR: "floor"}.get(method, ""),
+                    "method": head.method,
+                    "variant": head.variant,
+                    "role": {CEILING: "ceiling", FLOOR: "floor"}.get(head.method, ""),
                     "tap": tap,
-                    "mean": cells["value"].mean(),
-                    "half": half_width(cells),
-                    "seeds": cells["seed"].nunique(),
-                    "flops": cells["pretrain_flops"].mean(),
-                    "seconds": cells["pretrain_seconds"].mean(),
-                    "failed": bool((of_label["status"] == "failed").all()),
+                    "mean": mean_of(values),
+                    "half": half_width(values, lows, highs),
+                    "seeds": len({cell.seed for cell in cells}),
+                    "flops": mean_of(flops),
+                    "seconds": mean_of(seconds),
+                    "failed": not alive[label],
                 }
             )
     ranked = pd.DataFrame(table)
@@ -240,12 +261,12 @@ def tap_table(rows: pd.DataFrame, taps: Sequence[str], headline: str) -> pd.Data
     return ranked
 
 
-def half_width(cells: pd.DataFrame) -> float:
+def half_width(values: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> float:
     """Half the 95 % interval of the mean: Student's t over seeds, or over test images where there is one seed."""
-    values = cells["value"].dropna()
+    values = values[~np.isnan(values)]
     if len(values) < 2:
-        return float(((cells["high"] - cells["low"]) / 2).mean())
-    mean, low, _ = mean_interval_over_seeds(values.to_numpy())
+        return mean_of((highs - lows) / 2)
+    mean, low, _ = mean_interval_over_seeds(values)
     return mean - low
 
 
@@ -263,6 +284,12 @@ def _same_order(rows: pd.DataFrame, taps: Sequence[str], known: Beside) -> list[
             told.append(f"{tap} {rank_correlation(*zip(*pairs, strict=True)):.2f} ({len(pairs)} rows)")
     aside = f"{CEILING} and {FLOOR} aside"
     return [f"rank correlation (Spearman) of measured and published, {aside}: {', '.join(told)}"] if told else []
+
+
+def mean_of(values: np.ndarray) -> float:
+    """The mean of what is there."""
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if len(there) else math.nan
 
 
 def place(record: Record) -> str:
@@ -306,6 +333,11 @@ def _conditions(record: Record) -> dict[str, Any]:
         "encoder settings": record["settings"].get("encoder"),
         "card": record["card"],
     }
+
+
+def _asked(record: Record) -> str:
+    """The conditions of a record as they were before there was a card: with the protocol's settings in its place."""
+    return fingerprint(_conditions(record) | {"card": record["settings"].get("protocol")})
 
 
 def _budget(record: Record) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 from bench import records
 from bench.records import Record
 from bench.report import report
+from bench.significance import at_most
 from bench.statistics import holm, mcnemar, randomisation_test
 from tests.test_report import cell
 
@@ -66,6 +67,32 @@ def test_over_seeds_images_are_the_sample(tmp_path: Path) -> None:
     other[:, 100:107] = False
     assert randomisation_test(side, other) < 0.05
     assert marks(tmp_path) == {"a": [False] * 2, "b": [False] * 2}
+
+
+def test_what_is_surely_significant_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two accuracies far enough apart leave no doubt, whichever images they are of; near ones are tested."""
+    card = {"taps": ["conv4", "conv5"], "test_images": N}
+    for method, wrong in (("a", slice(0, 40)), ("b", slice(0, 41)), ("c", slice(0, 300))):
+        answered(tmp_path, method, 0, wrong, card=card)
+    read = []
+    monkeypatch.setattr(
+        "bench.significance.read_predictions",
+        lambda folder, record: read.append(record["cell"]["method"]) or records.read_predictions(folder, record),
+    )
+    assert marks(tmp_path) == {"a": [False] * 2, "b": [True] * 2, "c": [False] * 2}
+    assert sorted(read) == ["a", "b"]
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_bound_is_never_below_the_test(seeds: int) -> None:
+    """Whatever two accuracies and however their answers lie, p is at most what the accuracies alone allow."""
+    generator = np.random.default_rng(0)
+    for _ in range(60):
+        a, b = (generator.random((seeds, 80)) < share for share in generator.uniform(0.3, 0.95, 2))
+        if a.mean() < b.mean():
+            a, b = b, a
+        p = mcnemar(a[0], b[0]) if seeds == 1 else randomisation_test(a, b, draws=2000)
+        assert p <= at_most(a.mean(), b.mean(), 80) + 2 / 2000
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "longer"])
