@@ -5,7 +5,7 @@ Small enough to keep for every cell, so that a report can show them without the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 
 KEPT = 5  # mistakes of a tap
 SIDE = 32  # pixels of a picture
+
+
+Mistakes = dict[str, list[dict[str, Any]]]  # tap -> its mistakes, the surest first
+
+
+def mistakes(numbers: Iterable[Number], labels: np.ndarray) -> Mistakes:
+    """Those of the first number of each tap that says how sure its predictions are."""
+    found: Mistakes = {}
+    for number in numbers:
+        if number.confidences is not None and number.tap not in found:
+            found[number.tap] = surest(number, labels)
+    return found
 
 
 def surest(number: Number, labels: np.ndarray) -> list[dict[str, Any]]:
@@ -38,14 +50,14 @@ def surest(number: Number, labels: np.ndarray) -> list[dict[str, Any]]:
     ]
 
 
-def sheet(images: Images, rows: Sequence[Sequence[int]]) -> bytes:
-    """Images of these places as one WebP: a row of `KEPT` pictures of `SIDE` pixels for each tap."""
+def sheet(images: Images, found: Mistakes) -> bytes:
+    """The images of mistakes as one WebP: a row of `KEPT` pictures of `SIDE` pixels for each tap."""
     from PIL import Image
 
-    canvas = Image.new("RGB", (KEPT * SIDE, len(rows) * SIDE))
-    for down, places in enumerate(rows):
-        for across, place in enumerate(places):
-            picture = Image.fromarray(pixels(images[slice(place, place + 1)]))
+    canvas = Image.new("RGB", (KEPT * SIDE, len(found) * SIDE))
+    for down, of in enumerate(found.values()):
+        for across, one in enumerate(of):
+            picture = Image.fromarray(pixels(images[slice(one["image"], one["image"] + 1)]))
             canvas.paste(picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (across * SIDE, down * SIDE))
     content = BytesIO()
     canvas.save(content, "webp", quality=75, method=6)

@@ -74,8 +74,8 @@ def overview(tables: Sequence[Table], where: str) -> Overview:
     columns = []
     for table, telling in zip(tables, tellings, strict=True):
         heading = table.protocol + (f", {telling}" if telling else "")
-        for place, tap in enumerate(table.taps):
-            columns.append(Column(heading, tap, table, {label: cells[place] for label, cells in table.lines}))
+        for at, tap in enumerate(table.taps):
+            columns.append(Column(heading, tap, table, {label: cells[at] for label, cells in table.lines}))
     roles: dict[str, str] = {}
     for role in ("ceiling", "floor", ""):
         for table in tables:

@@ -26,7 +26,7 @@ from bench.encoders._halves import seeing
 from bench.errors import UserError, did_you_mean
 from bench.foreign import weights as foreign_weights
 from bench.method import Method, TrainFacts
-from bench.mistakes import sheet, surest
+from bench.mistakes import mistakes, sheet
 from bench.planning import Cell, Job, Plan
 from bench.precision import low_precision
 from bench.progress import Progress
@@ -122,11 +122,9 @@ def run(plan: Plan) -> Generator[Progress | Measured, None, None]:
             pictures = None
             if predictions:
                 predictions["labels"] = truth = dataset.test.labels.numpy()
-                sure = [number for number in numbers if number.confidences is not None]
-                found = {number.tap: surest(number, truth) for number in reversed(sure)}  # the first of a tap
+                found = mistakes(numbers, truth)
                 record |= {"mistakes": found, "classes": dataset.classes[:NAMED]}
-                if any(found.values()):
-                    pictures = sheet(dataset.test.images, [[m["image"] for m in of] for of in found.values()])
+                pictures = sheet(dataset.test.images, found) if any(found.values()) else None
             yield Measured(path=records.write(folder, record, predictions, pictures), record=record)
             yield Progress(title=f"{job.method.name}: {cell.protocol.name}", done=1, total=1)
 

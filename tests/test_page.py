@@ -15,7 +15,7 @@ import torch
 
 from bench import records
 from bench.cli import main
-from bench.mistakes import KEPT, SIDE, sheet, surest
+from bench.mistakes import KEPT, SIDE, mistakes, sheet, surest
 from bench.page import page
 from bench.protocol import Number
 from bench.report import report
@@ -41,7 +41,7 @@ def stored(folder: Path, method: str, wrong: int, **changes: Any) -> records.Rec
     found = surest(number, TRUTH)
     record = cell(method, 0, right, right - 0.1, mistakes={"conv4": found}, classes=CLASSES, **changes)
     images = torch.arange(N, dtype=torch.uint8)[:, None, None, None].expand(N, 3, 40, 40)
-    pictures = sheet(images, [[one["image"] for one in found]])
+    pictures = sheet(images, {"conv4": found})
     beside = {"conv4": predictions, "conv5": predictions, "labels": TRUTH}
     records.write(folder / "records", record, beside, pictures)
     return record
@@ -79,6 +79,8 @@ def test_the_surest_mistakes_are_chosen() -> None:
         (4, 0, 2, 0.8),
     ]
     assert surest(number, number.predictions) == []
+    later = Number(tap="t", metric="accuracy_k5", value=0, predictions=TRUTH, confidences=TRUTH)
+    assert mistakes([number, later], np.array([1, 1, 0, 0, 0])) == {"t": found}
     assert surest(Number(tap="t", metric="accuracy", value=0, predictions=TRUTH), TRUTH + 1) == []
 
 
@@ -90,7 +92,7 @@ def test_the_pictures_are_small_and_in_their_places() -> None:
 
     images = torch.zeros(4, 3, 100, 100, dtype=torch.uint8)
     images[2, 0] = 255
-    picture = Image.open(BytesIO(sheet(images, [[0, 2], [2]])))
+    picture = Image.open(BytesIO(sheet(images, {"conv4": [{"image": 0}, {"image": 2}], "conv5": [{"image": 2}]})))
     assert picture.size == (KEPT * SIDE, 2 * SIDE)
     red = [picture.convert("RGB").getpixel((x + 16, y + 16))[0] > 200 for y in (0, SIDE) for x in (0, SIDE)]
     assert red == [False, True, True, False]
@@ -116,6 +118,7 @@ def test_a_cell_carries_its_provenance(results: Path) -> None:
     assert [one["image"] for one in cells["rotnet"]["mistakes"]["conv4"]] == [5, 4, 3, 2, 1]
     assert cells["rotnet"]["pictures"].startswith("data:image/webp;base64,")
     assert cells["random"]["of"]["role"] == "floor"
+    assert cells["rotnet"]["command"].startswith("python run_bench.py --methods rotnet --protocol linear")
     assert cells["moco"]["error"] == "loss is not finite <i>"
     assert text.count("</script>") == 2
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.card import command
 from bench.errors import UserError
 from bench.mistakes import KEPT
 from bench.overview import Overview
@@ -109,6 +110,7 @@ def described(record: Record, table: Table) -> dict[str, Any]:
         "rows": rows or [{"tap": None, "metric": table.metric, "value": None, "half": None, "percent": True}],
         "numbers": [written(number) for number in record["metrics"]],
         "facts": facts | {"key": record["key"]},
+        "command": command(record),
         "error": record["error"],
         "classes": record.get("classes"),
         "mistakes": record.get("mistakes"),
@@ -141,8 +143,9 @@ def confusions(record: Record) -> dict[str, Any]:
         return {"unread": str(error)}
     truth = predictions.pop("labels", np.empty(0, int))
     found: dict[str, Any] = {}
+    taps = {number["tap"] for number in record["metrics"]}
     for tap, own in predictions.items():
-        if len(own) != len(truth) or not len(truth):
+        if tap not in taps or len(own) != len(truth) or not len(truth):
             continue
         classes = int(max(truth.max(), own.max())) + 1
         if classes <= CLASSES:
