@@ -21,6 +21,7 @@ bench:  ## speed: ratios within one run, written to results/benchmarks.md
 
 fresh: report  ## fails when a committed table, figure or the README is stale
 	git diff --exit-code --stat -- README.md results
+	@test -z "$$(git ls-files --others --exclude-standard -- results)" || (git status --short -- results; exit 1)
 
 report:  ## tables and figures of the committed records, and the README's
 	for folder in $(filter-out results/local/records results/baseline/records,$(wildcard results/*/records)); do python run_bench.py report --results $$(dirname $$folder) >/dev/null || exit 1; done

@@ -226,6 +226,7 @@ def tap_table(rows: pd.DataFrame, taps: Sequence[str], headline: str) -> pd.Data
     found: dict[tuple[str, str], list[Any]] = defaultdict(list)
     alive: dict[str, bool] = {}
     heads: dict[str, Any] = {}
+    row: Any
     for row in rows.itertuples():
         heads.setdefault(row.label, row)
         alive[row.label] = alive.get(row.label, False) or row.status != "failed"
