@@ -172,7 +172,9 @@ RUNS = [
 
 def test_the_table_shows_the_curve(tmp_path: Path) -> None:
     """Ways and methods by labels a class, from scratch once; then what was published, and what pretraining is worth."""
-    made = report(RUNS, folder=tmp_path, methods=["rotnet", "jigsaw"], formats=("md",), protocol=FewLabels)
+    made = report(
+        RUNS, folder=tmp_path, methods=["rotnet", "jigsaw"], formats=("md",), protocols={"fewlabels": FewLabels}
+    )
     assert PRINTED in made.text
     markdown = " ".join(made.files[0].read_text().split())
     assert "| way | method | 10 (1%) | 20 |" in markdown
@@ -187,7 +189,9 @@ def test_a_failed_method_and_differing_scratches_are_shown(tmp_path: Path) -> No
     lost["cell"]["protocol"] = "fewlabels"
     other = curve("split_brain", 0, (0.4, 0.6), (0.2, 0.6))
     text = " ".join(
-        report([*RUNS, other, lost], folder=tmp_path, formats=("md", "png"), protocol=FewLabels).text.split()
+        report(
+            [*RUNS, other, lost], folder=tmp_path, formats=("md", "png"), protocols={"fewlabels": FewLabels}
+        ).text.split()
     )
     assert "from scratch split_brain 20.0 ± 2.0 60.0 ± 2.0" in text
     assert "from scratch random (floor) 30.0 ± 2.0 70.0 ± 2.0 from scratch split_brain" in text

@@ -202,7 +202,9 @@ def test_negatives_of_a_batch_are_the_views_of_all_others() -> None:
 
 def test_the_printed_table(tmp_path: Path) -> None:
     """A part a method, published numbers among the measured, and one sentence on what each point suffers from."""
-    made = report(RUNS, folder=tmp_path, methods=["instdisc", "simclr"], formats=("md", "png"), protocol=Negatives)
+    made = report(
+        RUNS, folder=tmp_path, methods=["instdisc", "simclr"], formats=("md", "png"), protocols={"negatives": Negatives}
+    )
     assert made.text == PRINTED
     assert [path.suffix for path in made.files] == [".md", ".png"]
 
