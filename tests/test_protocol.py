@@ -97,8 +97,8 @@ linear: accuracy (%) on shapes, convnet, small
 
 Who & what      How well    Then
 ------------  ----------  ------
-rotnet        75.0 ± 2.0    43.8
 jigsaw        50.0 ± 2.0    34.6
+rotnet        75.0 ± 2.0    43.8
 
 Rows
 ------
