@@ -111,7 +111,7 @@ class CPC(Method):
         best = scores.topk(min(8, N * T * W // 2 * 2)).indices
         return [
             Panel(title="what has been read", images=laid_out(parts[:, :-k].flatten(1, 2), W if W > 1 else T - k)),
-            Panel(title=f"what comes {k} on", images=parts[:, -1, W // 2]),
+            Panel(title=f"what comes {k} steps on", images=parts[:, -1, W // 2]),
             Panel(
                 title="likeliest parts of the batch, best first",
                 images=laid_out(parts.flatten(0, 2)[best], best.shape[1] // 2, best == true),

@@ -59,6 +59,10 @@ LEARNING = {
     "relative_patch": Learning(chance=math.log(8), share=0.92, views=20_000),  # eight places
     # Outputs that know nothing of their images, scattered at random, matched to a batch's targets in 16 dimensions.
     "nat": Learning(chance=1.0, share=0.97, tap="conv5", views=40_000),
+    # The weighted error of the mean painting. Without the critic: its part of the sum is a game and need not fall.
+    "context_encoder": Learning(
+        chance=0.637, share=0.5, tap="conv5", points=0.05, views=10_000, settings={"objective": "l2"}
+    ),
     # A game has no loss that falls: all players' sum is 4 log 2 where the critic cannot tell, at the start and at the
     # best end, and rises without bound where it wins. So it must have come back near to that; the codes are of conv5.
     "bigan": Learning(chance=4 * math.log(2), share=1.2, tap="conv5", points=0.02, views=60_000),
@@ -71,6 +75,8 @@ LEARNING = {
     "simsiam": Learning(chance=-0.5, share=1, points=0.01, views=20_000),  # half way from unrelated to equal directions
     # 25 x 2: a constant answer pays it for lack of variance, unrelated numbers of variance 1 for being unequal.
     "vicreg": Learning(chance=50, share=0.76, points=0.01, views=20_000),
+    # The true part among 128 others.
+    "cpc": Learning(chance=math.log(129), share=0.83, tap="conv5", points=0.015, views=12_000),
     "clip": Learning(chance=math.log(64), share=0.6, tap="conv5", points=0.1, views=12_000),  # one of 64 captions
     # The variance of patches that have been brought to variance 1, but for those of one colour, which have none. So
     # few steps reach the middle of the transformer; its last tap, under the decoder, does not gain yet.
