@@ -14,6 +14,11 @@ def rank() -> int:
     return 0 if alone() else dist.get_rank()
 
 
+def processes() -> int:
+    """How many share the batch."""
+    return 1 if alone() else dist.get_world_size()
+
+
 def alone() -> bool:
     """Whether no other process shares the batch."""
     return not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)

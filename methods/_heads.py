@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def mlp(*widths: int, norm: bool = True, norm_last: bool = False) -> nn.Sequential:
-    """Linear layers from width to width, with batch norm and ReLU between them (N, widths[0]) -> (N, widths[-1]).
+def mlp(*widths: int, norm: bool = True, norm_last: bool = False, between: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+    """Linear layers from width to width, batch norm and ReLU between them: (N, widths[0]) -> (N, widths[-1]).
 
     ``norm_last`` ends it with a batch norm that has no weights, as in SimSiam and MoCo v3. A bias that a batch norm
     would take away again is left out.
@@ -19,7 +19,7 @@ def mlp(*widths: int, norm: bool = True, norm_last: bool = False) -> nn.Sequenti
     for inputs, outputs in pairwise(widths[:-1]):
         layers += [nn.Linear(inputs, outputs, bias=not norm)]
         layers += [nn.BatchNorm1d(outputs)] if norm else []
-        layers += [nn.ReLU(inplace=True)]
+        layers += [between()]
     layers += [nn.Linear(widths[-2], widths[-1], bias=not norm_last)]
     layers += [nn.BatchNorm1d(widths[-1], affine=False)] if norm_last else []
     return nn.Sequential(*layers)

@@ -1,8 +1,8 @@
-"""The two views of an image that joint-embedding methods compare: how they are varied, and how a pair is shown."""
+"""The views of an image that joint-embedding methods compare: how they are varied, and how a pair is shown."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,8 @@ from bench.method import Panel
 from methods._contrast import nearest_panel
 
 BLUR_FROM = 64  # pixels: on smaller images blur is left out, as on CIFAR (Chen et al. 2020, appendix B.9)
+SMALL = 3 / 7  # side of a small crop: 96 pixels where large ones have 224 (Caron et al. 2020, section 4.1)
+LEAST = 0.05  # of the area is what a small crop shows at least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +22,7 @@ class Look:
     """How a view is varied; by default as SimCLR's on CIFAR (Chen et al. 2020, appendices A and B.9, strength 0.5)."""
 
     crop: float = 0.08  # the least share of the area
+    most: float = 1.0  # the largest
     brightness: float = 0.4
     contrast: float = 0.4
     saturation: float = 0.4
@@ -36,13 +39,20 @@ BYOL = (  # Grill et al. 2020, table 6; Barlow Twins and MoCo v3 after it
     Look(saturation=0.2, blur=1.0),
     Look(saturation=0.2, blur=0.1, solarise=0.2),
 )
+SWAV = Look(crop=0.14, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2)  # and DeepCluster-v2: the authors' code
 VICREG = Look(saturation=0.2, solarise=0.1)  # Bardes et al. 2022, appendix C
 
 
-def view(images: Tensor, look: Look = SIMCLR) -> Tensor:
-    """One view of each image: crop, mirror, colour jitter, grey, blur, solarisation; floats (N, 3, S, S)."""
+def paler(look: Look, strength: float) -> Look:
+    """The look with a share of its colour jitter."""
+    jitters = {name: strength * getattr(look, name) for name in ("brightness", "contrast", "saturation", "hue")}
+    return replace(look, **jitters)
+
+
+def view(images: Tensor, look: Look = SIMCLR, size: int | None = None) -> Tensor:
+    """One view of each image: crop, mirror, colour jitter, grey, blur, solarisation; floats (N, 3, size, size)."""
     views = recoloured(
-        resized_crops(images, scale=(look.crop, 1.0)),
+        resized_crops(images, scale=(look.crop, look.most), size=size),
         brightness=look.brightness,
         contrast=look.contrast,
         saturation=look.saturation,
@@ -60,6 +70,17 @@ def two_views(images: Tensor, first: Look = SIMCLR, second: Look | None = None) 
     if second is None or second == first:
         return view(torch.cat([images, images]), first)
     return torch.cat([view(images, first), view(images, second)])
+
+
+def small_side(image_size: int) -> int:
+    """Pixels of a small crop's side."""
+    return round(SMALL * image_size)
+
+
+def small_crops(images: Tensor, look: Look, count: int) -> Tensor:
+    """Images (N, 3, S, S) -> (count N, 3, s, s): a small part of each, at most what a large crop shows, and again."""
+    look = replace(look, crop=LEAST, most=look.crop)
+    return view(images.repeat(count, 1, 1, 1), look, small_side(images.shape[-1]))
 
 
 def pair_panels(views: Tensor, embeddings: Tensor) -> list[Panel]:

@@ -28,7 +28,7 @@ from bench.errors import require
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._clusters import Clusterings
 from methods._heads import mlp, spread
-from methods._views import Look, two_views
+from methods._views import SWAV, paler, two_views
 
 
 class DeepCluster(Method):
@@ -88,9 +88,7 @@ class DeepCluster(Method):
         require(0 <= strength <= 1, "deepcluster.strength", strength, "a share of the authors' colours, from 0 to 1")
         require(hidden >= 1, "deepcluster.hidden", hidden, "at least 1")
         require(dim >= 2, "deepcluster.dim", dim, "at least 2")
-        bright, hue = 0.8 * strength, 0.2 * strength
-        self.look = Look(crop=0.14, brightness=bright, contrast=bright, saturation=bright, hue=hue)
-        self.temperature = temperature
+        self.temperature, self.look = temperature, paler(SWAV, strength)
         self.head = mlp(encoder.dim, hidden, dim)
         self.clusterings = Clusterings(facts.images, dim, clusters, every, iterations)
 

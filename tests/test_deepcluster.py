@@ -15,7 +15,7 @@ from bench.encoders.convnet import ConvNet
 from bench.method import Batch, TrainFacts
 from methods import _clusters
 from methods._clusters import Clusterings, assigned, seeds, spherical_k_means
-from methods._views import Look, two_views
+from methods._views import two_views
 from methods.deepcluster import DeepCluster
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
@@ -127,12 +127,6 @@ def test_an_image_without_a_cluster_sends_no_gradient(tiny: Dataset) -> None:
     assert len(found) == len(want) == 5
     for one, other in zip(found, want, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-3)
-
-
-def test_colours_vary_as_much_as_is_said() -> None:
-    """``strength`` scales the authors' jitter of brightness, contrast, saturation and hue, and nothing else."""
-    assert small().look == Look(crop=0.14, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2)
-    assert small(strength=0.5).look == Look(crop=0.14, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
 
 
 def filled(clusters: tuple[int, ...], epochs: float) -> tuple[Clusterings, list[bool]]:

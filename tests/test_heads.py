@@ -13,7 +13,19 @@ from bench.augment import floats
 from bench.data import Dataset
 from methods import _views
 from methods._heads import mlp, spread
-from methods._views import BYOL, MOCO, SIMCLR, Look, pair_panels, two_views, view
+from methods._views import (
+    BYOL,
+    MOCO,
+    SIMCLR,
+    SWAV,
+    Look,
+    pair_panels,
+    paler,
+    small_crops,
+    small_side,
+    two_views,
+    view,
+)
 
 
 def test_an_mlp_has_the_layers_it_names() -> None:
@@ -26,6 +38,7 @@ def test_an_mlp_has_the_layers_it_names() -> None:
     assert [layer.bias is not None for layer in plain if isinstance(layer, nn.Linear)] == [True, True]
     assert last[3].bias is None
     assert not last[4].affine
+    assert [type(layer) for layer in mlp(3, 4, 5, norm=False, between=nn.GELU)] == [nn.Linear, nn.GELU, nn.Linear]
     assert mlp(3, 2)(torch.rand(4, 3)).shape == (4, 2)
     values = torch.rand(7, 3)
     assert [network(values).shape for network in (plain, normed, last)] == [(7, 5)] * 3
@@ -93,6 +106,27 @@ def test_looks_are_the_papers() -> None:
     assert replace(SIMCLR, crop=0.2) == MOCO
     assert [(look.saturation, look.blur, look.solarise) for look in BYOL] == [(0.2, 1.0, 0.0), (0.2, 0.1, 0.2)]
     assert (_views.VICREG.saturation, _views.VICREG.blur, _views.VICREG.solarise) == (0.2, 0.5, 0.1)
+
+
+def test_a_paler_look_has_a_share_of_the_jitter() -> None:
+    """Brightness, contrast, saturation and hue are scaled, and nothing else."""
+    assert paler(SWAV, 1) == SWAV == Look(crop=0.14, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2)
+    assert paler(SWAV, 0.5) == Look(crop=0.14, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+
+
+@pytest.mark.parametrize("size", [32, 64, 224])
+def test_small_crops_show_little(size: int) -> None:
+    """So many of each image, 3 / 7 of the side, of at most the area that a large crop shows at least."""
+    ramp = torch.linspace(0, 1, size).view(1, 1, size, 1) + torch.tensor([0.0, -2.0]).view(2, 1, 1, 1)
+    crops = small_crops(ramp.expand(2, 3, size, size), Look(crop=0.14, jitter=0.0, grey=0.0, blur=0.0), 20)
+    side = {32: 14, 64: 27, 224: 96}[size]
+    assert small_side(size) == side
+    assert crops.shape == (40, 3, side, side)
+    shown = crops[::2].amax((1, 2, 3)) - crops[::2].amin((1, 2, 3))
+    assert shown.max() <= math.sqrt(0.14 * 4 / 3)
+    assert shown.min() >= 0.8 * math.sqrt(0.05 * 3 / 4)
+    assert not crops[1::2].any()
+    assert len(shown.unique()) == 20
 
 
 def test_a_pair_is_shown_with_its_rank() -> None:
