@@ -35,6 +35,7 @@ Interrupt with Ctrl-C at any time: what is measured stays, and the same command 
 ABOUT = {
     "run": "Self-supervised methods on the same data, encoder, budget and probes: one command, one table.",
     "map": "Where the test images lie in each encoder's features, drawn by t-SNE.",
+    "export": "Encoders pretrained here as torchvision or timm would write them, each with a model card.",
     "show": "One picture of a method's pretext task on test images: what goes in, what is asked, what comes out.",
 }
 

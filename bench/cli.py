@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bench.records import Record
     from bench.report import Report
 
-VERBS = ("run", "list", "pretrain", "show", "map", "fetch", "report", "compare")
+VERBS = ("run", "list", "pretrain", "show", "map", "fetch", "export", "report", "compare")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "pretrain": pretrain,
             "show": show,
             "map": draw_map,
+            "fetch": fetch,
+            "export": export,
             "report": report,
             "compare": compare,
         }
@@ -156,6 +158,13 @@ def fetch(words: list[str]) -> int:
     from bench.foreign.verbs import fetch
 
     return fetch(words)
+
+
+def export(words: list[str]) -> int:
+    """Writes encoders as torchvision or timm would, each with a model card."""
+    from bench.foreign.verbs import export
+
+    return export(words)
 
 
 def show(words: list[str]) -> int:

@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.data._store import cache_writes, locked
+from bench.data._store import locked
 from bench.errors import UserError
 from bench.recipe import file_hash
 from bench.records import write_whole
@@ -37,22 +37,30 @@ def downloaded(url: str, target: Path, sha256: str = "") -> Iterator[tuple[int, 
     Raises UserError for a file that is not what was registered or first downloaded, one of GONE
     where the network fails for good.
     """
-    with cache_writes(), locked(target):
-        if target.exists():
-            check(target, url, sha256)
-            return
-        part = target.with_name(f".{target.name}.part")
-        yield from brought(url, part)
-        digest = file_hash(part)
-        if sha256 and digest != sha256:
-            part.unlink()
-            raise UserError(
-                f"{url}: not the file that was registered (SHA-256 {digest[:16]}…, expected {sha256[:16]}…); "
-                "it was thrown away."
-            )
-        note(target, url, digest, part.stat().st_size)
-        part.replace(target)
-        tag_of(part).unlink(missing_ok=True)
+    try:
+        with locked(target):
+            if target.exists():
+                check(target, url, sha256)
+                return
+            part = target.with_name(f".{target.name}.part")
+            yield from brought(url, part)
+            digest = file_hash(part)
+            if sha256 and digest != sha256:
+                part.unlink()
+                raise UserError(
+                    f"{url}: not the file that was registered (SHA-256 {digest[:16]}…, expected {sha256[:16]}…); "
+                    "it was thrown away."
+                )
+            note(target, url, digest, part.stat().st_size)
+            part.replace(target)
+            tag_of(part).unlink(missing_ok=True)
+    except GONE:
+        raise  # of which some are also errors of the operating system
+    except OSError as error:
+        raise UserError(
+            f"{target.parent}: cannot be written ({error.strerror or error}). "
+            "Make room there, or set SSLBENCH_CACHE to another folder."
+        ) from error
 
 
 def brought(url: str, part: Path) -> Iterator[tuple[int, int]]:

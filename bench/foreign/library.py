@@ -40,7 +40,10 @@ def of_timm(word: str, name: str, state: str) -> tuple[str, str, Input, str]:
         raise UserError(
             f"--methods {word}: timm has no network {network!r}. {did_you_mean(network, timm.list_models())}"
         )
-    facts = timm.get_pretrained_cfg(name)
+    try:
+        facts = timm.get_pretrained_cfg(name)
+    except RuntimeError:  # for weights that it does not know
+        facts = None
     if facts is None or (state != "random" and not facts.has_weights):
         known = timm.list_pretrained(f"{network}*") or ["none"]
         raise UserError(f"--methods {word}: timm has no such weights. {did_you_mean(name, known)} @random needs none.")

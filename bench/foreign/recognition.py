@@ -33,9 +33,13 @@ def recognised(path: Path, candidates: Sequence[Checkpoint], image_size: int) ->
     fitting: list[Checkpoint] = []
     best: tuple[float, Search, Encoder] | None = None
     for candidate in sorted(distinct(candidates), key=lambda one: bool(made_by and one.wants)):
+        if any((one.encoder, one.settings) == (candidate.encoder, candidate.settings) for one in fitting):
+            continue  # it fits, seeing pictures in a likelier way
         try:
             encoder = built(candidate, image_size)
         except UserError:
+            if candidate.encoder.startswith("own/"):
+                raise
             continue  # pictures of this size are too small for it
         found = search(inside.groups, encoder)
         if found.best and found.best.whole:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator
+from pathlib import Path
 
 from bench import plugins
-from bench.arguments import Parser
+from bench.arguments import Parser, parser, request_of
 from bench.errors import UserError
 from bench.foreign.catalogue import Absent, Checkpoint
 from bench.foreign.tokens import published
@@ -32,6 +33,42 @@ def fetch(words: list[str]) -> int:
         except Absent as error:
             failed += 1
             print(f"failed: {error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def export(words: list[str]) -> int:
+    """Writes encoders as torchvision or timm would, each with a model card; pretrains what is not there yet."""
+    made = parser("export")
+    made.add_argument(
+        "--out", type=Path, default=Path("exported"), metavar="DIR", help="where the files go (default exported/)"
+    )
+    options = made.parse_args(words)
+    from bench.planning import plan
+
+    planned = plan(request_of(options))
+    if not any(job.trains for job in planned.jobs):
+        raise UserError("export: nothing here is pretrained by us; name a method, such as --methods rotnet.")
+    import torch
+
+    from bench import checkpoints, runner
+    from bench.cli import gathered
+    from bench.foreign.export import exported
+
+    failed = 0
+    for event in followed(runner.pretrained(planned)):
+        if isinstance(event, Progress):
+            continue
+        job, weights = event
+        if weights.kind == "failed" or weights.file is None:
+            failed += 1
+            print(f"failed: {job.method.name}: {weights.facts.get('error')}", file=sys.stderr)
+            continue
+        encoder = runner.built_encoder(planned, job, torch.device("cpu"))
+        facts = checkpoints.load(weights.file, encoder)
+        measured = [one for one in gathered(options.results)[0] if one["identity"].get("recipe") == job.recipe_hash]
+        size = planned.pretrain_facts.image_size
+        for file in exported(encoder, planned.request.encoder, size, facts, measured, options.out):
+            print(f"{job.method.name}  {file}")
     return 1 if failed else 0
 
 
