@@ -246,7 +246,7 @@ def test_dry_run_shows_cells_and_does_nothing(results, capsys):
     assert not results.exists()
 
 
-@pytest.mark.parametrize("words", [["--help"], ["list"], ["list", "moco"], ["show", "--help"]])
+@pytest.mark.parametrize("words", [["--help"], ["list"], ["list", "moco"], ["show", "--help"], ["compare", "--help"]])
 def test_answers_without_torch(words):
     """--help and list import no torch, pandas or numpy."""
     code = (
