@@ -61,19 +61,20 @@ def command(record: Record) -> str:
     Settings that this version would choose by itself are left out. Where pictures and files of one's own lie is not
     recorded: what to fill in stands in capitals.
     """
-    cell, recipe = record["cell"], record["settings"].get("recipe", {})
-    # Weights from elsewhere bring their encoder.
-    token = record["source"].get("token")
+    cell, recipe, token = record["cell"], record["settings"].get("recipe", {}), record["source"].get("token")
     words = ["--methods", token or cell["method"], "--protocol", cell["protocol"], *data_words(record)]
-    words += [] if token else ["--encoder", cell["encoder"]]
+    if not token or token.startswith("file/"):  # others bring their encoder
+        words += ["--encoder", cell["encoder"]]
     words += ["--preset", cell["preset"], "--seeds", str(cell["seed"])]
+    if cell["variant"]:
+        words += ["--variant", cell["variant"]]
     if recipe.get("precision", "auto") != "auto":
         words += ["--precision", recipe["precision"]]
     if cell["checkpoint"] and not token:
         words += ["--checkpoint", f"{cell['method']}={cell['checkpoint']}"]
-    for name in ("method", "protocol"):
-        if cell[name] not in plugins.plugins(name) and not (token and name == "method"):
-            words += ["--plugin", f"PATH_OF_{cell[name]}.py"]
+    for kind in ("method", "protocol"):
+        if cell[kind] not in plugins.plugins(kind) and not (token and kind == "method"):
+            words += ["--plugin", f"PATH_OF_{cell[kind]}.py"]
     for assignment in assignments(record):
         words += ["--set", assignment]
     return shlex.join(["python", "run_bench.py", *words, "--results", "results/local/again"])
@@ -108,22 +109,26 @@ def assignments(record: Record) -> Iterator[str]:
     """``plugin.key=value`` for each recorded setting that this version would not choose by itself."""
     cell, settings = record["cell"], record["settings"]
     encoder, _, network = cell["encoder"].partition("/")
-    method = plugins.plugins("method").get(cell["method"])
+    method, protocol = plugins.plugins("method").get(cell["method"]), plugins.plugins("protocol").get(cell["protocol"])
     short = (method.constants.get("short") or {}) if method and cell["preset"] != "paper" else {}
+    presets = (protocol.constants.get("presets") or {}) if protocol else {}
     owners = {
-        "method": ("method", cell["method"], short),
-        "protocol": ("protocol", cell["protocol"], {}),
-        "encoder": ("encoder", encoder, {"name": network}),
+        "protocol": ("protocol", cell["protocol"], presets.get(cell["preset"], {})),
         "dataset": ("dataset", source_of(record, "dataset"), {"source": source_of(record, "dataset")}),
     }
+    if not record["source"].get("token"):
+        owners["method"] = ("method", cell["method"], short)
+        owners["encoder"] = ("encoder", encoder, {"name": network})
+        # What a variant changes of the recipe is its own affair; the others' is what was asked for.
+        recipe = settings.get("recipe", {}) | settings.get("common", {})
+        named = {name: recipe.get(name) for name in ("preset", "seed", "precision")}
+        changes = {key.removeprefix("recipe."): value for key, value in short.items() if key.startswith("recipe.")}
+        usual = asdict(Recipe()) | PRESETS.get(cell["preset"], {}) | changes | named
+        yield from (f"recipe.{text}" for text in unusual(recipe, usual))
     for part, (kind, owner, changes) in owners.items():
         plugin = plugins.plugins(kind).get(owner)
         usual = (plugin.defaults if plugin else {}) | changes
         yield from (f"{owner}.{text}" for text in unusual(settings.get(part, {}), usual))
-    named = {"preset": cell["preset"], "seed": cell["seed"], "precision": settings.get("recipe", {}).get("precision")}
-    changes = {key.removeprefix("recipe."): value for key, value in short.items() if key.startswith("recipe.")}
-    usual = asdict(Recipe()) | PRESETS.get(cell["preset"], {}) | changes | named
-    yield from (f"recipe.{text}" for text in unusual(settings.get("recipe", {}), usual))
 
 
 def unusual(recorded: Mapping[str, Any], usual: Mapping[str, Any]) -> Iterator[str]:

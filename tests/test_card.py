@@ -56,6 +56,22 @@ WORDS = {
         *("--set", "synthetic.train=500", "--set", "synthetic.horizon=true"),
     ],
     "an ablation": ["--methods", "rotnet", "--protocol", "rotations"],
+    "an ablation of the recipe": [
+        *(
+            "--methods",
+            "moco",
+            "--protocol",
+            "negatives",
+            "--set",
+            "recipe.views=9000",
+            "--set",
+            "synthetic.train=4000",
+        ),
+    ],
+    "a curve with a preset of its own": ["--methods", "rotnet", "--protocol", "fewlabels", "--preset", "smoke"],
+    "weights of others, and none at all": [
+        *("--methods", "timm/resnet18@random,mocov2@vissl_200ep", "--protocol", "knn", "--seeds", "3"),
+    ],
     "a network of timm": ["--methods", "random", "--encoder", "timm/resnet18"],
     "other pictures": ["--methods", "random", "--dataset", "folder", "--data-dir", "{pictures}", "--image-size", "40"],
     "pretrained on others": [

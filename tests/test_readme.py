@@ -25,6 +25,9 @@ def test_every_command_is_understood(command, tmp_path, capsys):
     if words[0] in ("list", "report"):
         assert main(words[:2] if words[0] == "list" else ["list"]) == 0
         return
+    if words[0] == "compare":
+        assert main(["compare", *[str(ROOT / words[1])] * 2]) == 0
+        return
     code = main([*words, "--dry-run", "--results", str(tmp_path)])
     error = capsys.readouterr().err
     assert code == 0 or re.search(r"pictures|sharpness\.py|spread\.py", error), error
