@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,12 +62,17 @@ def run(words: list[str]) -> int:
         return 0
     failed = 0
     if planned.missing:
-        from bench import runner
+        from bench import processes, runner
 
-        for event in followed(runner.run(planned)):
-            if isinstance(event, runner.Measured) and event.record["status"] == "failed":
-                failed += 1
-                print(f"failed: {event.record['cell']['method']}: {event.record['error']}", file=sys.stderr)
+        with processes.joined(planned):
+            if processes.rank():  # the others help to pretrain, the first alone probes and prints
+                for _ in runner.pretrained(replace(planned, jobs=planned.missing)):
+                    pass
+                return 0
+            for event in followed(runner.run(planned)):
+                if isinstance(event, runner.Measured) and event.record["status"] == "failed":
+                    failed += 1
+                    print(f"failed: {event.record['cell']['method']}: {event.record['error']}", file=sys.stderr)
     tell(planned)
     return 1 if failed else 0
 
@@ -135,21 +141,22 @@ def pretrain(words: list[str]) -> int:
     if options.dry_run:
         print(forecast(planned))
         return 0
-    from bench import checkpoints, runner
+    from bench import checkpoints, processes, runner
 
     failed = 0
-    for event in followed(runner.pretrained(planned)):
-        if isinstance(event, runner.Progress):
-            continue
-        job, weights = event
-        if weights.kind == "failed":
-            failed += 1
-            print(f"failed: {job.method.name}: {weights.facts['error']}", file=sys.stderr)
-            continue
-        file = weights.file
-        if options.bundle:
-            file = checkpoints.bundle(file, planned.pretrain_facts.name, planned.request.encoder)
-        print(f"{job.method.name}  seed {job.recipe.seed}  {weights.kind}  {file}")
+    with processes.joined(planned):
+        for event in followed(runner.pretrained(planned)):
+            if isinstance(event, runner.Progress) or processes.rank():
+                continue
+            job, weights = event
+            if weights.kind == "failed":
+                failed += 1
+                print(f"failed: {job.method.name}: {weights.facts['error']}", file=sys.stderr)
+                continue
+            file = weights.file
+            if options.bundle:
+                file = checkpoints.bundle(file, planned.pretrain_facts.name, planned.request.encoder)
+            print(f"{job.method.name}  seed {job.recipe.seed}  {weights.kind}  {file}")
     return 1 if failed else 0
 
 

@@ -61,6 +61,9 @@ class Method(nn.Module, ABC):
     trains: ClassVar[bool] = True
     """False where there is nothing to pretrain."""
 
+    synchronised: ClassVar[bool] = True
+    """Whether batch norm sees the whole batch where several processes share it."""
+
     short: ClassVar[dict[str, Any]] = {}
     """Settings that differ from the paper's in presets shorter than ``paper``: declared deviations."""
 
@@ -77,7 +80,11 @@ class Method(nn.Module, ABC):
         self.view_size = facts.image_size
         """Side in pixels of the smallest view that the encoder is given."""
         self.watched: dict[str, Tensor] = {}
-        """Scalars of the last step beside the loss (an accuracy, a spread), for logs and records."""
+        """Scalars of the last step beside the loss (an accuracy), for logs and records.
+
+        "spread" is the standard deviation of the normalised embeddings over the batch, averaged over their dim
+        numbers, times sqrt(dim): 1 where they fill the sphere, 0 where they are all alike.
+        """
 
     @abstractmethod
     def loss(self, batch: Batch) -> Tensor:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench import checkpoints, records
+from bench import checkpoints, processes, records
 from bench.data import Dataset, Facts, Source
 from bench.encoders import Encoder
 from bench.encoders._halves import seeing
@@ -38,6 +38,7 @@ from bench.training import Diverged, flops_of_step, pretrain, steps_of
 
 STORED_BESIDE = ("predictions", "confidences")  # of a number: not in the record itself
 NAMED = 100  # classes whose names a record holds
+COLLAPSED = 0.05  # of what fills the sphere: embeddings that are spread over less are all alike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,14 +264,11 @@ def encoder_of(
             recent = losses[-50:]
             note = f"loss {sum(recent) / len(recent):.3f}" + "".join(f", {k} {v:.3f}" for k, v in step.watched.items())
             yield Progress(title=f"{job.method.name}: pretraining", done=step.step, total=step.steps, note=note)
-    tail = max(1, len(losses) // 20)  # the last steps, over which all but the first loss are averaged
-    last = [of_step | {"last_loss": loss} for loss, of_step in zip(losses[-tail:], watched[-tail:], strict=True)]
-    facts["pretext"] = {"first_loss": losses[0]}
-    for name in last[-1]:
-        values = [of_step[name] for of_step in last if name in of_step]  # steps before an interruption are not watched
-        facts["pretext"][name] = sum(values) / len(values)
+    facts["pretext"] = pretext(losses, watched)
     facts["cost"] = {"pretrain_seconds": seconds, "pretrain_views": job.recipe.views, "pretrain_flops": flops}
     file = checkpoints.cached(job.recipe_hash)
+    if processes.rank():
+        return encoder, Weights(kind="pretrained", file=file, facts=facts)
     # The encoder goes last: whoever finds it finds its heads too.
     checkpoints.save_heads(checkpoints.cached_heads(job.recipe_hash), method, facts)
     checkpoints.save(file, encoder, facts)
@@ -282,6 +280,17 @@ def untrained(plan: Plan, job: Job, device: torch.device) -> Encoder:
     """The job's encoder at its random initialisation; leaves the randomness where building it did."""
     torch.manual_seed(job.recipe.seed)
     return built_encoder(plan, job, device)
+
+
+def pretext(losses: list[float], watched: list[dict[str, float]]) -> dict[str, Any]:
+    """A run's first loss; over its last twentieth the mean loss and what was watched; and whether it collapsed."""
+    tail = max(1, len(losses) // 20)
+    last = [of_step | {"last_loss": loss} for loss, of_step in zip(losses[-tail:], watched[-tail:], strict=True)]
+    found: dict[str, Any] = {"first_loss": losses[0]}
+    for name in last[-1]:
+        values = [of_step[name] for of_step in last if name in of_step]  # steps before an interruption are not watched
+        found[name] = sum(values) / len(values)
+    return found | ({"collapsed": found["spread"] < COLLAPSED} if "spread" in found else {})
 
 
 def built_encoder(plan: Plan, job: Job, device: torch.device) -> Encoder:

@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench import processes
 from bench.data import Split
 from bench.method import Batch, Method
 from bench.precision import low_precision
@@ -65,7 +67,8 @@ def pretrain(
 
     Every ``save_every`` seconds, and when the caller closes the generator, all that is needed to
     go on is written to ``resume``; a run that goes on is the run that was never stopped, since
-    each step draws its randomness from the seed and its own number.
+    each step draws its randomness from the seed and its own number. Of several processes each
+    trains on its share of every batch, and the first writes.
     Raises Diverged with the step at which the loss is not finite.
     """
     method.train().to(device)
@@ -77,6 +80,7 @@ def pretrain(
         yield Step(step=done, steps=steps, loss=loss, seconds=seconds, watched={})
     done, split = len(history), resident(split, device)
     order = batches(len(split), recipe.batch_size, recipe.seed)
+    norms = processes.shared_batch_norm if method.synchronised else nullcontext
     saved = began = time.monotonic()
     try:
         for step in range(1, steps + 1):
@@ -85,15 +89,16 @@ def pretrain(
                 continue
             for group in optimiser.param_groups:
                 group["lr"] = recipe.learning_rate * schedule((step - 0.5) / steps, recipe.warmup)
-            torch.manual_seed((recipe.seed << 32) + step)
-            with autocast:
-                objective = method.loss(batch_of(method, split, indices, device))
-            loss = objective.item()
+            torch.manual_seed((recipe.seed << 32) + (processes.rank() << 24) + step)
+            with autocast, norms(method):
+                objective = method.loss(batch_of(method, split, processes.share(indices), device))
+            loss = processes.averaged(objective.detach()).item()
             if not math.isfinite(loss):
                 resume.unlink(missing_ok=True)
                 raise Diverged(f"the loss was {loss} at step {step} of {steps}")
             optimiser.zero_grad(set_to_none=True)
             objective.backward()
+            processes.average_gradients(method.parameters())
             optimiser.step()
             method.after_step(step / steps)
             watched = {name: value.item() for name, value in method.watched.items()}
@@ -150,17 +155,20 @@ def batch_of(method: Method, split: Split, indices: Tensor, device: torch.device
 
 
 def flops_of_step(method: Method, split: Split, recipe: Recipe, device: torch.device) -> int:
-    """Floating-point operations of one forward and backward pass; leaves method and randomness as they were."""
+    """Floating-point operations of a whole batch, forward and back; leaves method and randomness as they were."""
     state = {name: value.clone() for name, value in method.state_dict().items()}
+    indices = processes.share(torch.arange(recipe.batch_size))
     with FlopCounterMode(display=False) as counter, torch.random.fork_rng(devices=[]):
-        method.loss(batch_of(method, split, torch.arange(recipe.batch_size), device)).backward()
+        method.loss(batch_of(method, split, indices, device)).backward()
     method.load_state_dict(state)
     method.zero_grad(set_to_none=True)
-    return counter.get_total_flops()
+    return counter.get_total_flops() * processes.count()
 
 
 def save(path: Path, method: Method, optimiser: torch.optim.Optimizer, history: list[tuple[float, float]]) -> None:
-    """Writes all that a run needs to go on, and the loss and seconds of each step done."""
+    """Writes all that a run needs to go on, and the loss and seconds of each step done; only the first process does."""
+    if processes.rank():
+        return
     state = {"history": history, "method": method.state_dict(), "optimiser": optimiser.state_dict()}
     packed = BytesIO()
     torch.save(state, packed)

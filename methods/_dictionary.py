@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from bench.encoders import Encoder
 from bench.errors import require
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._contrast import first_right, info_nce, nearest_panel
+from methods._gather import processes
 from methods._heads import spread
 from methods._momentum import Queue, follow, in_groups, in_shuffled_groups, teacher_of
 
@@ -20,6 +22,7 @@ from methods._momentum import Queue, follow, in_groups, in_shuffled_groups, teac
 class Dictionary(Method):
     """Contrasts queries with their keys and with the queue; a version says what its head and its views are."""
 
+    synchronised: ClassVar = False  # it is shuffled instead
     views_per_image = 2.0
 
     def __init__(
@@ -57,10 +60,11 @@ class Dictionary(Method):
 
     def loss(self, batch: Batch) -> Tensor:
         """InfoNCE of each query against its key and the queue (He et al. 2020, equation 1)."""
-        q = F.normalize(in_groups(self.query, self.views(batch.images), self.groups).float(), dim=1)  # (N, dim)
+        groups = max(1, self.groups // processes())
+        q = F.normalize(in_groups(self.query, self.views(batch.images), groups).float(), dim=1)  # (N, dim)
         with torch.no_grad():
             forward = in_shuffled_groups if self.shuffle_bn else in_groups
-            k = F.normalize(forward(self.key, self.views(batch.images), self.groups).float(), dim=1)
+            k = F.normalize(forward(self.key, self.views(batch.images), groups).float(), dim=1)
         logits = info_nce_logits(q, k, self.queue.keys, self.temperature)
         self.newest = k
         self.watched["spread"] = spread(q)

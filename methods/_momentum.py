@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods._gather import gathered
+from methods._gather import gathered, processes, rank
 
 
 def teacher_of(student: nn.Module) -> nn.Module:
@@ -49,9 +49,14 @@ def in_groups(network: nn.Module, views: Tensor, groups: int) -> Tensor:
 
 
 def in_shuffled_groups(network: nn.Module, views: Tensor, groups: int) -> Tensor:
-    """The same with the views' order shuffled and put back, so that no query shares its key's batch statistics."""
-    order = torch.randperm(len(views), device=views.device)
-    return in_groups(network, views[order], groups)[order.argsort()]
+    """The same with the views' order shuffled, among all processes, and put back.
+
+    So no query shares its key's batch statistics (He et al. 2020, section 3.3).
+    """
+    every = gathered(views)
+    order = gathered(torch.randperm(len(every), device=views.device).unsqueeze(0))[0]  # the first process's
+    mine = order.chunk(processes())[rank()]
+    return gathered(in_groups(network, every[mine], groups))[order.argsort()].chunk(processes())[rank()]
 
 
 def risen(base: float, progress: float) -> float:

@@ -1,0 +1,197 @@
+"""Several processes that train one encoder: they do what one process does with the whole batch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.multiprocessing import spawn
+
+from bench import processes
+from bench.augment import floats
+from bench.encoders.convnet import ConvNet
+from bench.method import Batch, Method, TrainFacts
+from bench.plugins import ROOT, plugins
+
+FACTS = TrainFacts(images=64, classes=10, image_size=32)
+N = 8  # images of the whole batch
+SETTINGS: dict[str, dict[str, Any]] = {
+    "simclr": {"dim": 5},
+    "barlow_twins": {"dim": 6},
+    "vicreg": {"dim": 6},
+    "swav": {"prototypes": 5, "queue": 8, "queue_from": 0.0, "frozen": 0.0, "small": 2, "hidden": 6, "dim": 4},
+    "dino": {"prototypes": 5, "frozen": 0.0, "small": 2, "hidden": 6, "dim": 4},
+    "moco": {"negatives": 12, "dim": 5, "groups": 2},
+}
+
+
+def two(images: Tensor, *looks: Any) -> Tensor:
+    """Views without chance: the images and their mirror images."""
+    return torch.cat([floats(images), floats(images).flip(-1)])
+
+
+def small(images: Tensor, look: Any, count: int) -> Tensor:
+    """A corner of each, so many times."""
+    return floats(images)[..., :16, :16].repeat(count, 1, 1, 1)
+
+
+@contextmanager
+def without_chance() -> Iterator[None]:
+    """Views that do not depend on who draws them."""
+    with ExitStack() as stack:
+        for name in ("simclr", "barlow_twins", "vicreg", "swav", "dino"):
+            stack.enter_context(mock.patch(f"methods.{name}.two_views", two))
+        for name in ("swav", "dino"):
+            stack.enter_context(mock.patch(f"methods.{name}.small_crops", small))
+        stack.enter_context(mock.patch("methods.moco.views", floats))
+        yield
+
+
+def batch(step: int) -> Batch:
+    images = torch.randint(256, (N, 3, 32, 32), generator=torch.Generator().manual_seed(step), dtype=torch.uint8)
+    return Batch(images=images, indices=torch.arange(N) + N * step)
+
+
+def stepped(name: str) -> dict[str, Tensor]:
+    """Two steps on one's share of two batches: losses, gradients, and all that is kept."""
+    torch.manual_seed(0)
+    method: Method = plugins("method")[name].load()(ConvNet(32, width=4), FACTS, **SETTINGS[name])  # type: ignore[assignment]
+    found: dict[str, Tensor] = {}
+    for step in range(2):
+        whole = batch(step)
+        torch.manual_seed(step + 100 * processes.rank())  # the first process's draws are those of one alone
+        with processes.shared_batch_norm(method if method.synchronised else nn.Identity()):
+            loss = method.loss(Batch(images=processes.share(whole.images), indices=processes.share(whole.indices)))
+        method.zero_grad()
+        loss.backward()
+        processes.average_gradients(method.parameters())
+        found[f"loss {step}"] = processes.averaged(loss.detach())
+        found |= {f"gradient {step} {n}": p.grad.clone() for n, p in method.named_parameters() if p.grad is not None}
+        with torch.no_grad():
+            for parameter in method.parameters():
+                if parameter.grad is not None:
+                    parameter -= 0.05 * parameter.grad
+        method.after_step(0.5)
+    return found | method.state_dict()
+
+
+def met(process: int, folder: Path, work: Callable[[], Any]) -> None:
+    """One of two processes: does its work and writes down what came of it."""
+    torch.set_num_threads(1)
+    group: dict[str, Any] = {"rank": process, "world_size": 2, "timeout": timedelta(seconds=120)}
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", **group)
+    torch.save(work(), folder / f"{process}.pt")
+    dist.destroy_process_group()
+
+
+def all_methods() -> dict[str, dict[str, Tensor]]:
+    with without_chance():
+        return {name: stepped(name) for name in SETTINGS}
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_with_the_whole_batch(tmp_path: Path) -> None:
+    """Losses, gradients, batch statistics, teachers, queues and centres are the same over two steps.
+
+    Batch norm is synchronised, but for MoCo, whose two groups of the batch are the two processes.
+    """
+    spawn(met, (tmp_path, all_methods), nprocs=2)
+    found = [torch.load(tmp_path / f"{process}.pt", weights_only=True) for process in range(2)]
+    for name, want in all_methods().items():
+        assert any(key.startswith("gradient 1") for key in want)
+        for process, one in enumerate(found):
+            assert one[name].keys() == want.keys()
+            for key, value in want.items():
+                if name == "moco" and "running" in key:
+                    continue  # each process's own, as on so many GPUs
+                message = f"{name}, process {process}: {key}"
+                torch.testing.assert_close(one[name][key], value, atol=1e-4, rtol=1e-3, msg=message)
+
+
+def normed() -> list[Tensor]:
+    """A batch norm of one's share, its gradients, running statistics, and what it makes of values when not training."""
+    torch.manual_seed(0)
+    norm, x = nn.BatchNorm2d(3), (5 + torch.randn(8, 3, 2, 2)).requires_grad_()
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([0.5, 1.0, 2.0]))
+    with processes.shared_batch_norm(norm):
+        y = norm(processes.share(x))
+        y[::3].square().sum().backward()
+        still = norm.eval()(x.detach())
+    assert "forward" not in vars(norm)
+    assert x.grad is not None
+    gradients = [p.grad for p in norm.parameters() if p.grad is not None]
+    return [y.detach(), x.grad, *gradients, norm.running_mean, norm.running_var, still]  # type: ignore[list-item]
+
+
+@pytest.mark.slow
+def test_batch_norm_sees_all_processes(tmp_path: Path) -> None:
+    """Outputs, gradients and running statistics of two shares are those of torch's batch norm on the whole."""
+    spawn(met, (tmp_path, normed), nprocs=2)
+    found = [torch.load(tmp_path / f"{process}.pt", weights_only=True) for process in range(2)]
+    torch.manual_seed(0)
+    norm, x = nn.BatchNorm2d(3), (5 + torch.randn(8, 3, 2, 2)).requires_grad_()
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([0.5, 1.0, 2.0]))
+    y = norm(x)
+    y[[0, 3, 4, 7]].square().sum().backward()
+    assert x.grad is not None
+    outputs, inputs, weight, bias, mean, variance, still = zip(*found, strict=True)
+    torch.testing.assert_close(torch.cat(outputs), y.detach())
+    torch.testing.assert_close(sum(inputs), x.grad, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(sum(weight), norm.weight.grad, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(sum(bias), norm.bias.grad, atol=1e-5, rtol=1e-4)
+    for one, other in zip(mean + variance, (norm.running_mean,) * 2 + (norm.running_var,) * 2, strict=True):
+        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(still[1], norm.eval()(x.detach()))
+
+
+def test_one_process_is_alone() -> None:
+    """Without torchrun a batch is one's own, a mean is the value, and batch norm is torch's."""
+    x, norm = torch.rand(4, 3, requires_grad=True), nn.BatchNorm1d(3)
+    assert (processes.count(), processes.rank()) == (1, 0)
+    assert torch.equal(processes.share(x), x)
+    assert processes.averaged(x) is x
+    with processes.shared_batch_norm(norm):
+        assert "forward" not in vars(norm)
+    x.sum().backward()
+    processes.average_gradients([nn.Parameter(torch.rand(2)), x])  # type: ignore[list-item]
+    assert x.grad is not None
+    assert torch.equal(x.grad, torch.ones(4, 3))
+
+
+WORDS = (
+    *("--methods", "simclr", "--preset", "smoke", "--protocol", "knn", "--device", "cpu"),
+    *("--set", "synthetic.train=128", "--set", "synthetic.test=40", "--set", "recipe.views=512"),
+)
+
+
+def launched(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """The command line in two processes."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "run_bench.py"]
+    environment = os.environ | {"SSLBENCH_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    command = [*launch, *WORDS, "--results", str(folder / "results"), *words]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_torchrun_trains_one_encoder(tmp_path: Path) -> None:
+    """One record, one checkpoint and one table come of two processes; a batch that cannot be shared is refused."""
+    done = launched(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "results" / "records").glob("*.json"))) == 1
+    assert done.stdout.count("records  ") == 1
+    refused = launched(tmp_path, "--set", "recipe.batch_size=33")
+    assert refused.returncode != 0
+    assert "recipe.batch_size = 33: 2 processes cannot share it evenly" in refused.stderr
