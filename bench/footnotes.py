@@ -25,6 +25,9 @@ def footnotes(
         if record["status"] == "failed":
             failures.append(f"failed: {label}, seed {record['cell']['seed']}: {_last_line(record['error'])}")
             continue
+        if record["pretext"].get("collapsed"):
+            alike = f"all images embed alike, spread {record['pretext']['spread']:.3f} of 1"
+            failures.append(f"collapsed in pretraining: {label}, seed {record['cell']['seed']}: {alike}")
         kind = str(source.get("kind"))
         file = f" ({Path(source['file']).name})" if kind == "file" and source.get("file") else ""
         origins[SOURCES.get(kind, kind)][label + file] = None

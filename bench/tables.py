@@ -155,6 +155,8 @@ def tabulated(
 ) -> Table:
     """One group of comparable records as a table, to which the protocol may give a form of its own."""
     lead, labels = group[0], _labels(group)
+    collapsed = {labels[record["key"]] for record in group if record["pretext"].get("collapsed")}
+    labels = {key: f"{label} (collapsed)" if label in collapsed else label for key, label in labels.items()}
     # An untrained encoder of one seed is one measurement, however often it was asked for.
     group = list({(labels[record["key"]], record["cell"]["seed"]): record for record in group}.values())
     numbers = [number for record in group if record["status"] == "ok" for number in record["metrics"]]

@@ -29,6 +29,7 @@ from bench.errors import require
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._adversarial import Eyes, equalised, held, steepness, told_apart
 from methods._decoder import Decoder, side_of_maps
+from methods._heads import spread
 
 SEED = 4  # pixels, the side that the generator starts from
 
@@ -76,7 +77,7 @@ class BiGAN(Method):
         fooling = told_apart(held(self.judge, held(self.eyes, Gz), z), held(self.judge, seen.detach(), Ex))
         self.watched |= {"critic": critic.detach(), "fooling": fooling.detach()}
         self.watched["accuracy"] = ((yes > 0).float().mean() + (no < 0).float().mean()) / 2
-        self.watched["spread"] = Ex.detach().std(0).mean()  # that of z is 1 / sqrt(3)
+        self.watched["spread"] = spread(Ex)
         return critic + fooling + self.penalty * steepness(self.of_pair, yes, x, code)
 
     def of_pair(self, x: Tensor, z: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from bench.encoders import Encoder
 from bench.errors import require
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._assignment import assigned
+from methods._heads import spread
 
 
 class Nat(Method):
@@ -68,7 +69,7 @@ class Nat(Method):
             own = own[assigned(distances(z, self.targets[own]), due)]
             self.owned[batch.indices] = own
             self.seen += len(z)
-        self.watched["spread"] = z.detach().std(0).mean()
+        self.watched["spread"] = spread(z)
         return (z - self.targets[own]).square().sum(1).mean()
 
     def views(self, images: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from bench.augment import in_full_precision, recoloured
 from bench.encoders import Encoder
 from bench.errors import require
 from bench.method import Batch, Method, Panel, TrainFacts
+from methods._heads import spread
 from methods._tracks import framed, pairs
 
 
@@ -74,9 +75,8 @@ class Tracking(Method):
     def loss(self, batch: Batch) -> Tensor:
         """Mean of max(0, D(x, x+) - D(x, x-) + margin) over all pairs and their negatives."""
         assert batch.clips is not None
-        patches, _ = pairs(batch.clips, self.patch, self.moving)
-        views = recoloured(patches.flatten(0, 1), jitter=self.jitter, grey=self.grey)
-        first, last = self.embeddings(views)
+        patches = pairs(batch.clips, self.patch, self.moving)[0].flatten(0, 1)
+        first, last = self.embeddings(recoloured(patches, jitter=self.jitter, grey=self.grey))
         distance = distances(first, last)
         # A short data set may put one clip into a batch twice: no negative of itself.
         number = batch.clips[:, 0].flatten(1).sum(1)
@@ -85,7 +85,7 @@ class Tracking(Method):
         chosen = score.masked_fill(~wrong, -torch.inf).topk(min(self.negatives, len(distance) - 1)).indices
         positive, negative = distance.diagonal().unsqueeze(1), distance.gather(1, chosen)
         real = wrong.gather(1, chosen)
-        self.watched["spread"] = first.detach().std(0).mean()
+        self.watched["spread"] = spread(first)
         self.watched["accuracy"] = ((positive < distance) | ~wrong).all(1).float().mean()
         return (real * F.relu(positive - negative + self.margin)).sum() / real.sum().clamp_min(1)
 

@@ -5,8 +5,7 @@ and Phrases and their Compositionality", NIPS 2013. https://arxiv.org/abs/1310.4
 
 A patch is a word and its image the sentence. The vector v of a patch is to
 score high with the context vectors u of its neighbours and low with those of
-negatives (equation 4). The best constant answer costs log(1 + K) + K log(1 + 1/K),
-since one patch in 1 + K is a neighbour.
+negatives (equation 4). The best constant answer costs log(1 + K) + K log(1 + 1/K).
 
 Where we differ: an encoder and two linear layers stand for the tables of v and u,
 and every patch is as frequent as any other. Patches of an image share its colours
@@ -26,6 +25,7 @@ from bench.augment import flip_some, floats
 from bench.encoders import Encoder
 from bench.errors import require
 from bench.method import Batch, Method, Panel, TrainFacts
+from methods._heads import spread
 from methods._patches import GREEN, SHOWN, YELLOW, framed, laid_out, magnified, neighbours, squares, uncoloured
 
 
@@ -72,7 +72,7 @@ class Word2Vec(Method):
         item = item.view(-1, 1, 1)
         false = scores[item, centres.unsqueeze(1), (item + shift) % len(v), drawn]  # (N, Q, K), other images'
         self.watched["accuracy"] = (true.unsqueeze(2) > false).float().mean()
-        self.watched["spread"] = F.normalize(v.detach(), dim=2).flatten(0, 1).std(0).mean()
+        self.watched["spread"] = spread(v.flatten(0, 1))
         return -(F.logsigmoid(true) + F.logsigmoid(-false).sum(2)).mean()
 
     def parts(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:

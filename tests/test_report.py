@@ -130,6 +130,17 @@ def test_the_floor_stands_in_every_table_it_fits() -> None:
     assert len(comparable(floors)) == 1
 
 
+def test_a_collapsed_run_is_flagged(tmp_path: Path) -> None:
+    """Its row says so, and a note which seed and how little its embeddings are spread; others are not touched."""
+    fine, flat = {"spread": 0.9, "collapsed": False}, {"spread": 0.0123, "collapsed": True}
+    runs = [cell("swav", seed, 0.3, 0.3, pretext=pretext) for seed, pretext in enumerate((fine, flat))]
+    old = cell("moco", 0, 0.5, 0.5, pretext={"spread": 0.01})  # of a time when it was measured otherwise
+    text = report([*runs, old, cell("rotnet", 0, 0.6, 0.6)], folder=tmp_path, methods=METHODS).files[0].read_text()
+    assert "| swav (collapsed) |" in text
+    assert "moco (collapsed)" not in text
+    assert "collapsed in pretraining: swav (collapsed), seed 1: all images embed alike, spread 0.012 of 1" in text
+
+
 def test_a_failure_before_the_protocol_stands_in_its_table() -> None:
     """What diverged in pretraining has no card yet: it belongs where its protocol settings and budget are measured."""
     linear, mlp = cell("rotnet", 0, 0.5, 0.5), cell("rotnet", 0, 0.6, 0.6, head="mlp")
