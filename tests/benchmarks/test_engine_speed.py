@@ -7,18 +7,22 @@ import sys
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torchvision.models import resnet18
+from torchvision.transforms.functional import to_pil_image
 
 from bench.data import Dataset
 from bench.data.synthetic import Synthetic
 from bench.encoders import Encoder
 from bench.encoders.convnet import ConvNet
+from bench.encoders.resnet18 import ResNet18
 from bench.encoders.vit import ViT
 from bench.method import Batch, Method, TrainFacts
 from bench.plugins import ROOT, plugins
 from bench.precision import low_precision
 from bench.representation import Reading, Representation
 from bench.training import batch_of
+from methods.simclr import SimCLR
 from tests.encoders import encoder_for
 
 pytestmark = pytest.mark.slow
@@ -188,3 +192,44 @@ def test_start(benchmark, words):
         rounds=8,
         warmup_rounds=2,
     )
+
+
+@pytest.mark.benchmark(group="SimCLR on a ResNet-18 for CIFAR, a step on 32 images")
+class TestBesideLightly:
+    """From stored pictures to gradients: ours as a run has it, lightly's modules as they run by default."""
+
+    ours: float
+
+    def test_ours(self, benchmark, images):
+        """Views batched, channels last, and bf16 where this processor computes in it."""
+        torch.manual_seed(0)
+        method = SimCLR(ResNet18(32), FACTS).to(memory_format=torch.channels_last).train()
+        batch = batch_of(method, images.train, torch.arange(32), CPU)
+
+        def step():
+            with autocast():
+                loss = method.loss(batch)
+            loss.backward()
+
+        benchmark.pedantic(step, rounds=2, warmup_rounds=1)
+        type(self).ours = benchmark.stats.stats.median
+
+    def test_lightly(self, benchmark, images):
+        """Views drawn picture by picture, torchvision's network with a stem for CIFAR, lightly's head and loss."""
+        transforms = pytest.importorskip("lightly.transforms", exc_type=ImportError)
+        heads = pytest.importorskip("lightly.models.modules.heads", exc_type=ImportError)
+        losses = pytest.importorskip("lightly.loss", exc_type=ImportError)
+        encoder = resnet18(weights=None)
+        encoder.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        encoder.maxpool = encoder.fc = nn.Identity()
+        network = nn.Sequential(encoder, heads.SimCLRProjectionHead(512, 512, 128))
+        views, loss = transforms.SimCLRTransform(input_size=32, gaussian_blur=0.0), losses.NTXentLoss()
+        pictures = [to_pil_image(image) for image in images.train.images[:32]]
+
+        def step():
+            first, second = (torch.stack(drawn) for drawn in zip(*map(views, pictures), strict=True))
+            loss(network(first), network(second)).backward()
+
+        benchmark.pedantic(step, rounds=2, warmup_rounds=1)
+        if low_precision(CPU):
+            assert benchmark.stats.stats.median > 3 * self.ours
