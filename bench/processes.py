@@ -117,15 +117,16 @@ def normalised(norm: _BatchNorm, x: Tensor) -> Tensor:
         return type(norm).forward(norm, x)
     dims = [0, *range(2, x.ndim)]
     shape = [1, -1, *[1] * (x.ndim - 2)]
-    mean = averaged(x.float().mean(dims))
-    centred = x.float() - mean.view(shape)
+    values = x.to(torch.promote_types(x.dtype, torch.float32))
+    mean = averaged(values.mean(dims))
+    centred = values - mean.view(shape)
     variance = averaged(centred.square().mean(dims))
     y = centred * (variance + norm.eps).rsqrt().view(shape)
     if norm.affine:
         y = y * norm.weight.view(shape) + norm.bias.view(shape)
     if norm.running_mean is not None and norm.running_var is not None and norm.momentum is not None:
-        values = count() * x.numel() / x.shape[1]
+        n = count() * x.numel() / x.shape[1]
         norm.running_mean.lerp_(mean.detach(), norm.momentum)
-        norm.running_var.lerp_(variance.detach() * values / (values - 1), norm.momentum)
+        norm.running_var.lerp_(variance.detach() * n / (n - 1), norm.momentum)
         norm.get_buffer("num_batches_tracked").add_(1)
     return y.to(x.dtype)

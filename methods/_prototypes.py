@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from bench.augment import in_full_precision
 from bench.method import Panel
+from methods._contrast import products
 
 
 class Prototypes(nn.Module):
@@ -29,12 +30,6 @@ class Prototypes(nn.Module):
 
     def set_extra_state(self, state: Tensor) -> None:
         self.seen = int(state)
-
-
-@in_full_precision
-def products(z: Tensor, weight: Tensor) -> Tensor:
-    """Vectors (N, dim), (K, dim) -> (N, K)."""
-    return z @ weight.T
 
 
 @in_full_precision

@@ -81,6 +81,9 @@ LEARNING = {
     # The variance of patches that have been brought to variance 1, but for those of one colour, which have none. So
     # few steps reach the middle of the transformer; its last tap, under the decoder, does not gain yet.
     "mae": Learning(chance=0.93, share=0.65, tap="conv4", points=0.04, views=6_000),
+    # The prototypes, all alike likely.
+    "swav": Learning(chance=math.log(64), share=0.99, tap="conv5", points=0.01, views=20_000),
+    "dino": Learning(chance=math.log(256), share=0.85, tap="conv5", views=18_000),
     "supervised": Learning(chance=math.log(10), share=0.5, points=0.1),  # ten classes
 }
 

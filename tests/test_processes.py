@@ -38,12 +38,17 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def two(images: Tensor, *looks: Any) -> Tensor:
     """Views without chance: the images and their mirror images."""
-    return torch.cat([floats(images), floats(images).flip(-1)])
+    return torch.cat([precise(images), precise(images).flip(-1)])
 
 
 def small(images: Tensor, look: Any, count: int) -> Tensor:
     """A corner of each, so many times."""
-    return floats(images)[..., :16, :16].repeat(count, 1, 1, 1)
+    return precise(images)[..., :16, :16].repeat(count, 1, 1, 1)
+
+
+def precise(images: Tensor) -> Tensor:
+    """Images in double precision, since batch norms of few images multiply what rounding leaves."""
+    return floats(images).double()
 
 
 @contextmanager
@@ -54,7 +59,7 @@ def without_chance() -> Iterator[None]:
             stack.enter_context(mock.patch(f"methods.{name}.two_views", two))
         for name in ("swav", "dino"):
             stack.enter_context(mock.patch(f"methods.{name}.small_crops", small))
-        stack.enter_context(mock.patch("methods.moco.views", floats))
+        stack.enter_context(mock.patch("methods.moco.views", precise))
         yield
 
 
@@ -67,6 +72,9 @@ def stepped(name: str) -> dict[str, Tensor]:
     """Two steps on one's share of two batches: losses, gradients, and all that is kept."""
     torch.manual_seed(0)
     method: Method = plugins("method")[name].load()(ConvNet(32, width=4), FACTS, **SETTINGS[name])  # type: ignore[assignment]
+    for module in method.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.BatchNorm1d | nn.BatchNorm2d):
+            module.double()
     found: dict[str, Tensor] = {}
     for step in range(2):
         whole = batch(step)
@@ -108,15 +116,18 @@ def test_two_processes_are_one_with_the_whole_batch(tmp_path: Path) -> None:
     """
     spawn(met, (tmp_path, all_methods), nprocs=2)
     found = [torch.load(tmp_path / f"{process}.pt", weights_only=True) for process in range(2)]
+    wrong = []
     for name, want in all_methods().items():
         assert any(key.startswith("gradient 1") for key in want)
         for process, one in enumerate(found):
             assert one[name].keys() == want.keys()
             for key, value in want.items():
-                if name == "moco" and "running" in key:
-                    continue  # each process's own, as on so many GPUs
-                message = f"{name}, process {process}: {key}"
-                torch.testing.assert_close(one[name][key], value, atol=1e-4, rtol=1e-3, msg=message)
+                if name == "moco" and ("running" in key or "batches" in key):
+                    continue  # batch statistics are each process's own, as on so many GPUs
+                off = (one[name][key].double() - value.double()).norm() / value.double().norm().clamp_min(1e-4)
+                if not off < 1e-4:
+                    wrong.append(f"{name}, process {process}: {key} by {off:.1e} of its length")
+    assert not wrong
 
 
 def normed() -> list[Tensor]:
