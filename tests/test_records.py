@@ -62,6 +62,24 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert sorted(file.suffix for file in path.parent.iterdir()) == [".json", ".npz"]
 
 
+def test_predictions_are_read_as_numpy_would(tmp_path: Path) -> None:
+    """Of any numbers and shape, in either order; objects, which could run code, are refused."""
+    stored = {
+        "conv4": np.arange(6, dtype=np.int16),
+        "conv4 accuracy_k5": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        "labels": np.array([True, False]),
+    }
+    path = records.write(tmp_path, example(), stored)
+    read = records.read_predictions(tmp_path, records.read(path))
+    assert read.keys() == stored.keys()
+    for name, array in np.load(path.with_suffix(".npz")).items():
+        assert read[name].dtype == array.dtype
+        assert (read[name] == array).all()
+    np.savez(path.with_suffix(".npz"), conv4=np.array([{}], dtype=object))
+    with pytest.raises(UserError, match="objects"):
+        records.read_predictions(tmp_path, records.read(path))
+
+
 def test_json_holds_what_numpy_gave(tmp_path: Path) -> None:
     """NumPy scalars, tuples and NaN reach the file as plain JSON."""
     number = {
