@@ -37,6 +37,47 @@ from methods._views import BYOL, small_crops, small_side, two_views
 class DINO(Method):
     """Tells the teacher's assignment of each large view from the others."""
 
+    checkpoints: ClassVar = {
+        "rn50": {
+            "url": "https://dl.fbaipublicfiles.com/dino/dino_resnet50_pretrain/dino_resnet50_pretrain.pth",
+            "licence": "Apache-2.0",
+            "linear": 0.753,
+            "source": "https://github.com/facebookresearch/dino",
+        },
+        "vit_s16": {
+            "url": "https://dl.fbaipublicfiles.com/dino/dino_deitsmall16_pretrain/dino_deitsmall16_pretrain.pth",
+            "encoder": "timm/vit_small_patch16_224",
+            "licence": "Apache-2.0",
+        },
+        "vit_s8": {
+            "url": "https://dl.fbaipublicfiles.com/dino/dino_deitsmall8_pretrain/dino_deitsmall8_pretrain.pth",
+            "encoder": "timm/vit_small_patch8_224",
+            "licence": "Apache-2.0",
+        },
+        "vit_b16": {
+            "url": "https://dl.fbaipublicfiles.com/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth",
+            "encoder": "timm/vit_base_patch16_224",
+            "licence": "Apache-2.0",
+        },
+        "vit_b8": {
+            "url": "https://dl.fbaipublicfiles.com/dino/dino_vitbase8_pretrain/dino_vitbase8_pretrain.pth",
+            "encoder": "timm/vit_base_patch8_224",
+            "licence": "Apache-2.0",
+        },
+        "vissl_vit_s16": {
+            "url": "vissl:dino_300ep_deitsmall16/model_final_checkpoint_phase299.torch",
+            "encoder": "timm/vit_small_patch16_224",
+            "knn": 0.734,
+        },
+        "lightly_100ep": {
+            "url": (
+                "lightly:resnet50_dino_2023-06-06_13-59-48/pretrain/version_0/checkpoints/"
+                "epoch%3D99-step%3D1000900.ckpt"
+            ),
+            "linear": 0.682,
+            "knn": 0.499,
+        },
+    }
     centre: Tensor  # (prototypes,), the running mean of the teacher's scores
     short: ClassVar = {
         "prototypes": 256,

@@ -32,6 +32,31 @@ from methods._transformer import Transformer
 class MAE(Method):
     """Encodes a quarter of the patches, decodes all, compares those that were hidden."""
 
+    checkpoints: ClassVar = {
+        "vit_b": {
+            "url": "https://dl.fbaipublicfiles.com/mae/pretrain/mae_pretrain_vit_base.pth",
+            "encoder": "timm/vit_base_patch16_224",
+            "licence": "CC-BY-NC-4.0",
+        },
+        "vit_l": {
+            "url": "https://dl.fbaipublicfiles.com/mae/pretrain/mae_pretrain_vit_large.pth",
+            "encoder": "timm/vit_large_patch16_224",
+            "licence": "CC-BY-NC-4.0",
+        },
+        "vit_h": {
+            "url": "https://dl.fbaipublicfiles.com/mae/pretrain/mae_pretrain_vit_huge.pth",
+            "encoder": "timm/vit_huge_patch14_224",
+            "licence": "CC-BY-NC-4.0",
+        },
+        "lightly_vit_b": {
+            "url": (
+                "lightly:vitb16_mae_2024-02-25_19-57-30/pretrain/version_0/checkpoints/epoch%3D99-step%3D500400.ckpt"
+            ),
+            "encoder": "timm/vit_base_patch16_224",
+            "linear": 0.46,
+            "knn": 0.112,
+        },
+    }
     encoder: ViT
     sees: ClassVar = "patches"
     short: ClassVar = {"width": 64, "depth": 1, "heads": 4}

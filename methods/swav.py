@@ -36,6 +36,60 @@ from methods._views import SWAV, paler, small_crops, small_side, two_views
 class SwAV(Method):
     """Tells each view's assignment from the others."""
 
+    checkpoints: ClassVar = {
+        "100ep": {
+            "url": "https://dl.fbaipublicfiles.com/deepcluster/swav_100ep_pretrain.pth.tar",
+            "licence": "CC-BY-NC-4.0",
+        },
+        "200ep": {
+            "url": "https://dl.fbaipublicfiles.com/deepcluster/swav_200ep_pretrain.pth.tar",
+            "licence": "CC-BY-NC-4.0",
+        },
+        "400ep": {
+            "url": "https://dl.fbaipublicfiles.com/deepcluster/swav_400ep_pretrain.pth.tar",
+            "licence": "CC-BY-NC-4.0",
+        },
+        "800ep": {
+            "url": "https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar",
+            "licence": "CC-BY-NC-4.0",
+            "linear": 0.753,
+            "source": "https://github.com/facebookresearch/swav",
+        },
+        "vissl_100ep": {
+            "url": (
+                "vissl:swav_in1k_rn50_100ep_swav_8node_resnet_27_07_20.7e6fc6bf/model_final_checkpoint_phase99.torch"
+            ),
+        },
+        "vissl_200ep": {
+            "url": (
+                "vissl:swav_in1k_rn50_200ep_swav_8node_resnet_27_07_20.bd595bb0/model_final_checkpoint_phase199.torch"
+            ),
+        },
+        "vissl_400ep": {
+            "url": (
+                "vissl:swav_in1k_rn50_400ep_swav_8node_resnet_27_07_20.a5990fc9/model_final_checkpoint_phase399.torch"
+            ),
+        },
+        "vissl_800ep": {
+            "url": (
+                "vissl:swav_in1k_rn50_800ep_swav_8node_resnet_27_07_20.a0a6b676/model_final_checkpoint_phase799.torch"
+            ),
+        },
+        "mmselfsup_200ep": {
+            "url": (
+                "mmselfsup:1.x/swav/swav_resnet50_8xb32-mcrop-2-6-coslr-200e_in1k-224-96/"
+                "swav_resnet50_8xb32-mcrop-2-6-coslr-200e_in1k-224-96_20220825-5b3fc7fc.pth"
+            ),
+            "linear": 0.705,
+        },
+        "lightly_100ep": {
+            "url": (
+                "lightly:resnet50_swav_2023-05-25_08-29-14/pretrain/version_0/checkpoints/epoch%3D99-step%3D500400.ckpt"
+            ),
+            "linear": 0.672,
+            "knn": 0.495,
+        },
+    }
     short: ClassVar = {
         "prototypes": 64,
         "epsilon": 0.03,

@@ -7,7 +7,8 @@ import pytest
 
 from bench import readme
 from bench.cli import main
-from bench.plugins import ROOT
+from bench.foreign.tokens import published
+from bench.plugins import ROOT, plugins
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -27,6 +28,9 @@ def test_every_command_is_understood(command, tmp_path, capsys):
         return
     if words[0] == "compare":
         assert main(["compare", *[str(ROOT / words[1])] * 2]) == 0
+        return
+    if words[0] == "fetch":
+        assert all(published(word, plugins("method")) for word in words[1:])
         return
     code = main([*words, "--dry-run", "--results", str(tmp_path)])
     error = capsys.readouterr().err

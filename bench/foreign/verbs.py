@@ -48,10 +48,14 @@ def export(words: list[str]) -> int:
     planned = plan(request_of(options))
     if not any(job.trains for job in planned.jobs):
         raise UserError("export: nothing here is pretrained by us; name a method, such as --methods rotnet.")
+    from bench.cli import forecast, gathered
+
+    if options.dry_run:
+        print(forecast(planned))
+        return 0
     import torch
 
     from bench import checkpoints, runner
-    from bench.cli import gathered
     from bench.foreign.export import exported
 
     failed = 0
