@@ -184,7 +184,7 @@ def test_one_process_is_alone() -> None:
 
 WORDS = (
     *("--methods", "simclr", "--preset", "smoke", "--protocol", "knn", "--device", "cpu"),
-    *("--set", "synthetic.train=128", "--set", "synthetic.test=40", "--set", "recipe.views=512"),
+    *("--set", "synthetic.train=128", "--set", "synthetic.test=40", "--set", "recipe.views=512", "--set", "knn.k=5"),
 )
 
 
