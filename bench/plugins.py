@@ -145,8 +145,18 @@ def given(path: str) -> Plugin:
 def read(path: Path, module: str | None, kind: str | None) -> Plugin:
     """Reads a plugin's source; raises UserError where it does not hold what a plugin must."""
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (SyntaxError, UnicodeDecodeError, OSError) as error:
+        source = path.read_text(encoding="utf-8")
+    except (UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); mend the file.") from None
+    return parsed(source, path, module, kind)
+
+
+@cache  # a report asks for every plugin once a cell
+def parsed(source: str, path: Path, module: str | None, kind: str | None) -> Plugin:
+    """What `read` gives, from a file's source."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError as error:
         raise UserError(f"{path}: not Python that can be read ({error}); mend the file.") from None
     wanted = path.stem.replace("_", "").lower()
     node = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name.lower() == wanted), None)
