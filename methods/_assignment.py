@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor
+from torch import Tensor, library
 
 
-@torch.library.custom_op("sslbench::assigned", mutates_args=())
+@library.custom_op("sslbench::assigned", mutates_args=())
 def assigned(costs: Tensor, due: Tensor) -> Tensor:
     """Costs (N, N) -> for each row a column of its own (N,), so that their costs sum lowest; solved on the processor.
 

@@ -31,7 +31,7 @@ def checkpoints(word: str, known: Known, fallback: Checkpoint, image_size: int) 
     """
     source, slash, rest = word.partition("/")
     if source in LIBRARIES and slash:
-        from bench.foreign.library import described
+        from bench.foreign.zoo import described
 
         name, _, state = rest.partition("@")
         if state not in ("", "random") and source == "timm":
@@ -112,7 +112,7 @@ def named_encoder(word: str, encoder: str, **more: Any) -> Checkpoint:
     """An encoder named after @, with what it wants to see."""
     library, _, name = encoder.partition("/")
     if library in LIBRARIES:
-        from bench.foreign.library import described
+        from bench.foreign.zoo import described
 
         return replace(described(word, library, name, "random"), encoder=encoder, published={}, **more)
     from bench.inputs import Input

@@ -65,6 +65,6 @@ def fill(found: Checkpoint, encoder: Any) -> dict[str, Any]:
         if not found.file.exists():
             raise Absent(by_hand(found, "it is not here"))
         return checkpoints.load(found.file, encoder)
-    from bench.foreign.library import weights
+    from bench.foreign.zoo import weights
 
     return checkpoints.take(Path(found.token), {"": weights(found)}, encoder)
