@@ -77,6 +77,12 @@ def small_side(image_size: int) -> int:
     return round(SMALL * image_size)
 
 
+def crops(image_size: int, small: int) -> tuple[int, float]:
+    """Pixels of the smallest view's side and views an image costs: two large crops, and small ones by their area."""
+    side = small_side(image_size) if small else image_size
+    return side, 2 + small * (side / image_size) ** 2
+
+
 def small_crops(images: Tensor, look: Look, count: int) -> Tensor:
     """Images (N, 3, S, S) -> (count N, 3, s, s): a small part of each, at most what a large crop shows, and again."""
     look = replace(look, crop=LEAST, most=look.crop)

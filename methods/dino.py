@@ -31,7 +31,7 @@ from methods._gather import gathered, processes
 from methods._heads import mlp, spread
 from methods._momentum import follow, risen, teacher_of
 from methods._prototypes import Prototypes, prototype_panels, swapped
-from methods._views import BYOL, small_crops, small_side, two_views
+from methods._views import BYOL, crops, small_crops, two_views
 
 
 class DINO(Method):
@@ -120,8 +120,7 @@ class DINO(Method):
         self.temperature, self.teacher_temperature = temperature, teacher_temperature
         self.momentum, self.centring, self.small = momentum, centring, small
         self.looks = tuple(replace(look, crop=crop) for look in BYOL)
-        self.view_size = small_side(facts.image_size) if small else facts.image_size
-        self.views_per_image = 2 + small * (self.view_size / facts.image_size) ** 2
+        self.view_size, self.views_per_image = crops(facts.image_size, small)
         head = mlp(encoder.dim, hidden, hidden, dim, norm=False, norm_last=norm_last, between=nn.GELU)
         self.prototypes = Prototypes(dim, prototypes, frozen * facts.images)
         self.student = nn.Sequential(nn.Sequential(encoder, head), self.prototypes)

@@ -30,7 +30,7 @@ from methods._gather import processes
 from methods._heads import mlp, spread
 from methods._prototypes import Prototypes, prototype_panels, swapped
 from methods._sinkhorn import Codes
-from methods._views import SWAV, paler, small_crops, small_side, two_views
+from methods._views import SWAV, crops, paler, small_crops, two_views
 
 
 class SwAV(Method):
@@ -134,8 +134,7 @@ class SwAV(Method):
         require(hidden >= 1, "swav.hidden", hidden, "at least 1")
         require(dim >= 2, "swav.dim", dim, "at least 2")
         self.temperature, self.small, self.look = temperature, small, paler(SWAV, strength)
-        self.view_size = small_side(facts.image_size) if small else facts.image_size
-        self.views_per_image = 2 + small * (self.view_size / facts.image_size) ** 2
+        self.view_size, self.views_per_image = crops(facts.image_size, small)
         self.head = mlp(encoder.dim, hidden, dim, norm_last=norm_last)
         self.prototypes = Prototypes(dim, prototypes, frozen * facts.images)
         self.codes, self.queue_from = Codes(queue, dim, epsilon, iterations), queue_from * facts.images
