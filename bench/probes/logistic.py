@@ -93,7 +93,7 @@ def linear_probe(
     labels = check(train_features, train_labels, classes)
     check(test_features)
     C = torch.as_tensor(strengths, dtype=torch.float64)
-    keep = training_part(train_features, labels, held_out, seed)
+    keep = training_part(labels, held_out, seed)
     whole = Regression(Table(train_features, standardise=True), labels, classes)
     whole.table.kept.clear()  # one prepared copy at a time
     if whole.lift is None:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from bench.errors import UserError, require
 from bench.probes.logistic import Probe
-from bench.probes.rows import Table, check, hashes, training_part
+from bench.probes.rows import Table, check, training_part
 
 
 def mlp_head(features: int, classes: int, hidden: int = 200) -> nn.Sequential:
@@ -45,7 +45,6 @@ def mlp_probe(
     if int(labels.min()) == int(labels.max()):
         raise UserError("All training images have the same label: a classifier needs two classes at least.")
     table = Table(train_features, standardise=True)
-    order = torch.argsort(hashes(train_features, seed), stable=True)
 
     def trained(table: Table, rows: Tensor, decay: float) -> nn.Module:
         """A classifier trained on these rows (n,) of the table."""
@@ -73,12 +72,13 @@ def mlp_probe(
     decays = torch.as_tensor(strengths, dtype=torch.float64)
     validation, best = torch.full((len(decays),), torch.nan, dtype=torch.float64), 0
     if len(decays) > 1:
-        keep = training_part(train_features, labels, held_out, seed)
-        rows, rest = order[keep[order]], order[~keep[order]]
+        keep = training_part(labels, held_out, seed)
+        rows, rest = keep.nonzero()[:, 0], (~keep).nonzero()[:, 0]
         part = Table(train_features, standardise=True, keep=keep)
         for i, decay in enumerate(decays.tolist()):
             right = scores_of(trained(part, rows, decay), part, train_features[rest]).argmax(1) == labels[rest]
             validation[i] = right.double().sum() / max(1, len(rest))
         best = int(decays.masked_fill(validation < validation.max(), -torch.inf).argmax())
-    scores = scores_of(trained(table, order, float(decays[best])), table, test_features)
+    everything = torch.arange(len(labels), device=labels.device)
+    scores = scores_of(trained(table, everything, float(decays[best])), table, test_features)
     return Probe(scores.argmax(1), scores, float(decays[best]), validation, {"epochs": float(epochs)})

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from bench.data._few import few
 from bench.errors import UserError, require
 
 COPY_BYTES = 2**30  # prepared features up to this size are kept; larger ones are prepared again chunk by chunk
@@ -67,22 +68,9 @@ def chunk_rows(features: Tensor) -> int:
     return max(64, (2**26 if features.is_cuda else 2**22) // max(1, features.shape[1]))
 
 
-def training_part(features: Tensor, labels: Tensor, held_out: float, seed: int) -> Tensor:
+def training_part(labels: Tensor, held_out: float, seed: int) -> Tensor:
     """Which rows (N,) to train on: all but a share of each class; one image of a class always stays."""
     require(0 < held_out < 1, "held_out", held_out, "between 0 and 1")
-    order = torch.argsort(hashes(features, seed), stable=True)
-    order = order[torch.argsort(labels[order], stable=True)]  # by class, and by hash within it
-    counts = torch.bincount(labels)
-    position = torch.arange(len(labels), device=labels.device) - (counts.cumsum(0) - counts)[labels[order]]
-    held = torch.minimum((counts * held_out).ceil().long(), counts - 1)
-    keep = torch.empty(len(labels), dtype=torch.bool, device=labels.device)
-    keep[order] = position >= held[labels[order]]
-    return keep
-
-
-def hashes(features: Tensor, seed: int) -> Tensor:
-    """One integer (N,) from the bits of each row: an order of the images in which that of the rows has no part."""
-    odd = torch.randint(-(2**30), 2**30, (features.shape[1],), generator=torch.Generator().manual_seed(seed)) * 2 + 1
-    odd = odd.to(features.device, torch.int32)
-    chunks = features.split(chunk_rows(features))
-    return torch.cat([(x.float().view(torch.int32) * odd).sum(1, dtype=torch.int64) for x in chunks])
+    keep = torch.zeros(len(labels), dtype=torch.bool)
+    keep[few(labels, share=1 - held_out, seed=seed)] = True
+    return keep.to(labels.device)
