@@ -2,7 +2,7 @@
 
 # Fixed precision and strength, few images and a narrow encoder: quick, and nothing that rounding could tip over. Votes of
 # half the train images are lost without their weights, so a temperature that does nothing shows.
-GATE = --methods random,supervised,rotnet,jigsaw,moco,simclr,barlow_twins --protocol linear,knn --preset smoke --device cpu --precision fp32 --set convnet.width=8 --set synthetic.train=2000 --set linear.features=256 --set linear.strengths=0.01 --set knn.k=1000 --set knn.temperature=0.01
+GATE = --methods random,supervised,rotnet,jigsaw,moco,simclr,barlow_twins --protocol linear,knn --preset smoke --set recipe.views=8000 --device cpu --precision fp32 --set convnet.width=8 --set synthetic.train=2000 --set linear.features=256 --set linear.strengths=0.01 --set knn.k=1000 --set knn.temperature=0.01
 # A cache of its own, since cached encoders and features would hide what the code does now.
 MEASURE = cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && SSLBENCH_CACHE=$$cache python run_bench.py $(GATE) --results
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from bench.errors import require
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {"views": 8_000, "batch_size": 64},
+    "smoke": {"views": 4_000, "batch_size": 64},
     "small": {"views": 250_000, "batch_size": 128},
     "paper": {"views": 200_000_000, "batch_size": 256, "optimiser": "sgd", "learning_rate": 0.05, "weight_decay": 1e-4},
 }

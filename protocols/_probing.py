@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from bench.errors import require
-from bench.probes import Classifier, answers, linear_probe, mlp_probe, taught
+from bench.probes import Classifier, Probe, answers, linear_probe, mlp_probe, taught
 from bench.protocol import Number, Protocol, accuracies
 from bench.representation import Encoder, Reading, Representation
 
@@ -35,6 +35,7 @@ class Probing(Protocol):
     pooling: Literal["average", "max"] = "average"
     strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the regularisation: scikit-learn's C
     held_out: float = 0.1  # share of train on which the regularisation is chosen
+    presets: ClassVar = {"smoke": {"features": 512}}
 
     def __post_init__(self) -> None:
         name = type(self).__name__.lower()
@@ -69,17 +70,21 @@ class Probing(Protocol):
             encoder = representation.encoder_copy()
             course = PAPERS_COURSE | {"views": self.epochs * len(rows)}
             return self.learnt(representation, reading, rows, encoder, tuned=False, **course), {}
-        features, labels = representation.train(reading), representation.train_labels.to(representation.device)
-        if rows is not None:
-            rows = rows.to(representation.device)
-            features, labels = features[rows], labels[rows]
-        fit = partial(linear_probe, strengths=self.strengths) if self.head == "linear" else mlp_probe
-        probe = fit(features, labels, representation.test(reading), representation.classes, held_out=self.held_out)
+        probe = self.classifier(representation, reading, rows)
         return probe.predictions, {
             "confidences": probe.scores.softmax(1).amax(1),
             "strength": probe.strength,
             "validation_accuracy": float(probe.validation.max()),
         }
+
+    def classifier(self, representation: Representation, reading: Reading, rows: Tensor | None = None) -> Probe:
+        """The classifier of frozen features, taught by all train images or by those at ``rows`` (n,)."""
+        features, labels = representation.train(reading), representation.train_labels.to(representation.device)
+        if rows is not None:
+            rows = rows.to(representation.device)
+            features, labels = features[rows], labels[rows]
+        fit = partial(linear_probe, strengths=self.strengths) if self.head == "linear" else mlp_probe
+        return fit(features, labels, representation.test(reading), representation.classes, held_out=self.held_out)
 
     def learnt(
         self,
@@ -89,18 +94,23 @@ class Probing(Protocol):
         encoder: Encoder,
         *,
         tuned: bool,
+        start: tuple[Tensor, Tensor] | None = None,
         **course: Any,
     ) -> Tensor:
         """Predictions (M,) on the test split by a classifier that views of the train images at ``rows`` (n,) taught.
 
-        With ``tuned`` the encoder learns too; the ``course`` is that of `bench.probes.taught`.
+        With ``tuned`` the encoder learns too; with ``start`` a linear head begins with these weights (D, K) and bias
+        (K,); the ``course`` is that of `bench.probes.taught`.
         """
         features, device = representation.test(reading).shape[1], representation.device
         where: dict[str, Any] = {"low": representation.low, "device": device}
 
         def build() -> Classifier:
             network = Classifier(encoder, reading, features, representation.classes, head=self.head, tuned=tuned)
-            return network.to(device)
+            network = network.to(device)
+            if start:
+                network.begin(representation.train(reading)[rows.to(device)], *start)
+            return network
 
         network = taught(build, representation.train_images, rows, representation.train_labels, **course, **where)
         return answers(network, representation.test_images, **where)

@@ -3,9 +3,10 @@
 Gidaris, Singh and Komodakis 2018, section 4.1 and figure 4 (20 to 5000 labels a class of CIFAR-10), and
 Chen et al. 2020, section 6 (1 % and 10 % of the labels). The splits are nested: the 20 are among the 100.
 
-Frozen: the classifier of ``linear``. Tuned: encoder and classifier learn together. Scratch: the same
-network learns alike from its random weights. As in Gidaris et al.'s code a training sees the same number of
-views whatever the number of labels; nothing is chosen on the way.
+Frozen: the classifier of ``linear``. Tuned: encoder and classifier learn together, from that classifier on where
+it is linear (Kumar et al. 2022). Scratch: the same network learns from its random weights and a random classifier.
+As in Gidaris et al.'s code a training sees the same number of views whatever the number of labels; nothing is
+chosen on the way.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class FewLabels(Probing):
     learning_rate: float = 1e-3  # of AdamW; it rises over a tenth of the steps, then falls along a cosine
     weight_decay: float = 0.05
     draw: int = 0  # seed of which images have a label, and of the training
-    presets: ClassVar = {"smoke": {"views": 512, "batch": 32}, "small": {"views": 4000}}
+    presets: ClassVar = {"smoke": {"views": 512, "batch": 32, "features": 512}, "small": {"views": 4000}}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -105,9 +106,13 @@ class FewLabels(Probing):
             "rate": lambda progress: min(progress / 0.1, (1 + cos(pi * max(0, progress - 0.1) / 0.9)) / 2),
         }
         budget = {"views": self.views, "batch": self.batch, "seed": self.draw}
-        learn = partial(self.learnt, representation, reading, rows, encoder, tuned=True, **course, **budget)
+
+        def learn() -> Tensor:
+            begun = None if untrained else self.classifier(representation, reading, rows).linear
+            return self.learnt(representation, reading, rows, encoder, tuned=True, start=begun, **course, **budget)
+
         # An untrained network learns the same for every method.
-        return representation.once(encoder, (self, reading, digest(rows)), learn)
+        return representation.once(encoder, (self, reading, digest(rows), untrained), learn)
 
     @classmethod
     def table(cls, measured: DataFrame, published: DataFrame) -> list[DataFrame]:

@@ -51,6 +51,17 @@ def test_what_it_is_taught_it_knows(tuned: bool, head: str) -> None:
     assert right.float().mean() > 0.9
 
 
+def test_a_head_can_begin_as_a_linear_classifier() -> None:
+    """Before any step it answers, on features as they are, what that classifier's weights and bias say."""
+    network = classifier(tuned=True).eval()
+    with torch.no_grad():
+        features = network.reading.pooled(network.encoder.features(colours(), ["conv5"])["conv5"])
+        weights, bias = torch.randn(features.shape[1], 3), torch.randn(3)
+        assert not torch.allclose(network(colours()), features @ weights + bias, atol=1e-2)
+        network.begin(features, weights, bias)
+        torch.testing.assert_close(network(colours()), features @ weights + bias, rtol=1e-4, atol=1e-4)
+
+
 def test_a_frozen_encoder_stays_as_it_is() -> None:
     """Only the head moves: no weight of the encoder and none of its batch statistics does."""
     network = classifier(tuned=False)

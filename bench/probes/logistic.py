@@ -49,6 +49,7 @@ class Probe:
     strength: float  # of the regularisation: C of linear_probe, the weight decay of mlp_probe
     validation: Tensor  # (S,) held-out accuracy of each strength, in the order given
     fit: dict[str, float]
+    linear: tuple[Tensor, Tensor] | None = None  # weights (D, K) and bias (K,), for the features as they were given
 
 
 def logistic_regression(
@@ -107,7 +108,7 @@ def linear_probe(
     final = whole.solve(C[best : best + 1], whole.start_at(trials, best), tolerance, 1000, precision)
     scores = final.scores(test_features)[0]
     fit = {"objective": float(final.objective[0]), "passes": float(trials.iterations.max() + final.iterations[0])}
-    return Probe(scores.argmax(1), scores, float(C[best]), validation, fit)
+    return Probe(scores.argmax(1), scores, float(C[best]), validation, fit, (final.weights[0], final.bias[0]))
 
 
 class Regression:

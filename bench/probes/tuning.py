@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bench.representation import Reading
 
 BATCH = 256  # images a forward pass
+EPS = 1e-5  # that batch norm adds to a variance
 
 
 class Classifier(nn.Module):
@@ -34,11 +35,23 @@ class Classifier(nn.Module):
         super().__init__()
         self.encoder, self.reading, self.tuned = encoder.requires_grad_(tuned), reading, tuned
         top = nn.Linear(features, classes) if head == "linear" else mlp_head(features, classes)
-        self.head = nn.Sequential(nn.BatchNorm1d(features, affine=False), top)
+        self.head = nn.Sequential(nn.BatchNorm1d(features, eps=EPS, affine=False), top)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K) of images (N, 3, H, W)."""
         return self.head(self.reading.pooled(self.encoder.features(images, [self.reading.tap])[self.reading.tap]))
+
+    @torch.no_grad()
+    def begin(self, features: Tensor, weights: Tensor, bias: Tensor) -> None:
+        """Sets a linear head to answer like weights (D, K) and bias (K,) on features (n, D) not yet standardised.
+
+        Kumar et al. 2022: a head that starts at random spoils the encoder before it has learnt anything.
+        https://arxiv.org/abs/2202.10054
+        """
+        variance, mean = torch.var_mean(features.float(), 0, correction=0)
+        scale = (variance + EPS).sqrt()[:, None]
+        began = {"0.running_mean": mean, "0.running_var": variance, "0.num_batches_tracked": torch.tensor(0)}
+        self.head.load_state_dict(began | {"1.weight": (weights * scale).T, "1.bias": bias + mean @ weights})
 
     def train(self, mode: bool = True) -> Classifier:
         """Also batch statistics of an encoder that does not learn stay as they are."""
