@@ -13,11 +13,11 @@ from typing import ClassVar
 
 import pytest
 
+from bench import download
 from bench.cli import main
+from bench.download import GONE, downloaded, noted
 from bench.errors import UserError
-from bench.foreign import download
 from bench.foreign.catalogue import Absent, Checkpoint
-from bench.foreign.download import GONE, downloaded, noted
 from bench.foreign.weights import fetched
 
 CONTENT = bytes(range(256)) * 1000
@@ -140,7 +140,7 @@ def test_a_file_that_cannot_be_had_leaves_nothing_in_its_place(
 
 def test_an_absurd_length_is_refused_before_a_byte_is_kept(network: str, tmp_path: Path) -> None:
     """A server that announces an exabyte is believed, and not followed."""
-    with pytest.raises(UserError, match="more than any encoder"):
+    with pytest.raises(UserError, match="more than anything that is fetched"):
         bring(f"{network}/huge/file.bin", tmp_path / "file.bin")
     assert not list(tmp_path.glob("*.bin"))
 

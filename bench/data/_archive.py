@@ -57,12 +57,17 @@ def unpacked(archive: Path) -> Path:
         archive.open("rb").close()  # forbidden to read: the caller's sentence, not the cache's
         with cache_writes(), locked(target):
             if not target.is_dir():
-                with replacing(target) as folder, undamaged(archive):
-                    unpack = _unzip if archive.name.lower().endswith(".zip") else _untar
-                    size = archive.stat().st_size
-                    for _ in watched(unpack(archive, folder), f"Unpacking {archive.name}", size, done=int):
-                        pass
+                with replacing(target) as folder:
+                    unpack(archive, folder)
     return target
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Puts what is in the archive into a folder; raises UserError where it is damaged, or not to be trusted."""
+    members = _unzip if archive.name.lower().endswith(".zip") else _untar
+    with undamaged(archive):
+        for _ in watched(members(archive, folder), f"Unpacking {archive.name}", archive.stat().st_size, done=int):
+            pass
 
 
 def _unzip(archive: Path, folder: Path) -> Iterator[int]:

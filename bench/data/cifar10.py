@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from bench.data import Dataset, Facts, Source
-from bench.data._download import Pictures, Published
+from bench.data._published import Pictures, Published
 
 
 def read(root: str, train: bool) -> tuple[Pictures, Any]:
     from torchvision.datasets import CIFAR10  # type: ignore[import-untyped, unused-ignore]
 
-    found = CIFAR10(root, train=train, download=True)
+    found = CIFAR10(root, train=train)
     return found.data, np.asarray(found.targets)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bench.data import Dataset, Facts, Source
-from bench.data._download import Pictures, Published
+from bench.data._published import Pictures, Published
 
 CLASSES = """
 apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
@@ -31,7 +31,7 @@ tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
 def read(root: str, train: bool) -> tuple[Pictures, Any]:
     from torchvision.datasets import CIFAR100  # type: ignore[import-untyped, unused-ignore]
 
-    found = CIFAR100(root, train=train, download=True)
+    found = CIFAR100(root, train=train)
     return found.data, np.asarray(found.targets)
 
 

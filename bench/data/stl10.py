@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from bench.data import Dataset, Facts, Source
-from bench.data._download import Pictures, Published
+from bench.data._published import Pictures, Published
 
 
 def read(root: str, train: bool) -> tuple[Pictures, Any]:
     from torchvision.datasets import STL10  # type: ignore[import-untyped, unused-ignore]
 
-    found = STL10(root, split="train" if train else "test", download=True)
+    found = STL10(root, split="train" if train else "test")
     return np.asarray(found.data).transpose(0, 2, 3, 1), np.asarray(found.labels)
 
 

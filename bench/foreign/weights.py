@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.download import GONE, downloaded, told
 from bench.errors import UserError
 from bench.foreign.catalogue import Absent, Checkpoint
-from bench.foreign.download import GONE, downloaded, told
 
 
 def fetched(found: Checkpoint) -> Iterator[tuple[int, int]]:

@@ -1,16 +1,12 @@
-"""Published data sets that torchvision fetches and reads; kept, once read, like any decoded pictures."""
+"""Published data sets: downloaded, checked and read by torchvision, and kept like any decoded pictures."""
 
 from __future__ import annotations
 
 import hashlib
-import http.client
 import os
-import socket
-import time
-import urllib.error
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data import Dataset, Facts, Split
+from bench.data._archive import unpack
 from bench.data._cache import cache_folder
 from bench.data._pictures import CHUNK, PREPARATION, Pixels, cores, square, threaded, watched
 from bench.data._store import Chunk, locked, stored
+from bench.download import GONE, downloaded, told
 from bench.errors import UserError, require
-
-PATIENCE = 30.0  # seconds without a byte before a connection counts as gone; torchvision would wait for ever
-PAUSE = 2.0  # seconds before the second try
-
-GONE = (
-    *(urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, EOFError),
-    RuntimeError,  # torchvision's word for a file whose MD5 is wrong
-)
 
 Pictures = NDArray[np.uint8]  # (N, S, S, 3)
 Reader = Callable[[str, bool], tuple[Pictures, NDArray[Any]]]
@@ -48,7 +38,7 @@ class Published:
     folder: str  # in the archive
     files: tuple[str, ...]  # in that folder
     read: Reader
-    """Root and "is it train?" -> pictures and labels; downloads what is missing, checks all of it by MD5."""
+    """Root and "is it train?" -> pictures and labels; RuntimeError where a file is missing or its MD5 is wrong."""
 
     @property
     def archive(self) -> str:
@@ -88,7 +78,7 @@ class Published:
         elif not root.is_dir():
             raise UserError(f"{root}: not a directory. Give --data-dir the directory that holds {self.archive}.")
         elif (root / self.archive).is_file():
-            return  # torchvision unpacks it
+            return  # it is unpacked when it is read
         elif (root / self.folder).exists():
             missing = [name for name in self.files if not (root / self.folder / name).is_file()]
             if missing:
@@ -103,7 +93,7 @@ class Published:
             )
 
     def load(self, data_dir: str | None, image_size: int | None) -> Dataset:
-        """Both splits from the cache, or else from torchvision's files, downloaded where they are missing."""
+        """Both splits from the cache, or else from the published files, downloaded where they are missing."""
         known = self.facts(data_dir, image_size)
         return Dataset(
             name=self.name,
@@ -145,29 +135,25 @@ def resized(pictures: Pictures, size: int) -> Pixels:
     return pictures.transpose(0, 3, 1, 2)
 
 
-@contextmanager
-def _patient() -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
 def fetched(data: Published, root: Path, train: bool) -> tuple[Pictures, NDArray[Any]]:
-    """What the reader reads, with a second try for a network that stumbles."""
+    """What the reader reads; where files are missing or damaged, after bringing them."""
     try:
         # The lock lies in the cache: the files may well be in a shared directory that nobody may write to.
-        with locked(cache_folder() / "datasets" / data.name), _patient():
+        with locked(cache_folder() / "datasets" / data.name):
             try:
                 return data.read(str(root), train)
-            except GONE:
-                time.sleep(PAUSE)
+            except RuntimeError:
+                bring(data.url, root / data.archive)
+            try:
                 return data.read(str(root), train)
+            except RuntimeError:
+                raise UserError(
+                    f"{root / data.archive}: holds other files than {data.name} was published with; "
+                    "remove it to have it downloaded again."
+                ) from None
     except GONE as error:
         raise UserError(
-            f"{data.name} could not be downloaded ({getattr(error, 'reason', error)}). Fetch {data.url} by hand, "
+            f"{data.name} could not be downloaded ({told(error)}). Fetch {data.url} by hand, "
             f"put {data.archive} into {root}, and run the same command again."
         ) from error
     except OSError as error:
@@ -175,3 +161,15 @@ def fetched(data: Published, root: Path, train: bool) -> tuple[Pictures, NDArray
             f"{root}: {data.name} cannot be read or written there ({error.strerror or error}). "
             "Make room and give permission, or give another --data-dir."
         ) from error
+
+
+def bring(url: str, archive: Path) -> None:
+    """Downloads an archive that is not there, and unpacks it where it lies."""
+    steps = iter(()) if archive.is_file() else downloaded(url, archive)
+    if first := next(steps, None):
+        pairs = pairwise(chain([(0, 0), first], steps))
+        for _ in watched(
+            pairs, f"Downloading {archive.name}", first[1] or None, done=lambda two: two[1][0] - two[0][0]
+        ):
+            pass
+    unpack(archive, archive.parent)

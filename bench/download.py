@@ -109,7 +109,7 @@ def continued(url: str, part: Path) -> Iterator[tuple[int, int]]:
                 file.write(block)
                 have += len(block)
                 if have > LARGEST:
-                    raise UserError(f"{url}: more than {LARGEST:,} bytes; no encoder here is that large.")
+                    raise UserError(f"{url}: more than {LARGEST:,} bytes; nothing that is fetched here is that large.")
                 yield have, total if announced else 0
     if announced and have < total:
         raise CutOff(f"cut off after {have:,} of {total:,} bytes")
@@ -119,7 +119,7 @@ def check_room(url: str, part: Path, needed: int) -> None:
     """Raises UserError where the disk has no room for so many bytes."""
     part.parent.mkdir(parents=True, exist_ok=True)
     if needed > LARGEST:
-        raise UserError(f"{url}: announces {needed:,} bytes, more than any encoder here; it was not fetched.")
+        raise UserError(f"{url}: announces {needed:,} bytes, more than anything that is fetched here; it was left.")
     if needed > shutil.disk_usage(part.parent).free:
         raise UserError(f"{part.parent}: no room for {needed:,} bytes; make some, or set SSLBENCH_CACHE elsewhere.")
 
