@@ -73,6 +73,19 @@ LEARNING = {
     "barlow_twins": Learning(chance=512, share=0.6, points=0.01, views=20_000),  # no correlation in any of 512 numbers
     "byol": Learning(chance=4, share=0.65, views=20_000),  # unrelated directions, both ways
     "simsiam": Learning(chance=-0.5, share=1, points=0.01, views=20_000),  # half way from unrelated to equal directions
+    # The margin, which embeddings that are all equal pay.
+    "triplet": Learning(chance=0.2, share=0.8, tap="conv5", points=0.04, views=20_000),
+    # The image among all; its first epoch has nothing to find it in.
+    "instdisc": Learning(chance=math.log(4_000), share=0.97, tap="conv5", points=0.05, views=20_000),
+    # Noise-contrastive estimation among 2048: each candidate is as likely noise as the noise makes it.
+    "pirl": Learning(
+        chance=math.log(2049) + 2048 * math.log(2049 / 2048), share=0.97, tap="conv5", points=0.03, views=20_000
+    ),
+    "mocov2": Learning(chance=math.log(2048 + 1), share=0.9, tap="conv5", views=20_000),
+    # Both ways, one of 64 keys, scaled by twice the temperature.
+    "mocov3": Learning(chance=2 * 0.4 * math.log(64), share=0.88, tap="conv5", points=0.05, views=20_000),
+    # The mean over heads of 32, 64 and 128 clusters; the first epoch only fills the memory.
+    "deepcluster": Learning(chance=math.log(64), share=0.95, tap="conv5", views=20_000),
     # 25 x 2: a constant answer pays it for lack of variance, unrelated numbers of variance 1 for being unequal.
     "vicreg": Learning(chance=50, share=0.76, points=0.01, views=20_000),
     # The true part among 128 others.
