@@ -198,8 +198,6 @@ def test_start(benchmark, words):
 class TestBesideLightly:
     """From stored pictures to gradients: ours as a run has it, lightly's modules as they run by default."""
 
-    ours: float
-
     def test_ours(self, benchmark, images):
         """Views batched, channels last, and bf16 where this processor computes in it."""
         torch.manual_seed(0)
@@ -211,8 +209,7 @@ class TestBesideLightly:
                 loss = method.loss(batch)
             loss.backward()
 
-        benchmark.pedantic(step, rounds=2, warmup_rounds=1)
-        type(self).ours = benchmark.stats.stats.median
+        benchmark.pedantic(step, rounds=3, warmup_rounds=1)
 
     def test_lightly(self, benchmark, images):
         """Views drawn picture by picture, torchvision's network with a stem for CIFAR, lightly's head and loss."""
@@ -230,6 +227,4 @@ class TestBesideLightly:
             first, second = (torch.stack(drawn) for drawn in zip(*map(views, pictures), strict=True))
             loss(network(first), network(second)).backward()
 
-        benchmark.pedantic(step, rounds=2, warmup_rounds=1)
-        if low_precision(CPU):
-            assert benchmark.stats.stats.median > 3 * self.ours
+        benchmark.pedantic(step, rounds=3, warmup_rounds=1)

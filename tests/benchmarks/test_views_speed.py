@@ -30,11 +30,9 @@ def images() -> Tensor:
 class TestTwoViews:
     """Crop, mirror, colour jitter and grey, drawn for each image, by three libraries."""
 
-    ours: float
-
     def test_ours(self, benchmark: Any, images: Tensor) -> None:
         """Batched."""
-        type(self).ours = median(benchmark, lambda: two_views(images))
+        timed(benchmark, lambda: two_views(images))
 
     def test_torchvision_image_by_image(self, benchmark: Any, images: Tensor) -> None:
         """torchvision v2, whose draws are one for all images of a call."""
@@ -49,8 +47,7 @@ class TestTwoViews:
                 v2.ToDtype(torch.float32, scale=True),
             ]
         )
-        theirs = median(benchmark, lambda: torch.stack([view(image) for image in images for _ in range(2)]))
-        assert theirs > 15 * self.ours
+        timed(benchmark, lambda: torch.stack([view(image) for image in images for _ in range(2)]))
 
     def test_kornia_batched(self, benchmark: Any, images: Tensor) -> None:
         """kornia, which draws for each image of a batch."""
@@ -61,12 +58,10 @@ class TestTwoViews:
             kornia.ColorJitter(*JITTER, p=SIMCLR.jitter),
             kornia.RandomGrayscale(p=SIMCLR.grey),
         )
-        theirs = median(benchmark, lambda: view(floats(torch.cat([images, images]))))
-        assert theirs > 4 * self.ours
+        timed(benchmark, lambda: view(floats(torch.cat([images, images]))))
 
 
-def median(benchmark: Any, call: Callable[[], Tensor]) -> float:
-    """Median seconds of five rounds."""
+def timed(benchmark: Any, call: Callable[[], Tensor]) -> None:
+    """Five rounds, after one whose views are looked at."""
     views = benchmark.pedantic(call, rounds=5, warmup_rounds=1)
     assert views.shape == (2 * IMAGES, 3, 32, 32)
-    return float(benchmark.stats.stats.median)
