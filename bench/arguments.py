@@ -11,7 +11,7 @@ from bench.errors import UserError, did_you_mean
 from bench.recipe import PRESETS
 
 if TYPE_CHECKING:
-    from bench.planning import Request
+    from bench.plan import Request
 
 EXAMPLES = """\
 examples:
@@ -212,7 +212,7 @@ def parser(verb: str) -> Parser:
 
 def request_of(options: argparse.Namespace) -> Request:
     """Parsed options as a request."""
-    from bench.planning import Request
+    from bench.plan import Request
 
     files = {}
     for assignment in getattr(options, "checkpoint", []):

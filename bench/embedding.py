@@ -18,7 +18,7 @@ import torch
 from bench import checkpoints, plots
 from bench.data import Dataset
 from bench.errors import UserError, did_you_mean
-from bench.planning import Plan
+from bench.plan import Plan
 from bench.records import joined
 from bench.representation import Reading, Representation
 from bench.runner import Data, Progress, built_encoder, checked, device_of, encoder_of, reason

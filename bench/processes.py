@@ -21,7 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bench.errors import UserError
 
 if TYPE_CHECKING:
-    from bench.planning import Plan
+    from bench.plan import Plan
 
 WAIT = timedelta(days=1)  # the others wait for the first while it probes
 

@@ -27,7 +27,7 @@ from bench.errors import UserError, did_you_mean
 from bench.foreign import weights as foreign_weights
 from bench.method import Method, TrainFacts
 from bench.mistakes import mistakes, sheet
-from bench.planning import Cell, Job, Plan
+from bench.plan import Cell, Job, Plan
 from bench.precision import low_precision
 from bench.progress import Progress
 from bench.protocol import Number, Protocol

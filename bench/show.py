@@ -24,7 +24,7 @@ from bench import checkpoints
 from bench.data import Split
 from bench.errors import UserError
 from bench.method import Method, Panel
-from bench.planning import Job, Plan
+from bench.plan import Job, Plan
 from bench.plots import DPI, TEXT
 from bench.records import write_whole
 from bench.runner import Data, Progress, checked, device_of, encoder_of, reason, train_facts

@@ -20,7 +20,10 @@ MAY = {
     "bench": ("bench",),
 }
 FILES = [path for folder in MAY for path in sorted((ROOT / folder).rglob("*.py"))]
-LIGHT = [ROOT / "bench" / f"{name}.py" for name in ("cli", "plugins", "planning", "recipe", "records")]
+LIGHT = [
+    ROOT / "bench" / f"{name}.py"
+    for name in ("cli", "listing", "plugins", "plan", "planning", "jobs", "results", "recipe", "records")
+]
 TORCHLESS = [
     *(ROOT / "bench" / f"{name}.py" for name in ("report", "compare", "verdicts", "card")),
     *(p for part in ("plots", "page") for p in (ROOT / "bench" / part).glob("*.py")),

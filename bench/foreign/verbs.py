@@ -48,7 +48,8 @@ def export(words: list[str]) -> int:
     planned = plan(request_of(options))
     if not any(job.trains for job in planned.jobs):
         raise UserError("export: nothing here is pretrained by us; name a method, such as --methods rotnet.")
-    from bench.cli import forecast, gathered
+    from bench.forecast import forecast
+    from bench.results import gathered
 
     if options.dry_run:
         print(forecast(planned))
