@@ -16,13 +16,16 @@ import numpy as np
 import torch
 
 from bench import checkpoints, plots
+from bench.checks import checked, device_of
 from bench.data import Dataset
 from bench.errors import UserError, did_you_mean
-from bench.plan import Plan
+from bench.plan import Data, Plan
+from bench.progress import Progress
 from bench.records import joined
 from bench.representation import Reading, Representation
-from bench.runner import Data, Progress, built_encoder, checked, device_of, encoder_of, reason
+from bench.runner import reason
 from bench.show import of_all_classes
+from bench.weights import built_encoder, encoder_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

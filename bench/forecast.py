@@ -7,9 +7,9 @@ from statistics import median_high
 from tabulate import tabulate
 
 from bench.checkpoints import found, manifest
+from bench.checks import checked
 from bench.plan import Job, Plan
 from bench.records import read_all
-from bench.runner import checked
 
 
 def forecast(planned: Plan) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench.data import Facts, Source
+from bench.data import Dataset, Facts, Source
 from bench.foreign.catalogue import Checkpoint
 from bench.plugins import Plugin
 from bench.recipe import Recipe
@@ -112,3 +112,26 @@ def needs_of(method: Plugin, settings: Mapping[str, Any]) -> frozenset[str]:
     more = method.constants.get("needs_if") or {}
     under = {f"{name}={value}" for name, value in settings.items()}
     return frozenset(method.constants.get("needs") or ()) | {more[setting] for setting in more.keys() & under}
+
+
+class Data:
+    """The data sets of a plan, each read when it is first asked for."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.loaded: dict[tuple[str, frozenset[str]], Dataset] = {}
+
+    def probing(self, needs: frozenset[str] = frozenset()) -> Dataset:
+        """What the protocols see."""
+        return self._load(self.plan.source, self.plan.facts, needs)
+
+    def pretraining(self, needs: frozenset[str]) -> Dataset:
+        """What the method sees."""
+        return self._load(self.plan.pretrain_source, self.plan.pretrain_facts, needs)
+
+    def _load(self, source: Source, facts: Facts, needs: frozenset[str]) -> Dataset:
+        needs -= {"labels"}  # which every data set brings
+        key = (facts.identity, needs)
+        if key not in self.loaded:
+            self.loaded[key] = source.load(needs)
+        return self.loaded[key]

@@ -21,14 +21,17 @@ import torch
 from torch import Tensor, nn
 
 from bench import checkpoints
+from bench.checks import checked, device_of
 from bench.data import Split
 from bench.errors import UserError
 from bench.method import Method, Panel
-from bench.plan import Job, Plan
+from bench.plan import Data, Job, Plan
 from bench.plots import DPI, TEXT
+from bench.progress import Progress
 from bench.records import write_whole
-from bench.runner import Data, Progress, checked, device_of, encoder_of, reason, train_facts
+from bench.runner import reason
 from bench.training import batch_of, pretrain
+from bench.weights import encoder_of, train_facts
 
 TEACHING_VIEWS = 40_000  # the budget for heads alone: with the encoder done, they need little
 BATCH = 64  # images given to the method; those that are not drawn are what contrastive methods compare with

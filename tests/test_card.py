@@ -9,10 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import card, records, runner
+from bench import card, records
 from bench.arguments import parser, request_of
 from bench.cli import main
-from bench.planning import Plan, plan
+from bench.description import described
+from bench.plan import Plan
+from bench.planning import plan
 from tests.test_records import example
 
 
@@ -26,9 +28,7 @@ def recorded(words: list[str]) -> list[records.Record]:
     made = planned(words)
     device = torch.device("cpu")
     return [
-        records._plain(runner.described(made, job, cell, device)) | {"card": {}}
-        for job in made.jobs
-        for cell in job.cells
+        records._plain(described(made, job, cell, device)) | {"card": {}} for job in made.jobs for cell in job.cells
     ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import checkpoints, records, runner
+from bench import checkpoints, records, runner, weights
 from bench.cli import main
 from bench.plugins import ROOT
 
@@ -91,7 +91,7 @@ def test_only_what_changed_is_measured(results, monkeypatch):
     """Another protocol setting is a new cell on the same encoder, which is taken from the cache."""
     words = ["--methods", "rotnet", "--protocol", "knn", "--seeds", "7"]
     assert run(results, *words, "--set", "knn.k=20") == 0
-    monkeypatch.setattr(runner, "pretrain", None)
+    monkeypatch.setattr(weights, "pretrain", None)
     assert run(results, *words, "--set", "knn.k=10") == 0
     found, _ = records.read_all(results / "records")
     assert sorted(record["settings"]["protocol"]["k"] for record in found) == [[10], [20]]

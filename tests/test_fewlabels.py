@@ -16,7 +16,8 @@ from bench import records, runner
 from bench.data import Dataset, Facts
 from bench.encoders.convnet import ConvNet
 from bench.errors import UserError
-from bench.planning import Request, plan
+from bench.plan import Request
+from bench.planning import plan
 from bench.published import published
 from bench.report import report
 from bench.representation import Representation

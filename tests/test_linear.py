@@ -8,7 +8,8 @@ import torch
 from bench.data import Dataset
 from bench.encoders.convnet import ConvNet
 from bench.errors import UserError
-from bench.planning import Request, plan
+from bench.plan import Request
+from bench.planning import plan
 from bench.representation import Representation
 from protocols.linear import Linear
 

@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from bench.data import Dataset
 from bench.errors import UserError
 from bench.method import Batch, Method, TrainFacts
-from bench.planning import needs_of
+from bench.plan import needs_of
 from bench.plugins import Plugin, plugins
 from bench.tables import CEILING
 from bench.training import batch_of

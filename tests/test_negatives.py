@@ -12,7 +12,8 @@ import torch
 from bench import records
 from bench.data import Facts
 from bench.errors import UserError
-from bench.planning import Request, plan
+from bench.plan import Request
+from bench.planning import plan
 from bench.report import report
 from bench.tables import comparable
 from protocols._sweep import listed, negatives, sweeps, verdicts

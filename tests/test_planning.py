@@ -11,7 +11,8 @@ from PIL import Image
 from bench.arguments import parser
 from bench.cli import planned_from
 from bench.errors import UserError
-from bench.planning import Plan, Request, plan
+from bench.plan import Plan, Request
+from bench.planning import plan
 from bench.plugins import plugins
 from bench.recipe import Recipe
 

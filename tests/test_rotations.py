@@ -9,7 +9,8 @@ import pytest
 
 from bench import records
 from bench.errors import UserError
-from bench.planning import Request, plan
+from bench.plan import Request
+from bench.planning import plan
 from bench.published import beside
 from bench.report import report
 from protocols.rotations import Rotations

@@ -15,12 +15,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from bench import checkpoints, runner, show
+from bench import checkpoints, show, weights
 from bench.cli import main
 from bench.data import Dataset
 from bench.encoders.convnet import ConvNet
 from bench.method import Batch, Method, Panel, TrainFacts
-from bench.planning import Plan, Request, plan
+from bench.plan import Data, Plan, Request
+from bench.planning import plan
 from bench.plugins import plugins
 from bench.show import CELL, GAP, MARGIN, Words, answers, method_of, of_all_classes, sheet
 from methods import moco as moco_file
@@ -64,12 +65,12 @@ def finished(work: Generator[Any, None, Any]) -> Any:
 
 def made(of: Plan) -> tuple[Method, str]:
     """The plan's method with its heads, and where they came from."""
-    return finished(method_of(of, of.jobs[0], runner.Data(of), CPU))
+    return finished(method_of(of, of.jobs[0], Data(of), CPU))
 
 
 def pictures(method: Method, of: Plan) -> list[Panel]:
     """The panels of eight test images."""
-    return answers(method, runner.Data(of).probing(method.needs).test, torch.arange(8), 0, CPU)
+    return answers(method, Data(of).probing(method.needs).test, torch.arange(8), 0, CPU)
 
 
 def same(some: list[Panel], others: list[Panel]) -> bool:
@@ -158,9 +159,9 @@ def test_heads_are_kept_or_taught(name: str, monkeypatch: pytest.MonkeyPatch) ->
         save(path, method, facts)
 
     monkeypatch.setattr(checkpoints, "save_heads", noted)
-    monkeypatch.setattr(runner, "flops_of_step", lambda *_: 0)  # takes longer than all the rest
+    monkeypatch.setattr(weights, "flops_of_step", lambda *_: 0)  # takes longer than all the rest
     assert made(of)[1] == "encoder and heads pretrained now"
-    monkeypatch.setattr(runner, "pretrain", None)
+    monkeypatch.setattr(weights, "pretrain", None)
     method, origin = made(of)
     assert origin == "encoder and heads from the cache"
     assert same(pictures(method, of), pictures(kept[0], of))

@@ -58,6 +58,7 @@ def export(words: list[str]) -> int:
 
     from bench import checkpoints, runner
     from bench.foreign.export import exported
+    from bench.weights import built_encoder
 
     failed = 0
     for event in followed(runner.pretrained(planned)):
@@ -68,7 +69,7 @@ def export(words: list[str]) -> int:
             failed += 1
             print(f"failed: {job.method.name}: {weights.facts.get('error')}", file=sys.stderr)
             continue
-        encoder = runner.built_encoder(planned, job, torch.device("cpu"))
+        encoder = built_encoder(planned, job, torch.device("cpu"))
         facts = checkpoints.load(weights.file, encoder)
         measured = [one for one in gathered(options.results)[0] if one["identity"].get("recipe") == job.recipe_hash]
         size = planned.pretrain_facts.image_size
