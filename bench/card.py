@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from bench import plugins
 from bench.errors import UserError
 from bench.recipe import PRESETS, Recipe
 from bench.records import Record, file_stem
+from bench.settings import shown
 
 MANY = 8  # cells that still fit an error
 
@@ -73,11 +75,17 @@ def command(record: Record) -> str:
     if cell["checkpoint"] and not token:
         words += ["--checkpoint", f"{cell['method']}={cell['checkpoint']}"]
     for kind in ("method", "protocol"):
-        if cell[kind] not in plugins.plugins(kind) and not (token and kind == "method"):
+        if cell[kind] not in known(kind) and not (token and kind == "method"):
             words += ["--plugin", f"PATH_OF_{cell[kind]}.py"]
     for assignment in assignments(record):
         words += ["--set", assignment]
     return shlex.join(["python", "run_bench.py", *words, "--results", "results/local/again"])
+
+
+@cache  # a page asks for each of its cells
+def known(kind: str) -> Mapping[str, plugins.Plugin]:
+    """The plugins of a kind."""
+    return plugins.plugins(kind)
 
 
 def data_words(record: Record) -> Iterator[str]:
@@ -93,13 +101,13 @@ def data_words(record: Record) -> Iterator[str]:
 def source_of(record: Record, part: str) -> str:
     """The plugin that read a record's data; those of a folder are called by the folder's name in the cell."""
     name = record["cell"][part]
-    return record["settings"].get(part, {}).get("source") or (name if name in plugins.plugins("dataset") else "folder")
+    return record["settings"].get(part, {}).get("source") or (name if name in known("dataset") else "folder")
 
 
 def found_alone(name: str) -> bool:
     """Whether a data set is there, or can be fetched, without being told where."""
     try:
-        plugins.plugins("dataset")[name].load()().check()
+        known("dataset")[name].load()().check()
     except (KeyError, UserError):
         return False
     return True
@@ -109,7 +117,7 @@ def assignments(record: Record) -> Iterator[str]:
     """``plugin.key=value`` for each recorded setting that this version would not choose by itself."""
     cell, settings = record["cell"], record["settings"]
     encoder, _, network = cell["encoder"].partition("/")
-    method, protocol = plugins.plugins("method").get(cell["method"]), plugins.plugins("protocol").get(cell["protocol"])
+    method, protocol = known("method").get(cell["method"]), known("protocol").get(cell["protocol"])
     short = (method.constants.get("short") or {}) if method and cell["preset"] != "paper" else {}
     presets = (protocol.constants.get("presets") or {}) if protocol else {}
     owners = {
@@ -126,7 +134,7 @@ def assignments(record: Record) -> Iterator[str]:
         usual = asdict(Recipe()) | PRESETS.get(cell["preset"], {}) | changes | named
         yield from (f"recipe.{text}" for text in unusual(recipe, usual))
     for part, (kind, owner, changes) in owners.items():
-        plugin = plugins.plugins(kind).get(owner)
+        plugin = known(kind).get(owner)
         usual = (plugin.defaults if plugin else {}) | changes
         yield from (f"{owner}.{text}" for text in unusual(settings.get(part, {}), usual))
 
@@ -135,7 +143,7 @@ def unusual(recorded: Mapping[str, Any], usual: Mapping[str, Any]) -> Iterator[s
     """``key=value`` for each recorded setting that is not the usual one; JSON knows no tuples."""
     for key, value in recorded.items():
         if key not in usual or json.loads(json.dumps(usual[key])) != value:
-            yield f"{key}={plugins.shown(tuple(value) if isinstance(value, list) else value)}"
+            yield f"{key}={shown(value)}"
 
 
 def figure(number: Mapping[str, Any]) -> str:
@@ -149,8 +157,4 @@ def figure(number: Mapping[str, Any]) -> str:
 
 def listed(values: Mapping[str, Any]) -> str:
     """Names and values in one line; what is not known is left out."""
-    return ", ".join(
-        f"{name} {plugins.shown(tuple(value) if isinstance(value, list) else value)}"
-        for name, value in values.items()
-        if value is not None
-    )
+    return ", ".join(f"{name} {shown(value)}" for name, value in values.items() if value is not None)

@@ -7,6 +7,7 @@ import ast
 from bench import plugins
 from bench.arguments import Parser
 from bench.errors import UserError, did_you_mean
+from bench.settings import shown
 
 
 def show_list(words: list[str]) -> int:
@@ -49,14 +50,14 @@ def described(kind: str, plugin: plugins.Plugin) -> str:
     if plugin.settings:
         lines += ["", "settings"]
         lines += [
-            f"  --set {plugin.name}.{s.name}={plugins.shown(s.default) if s.known else '…'}  ({s.annotation})"
+            f"  --set {plugin.name}.{s.name}={shown(s.default) if s.known else '…'}  ({s.annotation})"
             for s in plugin.settings.values()
         ]
     if short := plugin.constants.get("short"):
         lines += [
             "",
-            "in presets shorter than paper: " + ", ".join(f"{k}={plugins.shown(v)}" for k, v in short.items()),
+            "in presets shorter than paper: " + ", ".join(f"{k}={shown(v)}" for k, v in short.items()),
         ]
     for preset, changes in (plugin.constants.get("presets") or {}).items():
-        lines += ["", f"in preset {preset}: " + ", ".join(f"{k}={plugins.shown(v)}" for k, v in changes.items())]
+        lines += ["", f"in preset {preset}: " + ", ".join(f"{k}={shown(v)}" for k, v in changes.items())]
     return "\n".join(lines)

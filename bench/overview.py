@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 
 from bench.footnotes import apart, said
+from bench.groups import place, setting
 from bench.recipe import fingerprint
 from bench.records import joined
 from bench.statistics import average_ranks
-from bench.tables import Table, place, setting
+from bench.tables import Table
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from bench.errors import UserError, did_you_mean
 from bench.foreign.tokens import is_checkpoint
 from bench.jobs import foreign_jobs, jobs_of, merged, unfit, variants
 from bench.plan import Chosen, Plan, Request
-from bench.plugins import Plugin, Setting
+from bench.plugins import Plugin
 from bench.recipe import PRESETS, Recipe
+from bench.settings import Setting, settings_from
 
 RECIPE_SETTINGS = {
     f.name: Setting(f.name, str(f.type), f.default)
@@ -42,7 +43,7 @@ def plan(request: Request) -> Plan:
 
     running = {plugin.name: plugin.settings for plugin in (*methods, *protocols, dataset, pretrain_dataset, encoder)}
     everything = {name for kind in known.values() for name in kind}
-    chosen = plugins.settings_from(request.assignments, running | {"recipe": RECIPE_SETTINGS}, everything)
+    chosen = settings_from(request.assignments, running | {"recipe": RECIPE_SETTINGS}, everything)
     source, facts = opened(dataset, request.data_dir, request.image_size, chosen)
     pretrain_source, pretrain_facts = source, facts
     if request.pretrain_dataset:

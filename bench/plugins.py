@@ -13,7 +13,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
@@ -21,31 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UserError, did_you_mean
+from bench.settings import Setting, is_literal, literal
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"method": "methods", "protocol": "protocols", "dataset": "bench/data", "encoder": "bench/encoders"}
 BASES = {"Method": "method", "Protocol": "protocol", "Source": "dataset", "Encoder": "encoder"}
 NO_SETTINGS = {"data_dir"}  # it has a flag of its own and no default worth showing
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One setting as its plugin's source declares it."""
-
-    name: str
-    annotation: str
-    default: Any
-    known: bool = True  # False where the default is computed, and so cannot be read
-
-    def parsed(self, text: str, owner: str) -> Any:
-        """The value that ``text`` stands for; raises UserError where it is not of the declared type."""
-        try:
-            return value_of(text, ast.parse(self.annotation, mode="eval").body)
-        except ValueError:
-            kind = self.annotation.removeprefix("Literal")
-            raise UserError(
-                f"--set {owner}.{self.name}={text}: expected {kind}, for example {shown(self.default)}."
-            ) from None
 
 
 @dataclass(frozen=True)
@@ -104,16 +85,21 @@ def plugins(kind: str, extra: tuple[str, ...] = ()) -> dict[str, Plugin]:
     return found
 
 
-def ours(kind: str) -> Iterator[Plugin]:
+def files(kind: str) -> list[Path]:
     """The files of our own folder, those with a leading underscore aside."""
-    for path in sorted((ROOT / FOLDERS[kind]).glob("[!_]*.py")):
+    return sorted((ROOT / FOLDERS[kind]).glob("[!_]*.py"))
+
+
+def ours(kind: str) -> Iterator[Plugin]:
+    """The plugins in them."""
+    for path in files(kind):
         yield read(path, f"{FOLDERS[kind].replace('/', '.')}.{path.stem}", kind)
 
 
 def summaries(kind: str, extra: tuple[str, ...] = ()) -> dict[str, str]:
     """What ``list`` prints of all plugins of a kind, by name; of our own files only the first line is read."""
     lines = {}
-    for path in sorted((ROOT / FOLDERS[kind]).glob("[!_]*.py")):
+    for path in files(kind):
         with path.open(encoding="utf-8") as file:
             lines[path.stem] = file.readline().strip().strip('"')
     others = [*installed(kind), *(p for path in dict.fromkeys(extra) if (p := given(path)).kind == kind)]
@@ -235,80 +221,8 @@ def is_dataclass(node: ast.ClassDef) -> bool:
     return any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
 
 
-def literal(node: ast.expr | None) -> Any:
-    """The value of a literal, ``frozenset({...})`` included; None where it is none."""
-    if isinstance(node, ast.Call) and ast.unparse(node.func) == "frozenset":
-        return frozenset(literal(node.args[0]) or ()) if node.args else frozenset()
-    try:
-        return ast.literal_eval(node) if node else None
-    except ValueError:
-        return None
-
-
-def is_literal(node: ast.expr | None) -> bool:
-    """Whether the value can be read from the text."""
-    return literal(node) is not None or (isinstance(node, ast.Constant) and node.value is None)
-
-
-def value_of(text: str, annotation: ast.expr) -> Any:
-    """``text`` as the annotated type; raises ValueError where it is not."""
-    if isinstance(annotation, ast.BinOp):
-        if text.lower() == "none":
-            return None
-        return value_of(text, annotation.left)
-    if isinstance(annotation, ast.Subscript):
-        inner = annotation.slice
-        if ast.unparse(annotation.value) == "Literal":
-            for choice in (literal(e) for e in (inner.elts if isinstance(inner, ast.Tuple) else [inner])):
-                if text == str(choice):
-                    return choice
-            raise ValueError
-        element = inner.elts[0] if isinstance(inner, ast.Tuple) else inner
-        return tuple(value_of(part.strip(), element) for part in text.strip("()[]").split(",") if part.strip())
-    match ast.unparse(annotation):
-        case "int":
-            return int(text.replace("_", ""))
-        case "float":
-            return float(text)
-        case "bool" if text.lower() in ("true", "false", "yes", "no", "on", "off", "1", "0"):
-            return text.lower() in ("true", "yes", "on", "1")
-        case "str":
-            return text
-    raise ValueError
-
-
-def shown(value: Any) -> str:
-    """A setting's value as one would write it after ``--set``."""
-    return (
-        ",".join(map(shown, value))
-        if isinstance(value, tuple)
-        else str(value).lower()
-        if isinstance(value, bool)
-        else str(value)
-    )
-
-
 def named(name: str, known: Mapping[str, Plugin], flag: str) -> Plugin:
     """The plugin of that name; raises UserError with the nearest name."""
     if name not in known:
         raise UserError(f"{flag}: {name!r} is not known. {did_you_mean(name, known)}")
     return known[name]
-
-
-def settings_from(
-    assignments: Iterable[str], running: Mapping[str, Mapping[str, Setting]], known: set[str]
-) -> dict[str, dict[str, Any]]:
-    """``plugin.key=value`` texts -> values by plugin and key; UserError for a typo or a plugin that does not run."""
-    chosen: dict[str, dict[str, Any]] = {}
-    for assignment in assignments:
-        target, equals, text = assignment.partition("=")
-        owner, dot, key = target.partition(".")
-        if not (equals and dot):
-            raise UserError(f"--set {assignment}: write it as plugin.key=value, for example moco.temperature=0.2.")
-        if owner not in running:
-            reason = "does not run here, so the setting would do nothing" if owner in known else "is not known"
-            raise UserError(f"--set {assignment}: {owner!r} {reason}. {did_you_mean(owner, running)}")
-        if key not in running[owner]:
-            raise UserError(f"--set {assignment}: {owner} has no setting {key!r}. {did_you_mean(key, running[owner])}")
-        chosen.setdefault(owner, {})[key] = running[owner][key].parsed(text, owner)
-    return chosen

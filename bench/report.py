@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from tabulate import tabulate
 
+from bench.groups import comparable
 from bench.overview import Overview, overviews
 from bench.plots.bars import save_bars
 from bench.plots.cost import save_cost
@@ -25,7 +26,7 @@ from bench.plots.heat import save_heat_map
 from bench.plots.ranks import save_ranks
 from bench.records import Record, write_whole
 from bench.significance import LEVEL
-from bench.tables import CEILING, FLOOR, Table, comparable, tables_of
+from bench.tables import CEILING, FLOOR, Table, tables_of
 
 if TYPE_CHECKING:
     from bench.protocol import Protocol

@@ -1,10 +1,10 @@
-"""Records as tables: which may be ranked together, their rows, and what a reader must know to judge them."""
+"""Records as tables: their rows, and what a reader must know to judge them."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from bench.footnotes import apart, footnotes
-from bench.guests import beside_checkpoints, guest_notes, hosted, is_guest
+from bench.groups import budget, conditions, flat, place
+from bench.guests import beside_checkpoints, guest_notes
 from bench.published import Beside, beside, cited, published
 from bench.recipe import fingerprint
 from bench.records import Record, frame, joined
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
 CEILING, FLOOR = "supervised", "random"
 """The rows that methods are measured against: they head every table and are never ranked."""
-
-QUESTION = ("protocol", "card")
-"""The conditions that differ from column to column of an overview."""
 
 
 @dataclass(frozen=True)
@@ -97,32 +95,6 @@ class Table:
         return self.beside.values.get((row.method, row.variant, row.tap)) if self.beside else None
 
 
-def comparable(records: Iterable[Record]) -> list[list[Record]]:
-    """Records that may be ranked together, group by group.
-
-    An untrained encoder and one from a file have no budget of ours to differ in, and what
-    failed in pretraining has no protocol card: they join every group otherwise like them.
-    """
-    groups: dict[str, dict[str, list[Record]]] = defaultdict(dict)  # conditions -> budget -> records
-    asked: dict[str, dict[str, None]] = defaultdict(dict)  # conditions without their card -> those with it
-    # Who knows most about its group comes first: it leads the others.
-    for record in sorted(hosted(records), key=lambda record: (not record["card"], _budgetless(record))):
-        conditions, budget = (fingerprint(facts) for facts in (_conditions(record), _budget(record)))
-        fitting = [conditions] if record["card"] else [*asked[_asked(record)]] or [conditions]
-        homes = [
-            group
-            for place in fitting
-            for theirs, group in groups[place].items()
-            if theirs == budget or _budgetless(record)
-        ]
-        if not homes:
-            asked[_asked(record)][fitting[0]] = None
-            homes = [groups[fitting[0]].setdefault(budget, [])]
-        for group in homes:
-            group.append(record)
-    return [group for budgets in groups.values() for group in budgets.values()]
-
-
 def tables_of(
     groups: list[list[Record]],
     methods: Sequence[str],
@@ -135,7 +107,7 @@ def tables_of(
     """
     leads = [group[0] for group in groups]
     names = [(lead["cell"]["protocol"], place(lead)) for lead in leads]
-    tellings = apart(names, [_flat(lead) for lead in leads])
+    tellings = apart(names, [flat(lead) for lead in leads])
     tables = []
     for group, name, telling in zip(groups, names, tellings, strict=True):
         others = [other for rival, other in zip(names, tellings, strict=True) if rival == name and other != telling]
@@ -184,7 +156,7 @@ def tabulated(
     table = tap_table(rows, taps, metric)
     tested, untested = even(table, group, labels) if metric == "accuracy" else ([False] * len(table), [])
     # The title tells neighbours in one report apart, the digest also the files of two reports.
-    digest = fingerprint([_conditions(lead), _budget(lead)])[:6]
+    digest = fingerprint([conditions(lead), budget(lead)])[:6]
     return Table(
         name=joined(*(cell[part] for part in ("protocol", "dataset", "encoder", "preset")), digest),
         protocol=cell["protocol"],
@@ -295,13 +267,6 @@ def mean_of(values: np.ndarray) -> float:
     return float(there.mean()) if len(there) else math.nan
 
 
-def place(record: Record) -> str:
-    """Where a record was measured."""
-    cell = record["cell"]
-    away = f" from {cell['pretrain_dataset']}" if cell["pretrain_dataset"] not in (None, cell["dataset"]) else ""
-    return f"on {cell['dataset']}{away}, {cell['encoder']}, {cell['preset']}"
-
-
 def _labels(group: list[Record]) -> dict[str, str]:
     """Key -> name of the row: the method, and what tells it from other rows of that method."""
     names = []
@@ -313,47 +278,3 @@ def _labels(group: list[Record]) -> dict[str, str]:
         record["key"]: f"{name}, {telling}" if telling else name
         for record, name, telling in zip(group, names, tellings, strict=True)
     }
-
-
-def setting(record: Record) -> dict[str, Any]:
-    """What must be equal between two tables to show them side by side: all but the question itself."""
-    return {name: value for name, value in (_conditions(record) | _budget(record)).items() if name not in QUESTION}
-
-
-def _flat(record: Record) -> dict[str, Any]:
-    """What must be equal between two records to rank them, setting by setting."""
-    flat: dict[str, Any] = {}
-    for part, value in (_conditions(record) | _budget(record)).items():
-        flat |= value if isinstance(value, dict) else {part: value}
-    return flat
-
-
-def _conditions(record: Record) -> dict[str, Any]:
-    """What must be equal between two records to rank them, whatever their weights."""
-    return {
-        **{part: record["cell"][part] for part in ("protocol", "dataset", "encoder")},
-        "data": record["identity"].get("dataset"),
-        "encoder settings": record["settings"].get("encoder"),
-        "card": record["card"],
-    }
-
-
-def _asked(record: Record) -> str:
-    """The conditions of a record as they were before there was a card: with the protocol's settings in its place."""
-    return fingerprint(_conditions(record) | {"card": record["settings"].get("protocol")})
-
-
-def _budget(record: Record) -> dict[str, Any]:
-    """What must be equal besides to rank weights that are trained here."""
-    recipe = record["settings"].get("recipe", {}) | record["settings"].get("common", {})
-    return {
-        **{part: record["cell"][part] for part in ("preset", "pretrain_dataset")},
-        "pretrain_data": record["identity"].get("pretrain_dataset"),
-        # What a variant changes in the recipe is what is compared, as its settings of the method are.
-        **{name: value for name, value in recipe.items() if name != "seed"},
-    }
-
-
-def _budgetless(record: Record) -> bool:
-    """Whether the weights owe nothing to our recipe."""
-    return record["source"].get("kind") in ("untrained", "file", "published") or is_guest(record)

@@ -12,10 +12,10 @@ import torch
 from bench import records
 from bench.data import Facts
 from bench.errors import UserError
+from bench.groups import comparable
 from bench.plan import Request
 from bench.planning import plan
 from bench.report import report
-from bench.tables import comparable
 from protocols._sweep import listed, negatives, sweeps, verdicts
 from protocols.negatives import Negatives
 from tests.test_protocols_contract import given

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from bench.groups import comparable
 from bench.overview import overviews
 from bench.plots.cost import front
 from bench.plots.ranks import cliques
 from bench.records import Record
 from bench.report import Report, report
-from bench.tables import CEILING, FLOOR, comparable, tables_of
+from bench.tables import CEILING, FLOOR, tables_of
 from tests.test_report import cell, failed
 
 

@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 
 from bench import records
+from bench.groups import comparable
 from bench.report import Report, report
-from bench.tables import CEILING, FLOOR, comparable, half_width, tap_table
+from bench.tables import CEILING, FLOOR, half_width, tap_table
 
 
 def cell(

@@ -23,7 +23,8 @@ from bench.method import Batch, Method, Panel, TrainFacts
 from bench.plan import Data, Plan, Request
 from bench.planning import plan
 from bench.plugins import plugins
-from bench.show import CELL, GAP, MARGIN, Words, answers, method_of, of_all_classes, sheet
+from bench.sheet import CELL, GAP, MARGIN, Words, sheet
+from bench.show import answers, method_of, of_all_classes
 from methods import moco as moco_file
 from methods._patches import alike
 from methods._tiles import cut, joined
