@@ -20,7 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.data import _archive, _pictures, _tree
+from bench.data import _archive, _pictures, _splits
 from bench.data._pictures import LazyImages, decoded
 from bench.data._store import replacing
 from bench.data.folder import Folder
@@ -519,7 +519,7 @@ def test_lazy_images_are_what_decoding_them_all_gives(tmp_path: Path) -> None:
 
 def test_large_sets_are_read_when_asked_for(pets: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     kept = Folder(data_dir=str(pets)).load(LOAD).train.images[:]
-    monkeypatch.setattr(_tree, "RESIDENT", 0)
+    monkeypatch.setattr(_splits, "RESIDENT", 0)
     reads.clear()
     data = Folder(data_dir=str(pets)).load(LOAD)
     assert isinstance(data.train.images, LazyImages)

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import Dataset, Facts, Split
+from bench.data import Dataset, Facts, Source, Split
 from bench.data._archive import unpack
 from bench.data._cache import cache_folder
 from bench.data._pictures import CHUNK, PREPARATION, Pixels, cores, square, threaded, watched
@@ -124,6 +124,23 @@ class Published:
 
         kept = stored(f"{self.name}-{what}-{known.identity[:16]}", size, count, chunks)
         return Split(images=torch.from_numpy(kept.images), labels=torch.from_numpy(kept.labels))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedSource(Source):
+    """Base of data sets that are the same everywhere."""
+
+    published: ClassVar[Published]
+    data_dir: str | None = None  # where the files are or will be put; by default the cache
+    image_size: int | None = None  # pixels; by default as published
+
+    def check(self) -> Facts:
+        """The published facts; UserError where ``data_dir`` cannot hold the files."""
+        return self.published.facts(self.data_dir, self.image_size)
+
+    def load(self, needs: frozenset[str]) -> Dataset:
+        """Both splits; downloads them the first time."""
+        return self.published.load(self.data_dir, self.image_size)
 
 
 def resized(pictures: Pictures, size: int) -> Pixels:

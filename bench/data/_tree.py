@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,25 +13,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import Dataset, Facts, Split
+from bench.data import Facts
 from bench.data._archive import is_archive, unpacked
 from bench.data._pictures import (
     PREPARATION,
     SUFFIXES,
-    Broken,
-    LazyImages,
-    Pixels,
-    chunks_decoded,
     shorter_side,
-    unreadable,
-    watched,
 )
-from bench.data._store import Chunk, remembered, stored
 from bench.errors import UserError, require
 
 LAYOUT = "train/<class>/ and test/<class>/"
-SMALL = 96  # pixels: up to here pictures are decoded once and kept
-RESIDENT = 4 * 2**30  # bytes: up to here they are kept
+SMALL = 96  # pixels: up to here pictures are kept as they are
 SAMPLE = 64  # pictures that stand for all
 
 
@@ -122,7 +113,7 @@ def grown(root: Path, tests: Sequence[str] = ("test", "val")) -> Tree:
         strange = [name for name in _folders(root / test) if name not in classes]
         if strange:
             raise UserError(
-                f"{root / test}: {_some('class', strange)} not in {root / 'train'}. "
+                f"{root / test}: {some('class', strange)} not in {root / 'train'}. "
                 "Rename it as in train, add it to train, or remove it."
             )
         return Tree(
@@ -157,7 +148,7 @@ def _listed(split: Path, folders: Sequence[str], classes: tuple[str, ...]) -> Fi
         labels += [classes.index(folder)] * len(found)
     if empty:
         raise UserError(
-            f"{split}: {_some('class folder', empty)} without pictures. "
+            f"{split}: {some('class folder', empty)} without pictures. "
             f"Fill or remove it; pictures end in {', '.join(sorted(SUFFIXES))}."
         )
     return Files(
@@ -183,7 +174,7 @@ def _pictures(where: Path | str, below: str) -> Iterator[tuple[str, int, int]]:
                 yield from _pictures(entry.path, path)
 
 
-def _some(what: str, names: Sequence[str]) -> str:
+def some(what: str, names: Sequence[str]) -> str:
     """ "class 'a' is", "classes 'a', 'b' and 3 more are": the start of a list that may be long."""
     if len(names) == 1:
         return f"{what} {names[0]!r} is"
@@ -224,71 +215,3 @@ def facts(tree: Tree, name: str, image_size: int | None) -> Facts:
         test_images=len(tree.test),
         per_class=int(np.bincount(tree.train.labels).min()),
     )
-
-
-def dataset(tree: Tree, known: Facts, *, skip_unreadable: bool, workers: int) -> Dataset:
-    """The pictures: kept in the cache where they are small, else files that are read when asked for."""
-    require(workers >= 1, "workers", workers, "at least 1")
-    small = known.image_size <= SMALL
-    resident = small and (len(tree.train) + len(tree.test)) * 3 * known.image_size**2 <= RESIDENT
-    broken: list[tuple[str, str]] = []
-    splits: list[Split] = []
-    for files in (tree.train, tree.test):
-        split, bad = _resident(files, known, workers) if resident else _lazy(files, known, workers, skip_unreadable)
-        broken += [(f"{files.folder.name}/{files.paths[i]}", why) for i, why in bad]
-        splits.append(split)
-    if broken and not skip_unreadable:
-        raise unreadable(tree.root, broken)
-    if broken:
-        bare = [c for i, c in enumerate(tree.classes) if not (splits[0].labels == i).any()]
-        if bare or not len(splits[1]):
-            where = _some("class", bare) if bare else f"the {tree.test.folder.name} split is"
-            raise UserError(f"{tree.root}: {where} left without a readable picture. Mend or remove the folder.")
-        logging.getLogger(__name__).warning("%s Left out.", str(unreadable(tree.root, broken)).split(" Mend ")[0])
-    return Dataset(name=known.name, classes=known.classes, image_size=known.image_size, train=splits[0], test=splits[1])
-
-
-def _resident(files: Files, known: Facts, workers: int) -> tuple[Split, list[Broken]]:
-    import torch
-
-    def chunks() -> Iterator[Chunk]:
-        place = 0
-        for images, broken in _decoding(files, known.image_size, workers):
-            end = place + len(images) + len(broken)
-            labels = np.delete(files.labels[place:end], [i - place for i, _ in broken])
-            yield images, labels, broken
-            place = end
-
-    kept = stored(_entry(files, known), known.image_size, len(files), chunks)
-    return Split(images=torch.from_numpy(kept.images), labels=torch.from_numpy(kept.labels)), kept.broken
-
-
-def _lazy(files: Files, known: Facts, workers: int, skip_unreadable: bool) -> tuple[Split, list[Broken]]:
-    import torch
-
-    def scan() -> list[Broken]:
-        return [one for _, broken in _decoding(files, 8, workers) for one in broken]  # the smallest is the fastest
-
-    # Labels must be known before pictures are asked for, so leaving some out takes a look at all, once.
-    broken = remembered(_entry(files, known), scan) if skip_unreadable else []
-    out = {place for place, _ in broken}
-    images = LazyImages(
-        files.folder,
-        [path for i, path in enumerate(files.paths) if i not in out] if out else files.paths,
-        size=known.image_size,
-        workers=workers,
-    )
-    return Split(images=images, labels=torch.from_numpy(np.delete(files.labels, list(out)))), broken
-
-
-def _decoding(files: Files, size: int, workers: int) -> Iterator[tuple[Pixels, list[Broken]]]:
-    """All of a split's pictures, chunk by chunk, under a progress bar."""
-    chunks = chunks_decoded([f"{files.folder}/{path}" for path in files.paths], size, workers)
-    what = f"Decoding {files.folder.parent.name}/{files.folder.name}"
-    return watched(chunks, what, len(files), done=lambda chunk: len(chunk[0]) + len(chunk[1]))
-
-
-def _entry(files: Files, known: Facts) -> str:
-    """The cache's name for a split; times count here, though not for the identity: an edit may keep the length."""
-    facts = [PREPARATION, known.image_size, files.paths, files.sizes, files.times]
-    return f"{known.name[:60]}-{files.folder.name}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}"

@@ -28,7 +28,8 @@ from bench.data import Dataset, Facts, Source, Split
 from bench.data._archive import name_of
 from bench.data._frames import LAYOUT, Film, Part, frames_of, identity, listed, masks_of
 from bench.data._pictures import cores, unreadable
-from bench.data._tree import RESIDENT, located
+from bench.data._splits import RESIDENT
+from bench.data._tree import located
 from bench.errors import UserError, require
 from bench.recipe import fingerprint
 

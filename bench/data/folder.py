@@ -16,7 +16,8 @@ from functools import cached_property
 from bench.data import Dataset, Facts, Source
 from bench.data._archive import name_of
 from bench.data._pictures import cores
-from bench.data._tree import LAYOUT, Tree, dataset, facts, grown, located
+from bench.data._splits import dataset
+from bench.data._tree import LAYOUT, Tree, facts, grown, located
 from bench.errors import require
 
 ADVICE = f"a directory, or a .zip or .tar of one, that holds {LAYOUT} with pictures."
