@@ -80,6 +80,14 @@ def parser(verb: str) -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    add_subject(made, verb)
+    add_data(made)
+    add_manner(made, verb)
+    return made
+
+
+def add_subject(made: Parser, verb: str) -> None:
+    """Methods, protocols, the encoder and what varies them."""
     what = made.add_argument_group("what to compare" if verb != "show" else "what to show")
     if verb == "show":
         what.add_argument("method", metavar="METHOD", help="a method by name (see `list`)")
@@ -144,6 +152,10 @@ def parser(verb: str) -> Parser:
         metavar="PLUGIN.KEY=VALUE",
         help="change a setting, e.g. moco.temperature=0.2 or recipe.learning_rate=0.001",
     )
+
+
+def add_data(made: Parser) -> None:
+    """Data sets and where they are."""
     data = made.add_argument_group("on what")
     data.add_argument(
         "--dataset",
@@ -162,6 +174,10 @@ def parser(verb: str) -> Parser:
         "--image-size", type=int, metavar="PIXELS", help="side to which pictures are brought (default: the data's own)"
     )
     data.add_argument("--skip-unreadable", action="store_true", help="leave out pictures that cannot be read")
+
+
+def add_manner(made: Parser, verb: str) -> None:
+    """Budget, device and files."""
     how = made.add_argument_group("how")
     how.add_argument(
         "--preset",
@@ -207,7 +223,6 @@ def parser(verb: str) -> Parser:
         how.add_argument(
             "--bundle", action="store_true", help="also put the encoders into methods/pretrained/, in half precision"
         )
-    return made
 
 
 def request_of(options: argparse.Namespace) -> Request:
