@@ -47,9 +47,11 @@ def pictures(draw: Callable[[], Figure], digest: str, formats: Collection[str]) 
     look: dict[Any, Any] = {"svg.hashsalt": "sslbench", "font.size": 10, "axes.titleweight": "bold", "text.color": TEXT}
     contents = []
     with sns.axes_style("white"), mpl.rc_context(look):
+        figure = draw()
+        # Each format would lay it out anew, and what it looks like would depend on the one before.
+        settle(figure)
+        figure.set_layout_engine("none")
         for ending in formats:
-            # Saving settles a figure's layout, so that a second format of it would depend on the first.
-            figure = draw()
             content = BytesIO()
             metadata = {"Description": f"data {digest}"} | ({"Date": None} if ending == "svg" else {"Software": None})
             figure.savefig(content, format=ending, dpi=DPI, metadata=metadata, bbox_inches="tight", pad_inches=0.15)
@@ -63,6 +65,13 @@ def canvas(width: float, height: float) -> Figure:
 
     # Not through pyplot, which would keep the figure and choose a screen to show it on.
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def settle(figure: Figure) -> None:
+    """Gives the axes their places, so that data coordinates lie where they are drawn."""
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.execute(figure)
 
 
 def title(figure: Figure, text: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.plots import TEXT, canvas, ruled, save, title
+from bench.plots import TEXT, canvas, ruled, save, settle, title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,11 +42,17 @@ def draw(table: Table, rows: pd.DataFrame) -> Figure:
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     title(figure, table.title)
+    settle(figure)
+    for tap, across in zip(table.taps, panels, strict=True):
+        rivals = rows[(rows["role"] == "") & (rows["tap"] == tap)]
+        for cost, axes in zip(COSTS, across, strict=True):
+            of = rivals[rivals[cost] > 0]
+            name_points(axes, of["label"], of[cost], of["mean"].map(table.shown))
     return figure
 
 
 def draw_panel(axes: Axes, table: Table, rows: pd.DataFrame, cost: str) -> None:
-    """Points with intervals, their names, the floor as a line, the front as steps."""
+    """Points with intervals, the floor as a line, the front as steps."""
     import seaborn as sns
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
@@ -73,7 +79,6 @@ def draw_panel(axes: Axes, table: Table, rows: pd.DataFrame, cost: str) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     ruled(axes, "both")
     axes.margins(y=0.1)
-    name_points(axes, rivals["label"], rivals[cost], rivals["mean"].map(table.shown))
 
 
 def front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -86,12 +91,14 @@ def front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def name_points(axes: Axes, labels: Iterable[str], xs: Iterable[float], ys: Iterable[float]) -> None:
-    """Each point's name beside it, moved up where it would cover another point or a name that is written already."""
+    """Each point's name beside it, moved up where it would cover another point or a name that is written already.
+
+    The figure must have been settled.
+    """
     from matplotlib.patheffects import withStroke
 
     figure = axes.get_figure(root=True)
     assert figure is not None
-    figure.draw_without_rendering()  # settles where data coordinates lie
     points = sorted(zip(ys, xs, labels, strict=True))
     taken = [(*axes.transData.transform((x, y)), 0) for y, x, _ in points]  # left end and height of what is drawn
     for y, x, label in points:
