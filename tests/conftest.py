@@ -1,7 +1,8 @@
-"""What all tests share: a cache of the session's own, and a few small images from the real renderer."""
+"""What all tests share: two processes, a cache of the session's own, and a few small images from the real renderer."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,15 @@ import torch
 
 from bench.data import Dataset
 from bench.data.synthetic import Synthetic
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # the other processes have the other cores
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two where all fast tests run; slow ones may have all cores, and a file or two is done before others have begun."""
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    return 2 if whole and config.option.markexpr == "not slow" else 0
 
 
 @pytest.fixture(scope="session", autouse=True)
