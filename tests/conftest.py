@@ -16,7 +16,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two where all fast tests run; slow ones may have all cores, and a file or two is done before others have begun."""
+    """Two where all fast tests run; slow ones may have all cores, and a file is done before others have begun."""
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     return 2 if whole and config.option.markexpr == "not slow" else 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 
 from bench import checkpoints, records
 from bench.cli import main
+from bench.encoders import Encoder
 from bench.encoders.convnet import ConvNet
 from bench.errors import UserError
 from bench.foreign import recognition, tokens
@@ -22,7 +24,23 @@ from bench.plugins import FOLDERS, plugins
 KNOWN = {kind: plugins(kind) for kind in FOLDERS}
 ALL = [tokens.with_plugin(found, KNOWN) for found in registered(KNOWN["method"].values())]
 FALLBACK = tokens.with_plugin(Checkpoint(token="", method="", name=None, kind="file", encoder="convnet"), KNOWN)
+BUILT: dict[Any, Encoder] = {}
+build = recognition.built
 QUICK = ["--set", "synthetic.train=60", "--set", "synthetic.test=20", "--set", "knn.k=5", "--protocol", "knn"]
+
+
+@pytest.fixture(autouse=True)
+def built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each encoder on no device is built once for all tests, which only read it: the list has large ones."""
+
+    def built(found: Checkpoint, image_size: int) -> Encoder:
+        assert found.plugin
+        key = (found.plugin.path, str(found.settings), found.wants, image_size)
+        if key not in BUILT:
+            BUILT[key] = build(found, image_size)
+        return BUILT[key]
+
+    monkeypatch.setattr(recognition, "built", built)
 
 
 def named(*words: str) -> list[Checkpoint]:
@@ -39,17 +57,14 @@ def network() -> nn.Module:
 def test_every_registered_checkpoint_can_be_what_it_says() -> None:
     """Addresses are https, numbers fractions of taps that the encoder has, and the encoder can be built."""
     assert len({found.token for found in ALL}) == len(ALL) >= 40
-    built = {}
     for found in ALL:
         assert found.url.startswith("https://"), found.token
         assert found.file
         assert found.file.name.startswith(found.token)
         assert found.wants
-        shape = (found.encoder, str(found.settings), found.wants.size)
-        if shape not in built:
-            built[shape] = recognition.built(found, 32)
+        encoder = recognition.built(found, 32)
         for by_tap in found.published.values():
-            assert by_tap.keys() <= set(built[shape].taps)
+            assert by_tap.keys() <= set(encoder.taps)
             assert all(0 < value < 1 for value in by_tap.values())
         assert not found.published or found.source.startswith("https://"), found.token
 
