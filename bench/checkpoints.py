@@ -129,22 +129,39 @@ def load(path: Path, encoder: Encoder) -> dict[str, Any]:
     """
     check_listed(path)
     inside = contents(path)
-    return inside.facts | take(path, inside.groups, encoder)
+    return inside.facts | take(path, inside.groups, encoder, keep=not inside.mapped)
 
 
-def take(path: Path, groups: dict[str, dict[str, Tensor]], encoder: Encoder) -> dict[str, Any]:
-    """Fills the encoder from what a file holds and returns where in it that was; raises UserError as ``load`` does."""
+def take(path: Path, groups: dict[str, dict[str, Tensor]], encoder: Encoder, *, keep: bool = False) -> dict[str, Any]:
+    """Fills the encoder from what a file holds and returns where in it that was; raises UserError as ``load`` does.
+
+    With ``keep`` the tensors are nobody else's, and need not be copied.
+    """
     fit = fitted(path, groups, encoder)
     for name, value in fit.found.items():
         if not finite(value):
             raise UserError(f"{path}: {name} holds values that are not finite; use another checkpoint.")
-    encoder.load_state_dict(encoder.state_dict() | fit.found)
+    # A whole fit needs no look of load_state_dict at names, which takes as long as the copying.
+    place(fit.found, encoder.state_dict(keep_vars=True), keep=keep)
     return {"layout": fit.layout} if fit.layout else {}
 
 
+@torch.no_grad()
+def place(found: dict[str, Tensor], own: dict[str, Tensor], *, keep: bool) -> None:
+    """Puts values into an encoder's tensors of the same names; with ``keep`` uncopied where none shares them."""
+    holders = {value.data_ptr(): name for name, value in found.items()}  # of tied tensors one alone
+    for name, value in found.items():
+        alone = holders[value.data_ptr()] == name and value.untyped_storage().nbytes() == value.nbytes
+        alike = (value.dtype, value.device, value.stride()) == (own[name].dtype, own[name].device, own[name].stride())
+        if keep and alone and alike:
+            own[name].data = value
+        else:
+            own[name].copy_(value)
+
+
 def finite(value: Tensor) -> bool:
-    """Whether a tensor holds neither NaN nor infinity, in one pass and no memory."""
-    if not value.is_floating_point() or not value.numel():
+    """Whether a tensor holds neither NaN nor infinity, in one pass mostly and no memory."""
+    if not value.is_floating_point() or math.isfinite(value.sum().item()):
         return True
     low, high = (value if value.dtype in (torch.float32, torch.float64) else value.float()).aminmax()
     return math.isfinite(low.item()) and math.isfinite(high.item())

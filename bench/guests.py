@@ -18,6 +18,8 @@ def hosted(records: Iterable[Record]) -> list[Record]:
     """
     records = list(records)
     at_home = [record for record in records if not is_guest(record)]
+    if len(at_home) == len(records):
+        return at_home
     hosts: dict[str, dict[str, Record]] = {}
     for record in at_home:
         encoder = fingerprint([record["cell"]["encoder"], record["settings"].get("encoder")])
@@ -79,7 +81,8 @@ def guest_notes(group: Iterable[Record], labels: Mapping[str, str]) -> list[str]
         if is_guest(record):
             source = record["source"]
             wants = source.get("input", {}).get("words", "pictures as they come")
-            told[labels[record["key"]]] = f"{source.get('encoder')}: {wants}"
+            changed = "".join(f", {name} = {value}" for name, value in source.get("encoder_settings", {}).items())
+            told[labels[record["key"]]] = f"{source.get('encoder')}{changed}: {wants}"
     lines: dict[str, list[str]] = {}
     for label, line in told.items():
         lines.setdefault(line, []).append(label)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torchvision.models import resnet18
 
 from bench import checkpoints, records
 from bench.cli import main
@@ -20,6 +21,7 @@ from bench.foreign import recognition, tokens
 from bench.foreign.catalogue import Checkpoint, checkpoint, registered
 from bench.inputs import Input
 from bench.plugins import FOLDERS, plugins
+from tests import layouts
 
 KNOWN = {kind: plugins(kind) for kind in FOLDERS}
 ALL = [tokens.with_plugin(found, KNOWN) for found in registered(KNOWN["method"].values())]
@@ -122,8 +124,6 @@ def test_libraries_say_what_their_networks_want() -> None:
 
 def test_a_file_is_recognised_by_its_tensors(tmp_path: Path) -> None:
     """A residual network, the asked-for encoder and a file of our own are told apart; a glob is a list."""
-    from torchvision.models import resnet18
-
     torch.save({"state_dict": {f"backbone.{k}": v for k, v in resnet18().state_dict().items()}}, tmp_path / "a.ckpt")
     torch.save(ConvNet(32).state_dict(), tmp_path / "b.ckpt")
     a, b = named(f"file/{tmp_path}/*.ckpt")
@@ -137,6 +137,31 @@ def test_a_file_is_recognised_by_its_tensors(tmp_path: Path) -> None:
         named(f"file/{tmp_path}/c.ckpt")
     with pytest.raises(UserError, match="do not fit the encoder"):
         named(f"file/{tmp_path}/b.ckpt@nin")
+
+
+def test_the_stem_for_small_pictures_is_told_apart(tmp_path: Path) -> None:
+    """solo-learn pads its 3 x 3 stem by 2 and others by 1, which no shape says; at other sizes pictures are resized."""
+    torch.manual_seed(0)
+    theirs = resnet18()
+    theirs.conv1, theirs.maxpool = nn.Conv2d(3, 64, 3, padding=2, bias=False), nn.Identity()  # type: ignore[assignment]
+    state = {name: value for name, value in theirs.state_dict().items() if not name.startswith("fc.")}
+    torch.save(layouts.solo(state), tmp_path / "solo.ckpt")
+    torch.save(layouts.lightly(state), tmp_path / "lightly.ckpt")
+    solo, lightly = named(f"file/{tmp_path}/solo.ckpt", f"file/{tmp_path}/lightly.ckpt")
+    assert (solo.encoder, solo.changed, solo.wants) == ("resnet18", {"stem_padding": 2}, None)
+    assert solo.facts["encoder_settings"] == solo.changed
+    assert (lightly.encoder, lightly.changed) == ("resnet18", {})
+    assert named(f"file/{tmp_path}/solo.ckpt@resnet18")[0].changed == {}, "as told"
+    assert solo.plugin
+    encoder = solo.plugin.load()(32, **solo.settings).eval()
+    checkpoints.load(tmp_path / "solo.ckpt", encoder)
+    theirs.fc = nn.Identity()  # type: ignore[assignment]
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = theirs.eval()((x - encoder.mean) / encoder.std)
+        torch.testing.assert_close(encoder(x), expected, atol=1e-4, rtol=1e-4)
+    (large,) = tokens.checkpoints(f"file/{tmp_path}/solo.ckpt", KNOWN, FALLBACK, 256)
+    assert (large.changed, large.wants) == ({"stem_padding": 2}, Input(size=32, crop=1.0))
 
 
 def test_one_table_of_all_kinds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -374,6 +374,24 @@ def test_a_file_is_not_read_before_it_is_believed(tmp_path: Path, monkeypatch: p
     assert all(call["weights_only"] for call in calls)
 
 
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_weights_are_the_encoders_own(zipped: bool, tmp_path: Path) -> None:
+    """The file may go, and what two names shared in it is shared no more."""
+    state = weights()
+    state["layer1.0.bn2.weight"] = state["layer1.0.bn1.weight"]
+    path = tmp_path / "tied.pth"
+    torch.save(state, path, _use_new_zipfile_serialization=zipped)
+    encoder = empty()
+    parameters = dict(encoder.named_parameters())
+    load(path, encoder)
+    assert all(parameters[name] is value for name, value in encoder.named_parameters()), "an optimiser may hold them"
+    path.write_bytes(bytes(path.stat().st_size))
+    torch.testing.assert_close(encoder.state_dict()["stages.conv1.0.weight"], state["conv1.weight"])
+    first, second = (parameters[f"stages.conv2.1.0.bn{n}.weight"] for n in (1, 2))
+    assert torch.equal(first, second)
+    assert first.data_ptr() != second.data_ptr()
+
+
 def test_half_precision_is_brought_up(tmp_path: Path) -> None:
     """Weights in half precision fill an encoder in full precision."""
     state = weights()

@@ -6,8 +6,8 @@ keyword-only arguments are its settings.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import ClassVar, Literal, Self
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +54,10 @@ class Encoder(nn.Module):
     def spellings(self) -> Iterator[dict[str, str]]:
         """Beginnings of our parameters' names -> those in published files, for each way in which those are written."""
         yield {}
+
+    def settings_beside(self, names: Sequence[str]) -> dict[str, Any]:
+        """Settings that no shape shows, but the names beside the encoder's in the file of a program that sets them."""
+        return {}
 
     def wanting(self, wants: Input) -> Self:
         """Itself, from now on bringing pictures to what a published network wants to see."""

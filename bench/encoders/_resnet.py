@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from torch import nn
 from torchvision.models.resnet import ResNet
@@ -17,14 +18,19 @@ CIFAR_STEM_UP_TO = 96  # pixels: below this a stride-4 stem would leave nothing 
 class ResidualEncoder(Encoder):
     """conv1 is the stem, conv2 … conv5 the four groups of blocks (He et al. 2016, table 1)."""
 
-    def __init__(self, network: ResNet, image_size: int, *, channels: int, last_stride: int) -> None:
+    def __init__(
+        self, network: ResNet, image_size: int, *, channels: int, last_stride: int, stem_padding: int = 1
+    ) -> None:
+        """``stem_padding``: pixels around the picture of the stem for small ones."""
         super().__init__(mean=MEAN, std=STD)
         name = type(self).__name__.lower()
         require(channels in (1, 2, 3), f"{name}.channels", channels, "1, 2 or 3")
         require(last_stride in (1, 2), f"{name}.last_stride", last_stride, "1 or 2")
+        require(stem_padding in (1, 2), f"{name}.stem_padding", stem_padding, "1 or 2")
         pooling: nn.Module = network.maxpool
-        if image_size <= CIFAR_STEM_UP_TO:
-            network.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+        self.small = image_size <= CIFAR_STEM_UP_TO
+        if self.small:
+            network.conv1 = nn.Conv2d(channels, 64, 3, padding=stem_padding, bias=False)
             pooling = nn.Identity()
         elif channels != 3:
             network.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
@@ -41,6 +47,10 @@ class ResidualEncoder(Encoder):
         )
         deepest = network.fc.in_features
         self.widths = {"conv1": 64} | {f"conv{n}": deepest // 2 ** (5 - n) for n in (2, 3, 4, 5)}
+
+    def settings_beside(self, names: Sequence[str]) -> dict[str, Any]:
+        """solo-learn, whose classifier is beside the encoder, pads its stem for CIFAR by 2 (solo/methods/base.py)."""
+        return {"stem_padding": 2} if self.small and "classifier.weight" in names else {}
 
     def spellings(self) -> Iterator[dict[str, str]]:
         """torchvision's names, and those of its children put into one nn.Sequential."""

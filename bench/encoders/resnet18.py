@@ -13,5 +13,6 @@ from bench.encoders._resnet import ResidualEncoder
 class ResNet18(ResidualEncoder):
     """torchvision's network without its classifier."""
 
-    def __init__(self, image_size: int, *, channels: int = 3, last_stride: int = 2) -> None:
-        super().__init__(resnet18(weights=None), image_size, channels=channels, last_stride=last_stride)
+    def __init__(self, image_size: int, *, channels: int = 3, last_stride: int = 2, stem_padding: int = 1) -> None:
+        network = resnet18(weights=None)
+        super().__init__(network, image_size, channels=channels, last_stride=last_stride, stem_padding=stem_padding)

@@ -87,6 +87,12 @@ class Checkpoint:
         """Whether nothing need be fetched, as far as a look at the disk can tell."""
         return self.kind in ("timm", "torchvision", "untrained") or bool(self.file and self.file.exists())
 
+    @property
+    def changed(self) -> dict[str, Any]:
+        """Settings of its encoder that are not the encoder's own, the name of a network aside."""
+        own = self.plugin.defaults if self.plugin else {}
+        return {name: value for name, value in self.settings.items() if name != "name" and own.get(name) != value}
+
     def identity(self, seed: int) -> dict[str, Any]:
         """All that decides its weights."""
         if self.kind == "untrained":
@@ -101,6 +107,7 @@ class Checkpoint:
         known = {
             "token": self.token,
             "encoder": self.encoder,
+            "encoder_settings": self.changed,
             "url": self.url,
             "licence": self.licence,
             "published": self.published,

@@ -34,6 +34,7 @@ class Contents:
 
     groups: dict[str, dict[str, Tensor]]
     facts: dict[str, Any]
+    mapped: bool = True  # the tensors are the file's own bytes, which change when it does
 
 
 def contents(path: Path) -> Contents:
@@ -49,13 +50,15 @@ def contents(path: Path) -> Contents:
         head = file.read(16)
     if head.startswith(b"\x1f\x8b"):
         return unpacked(path)
+    facts: dict[str, Any] = {}
+    mapped = True
     if path.suffix == ".safetensors" or head[8:9] == b"{":
         groups, facts = safe(path)
     elif head.startswith(b"PK\x03\x04"):
         check_stored(path, size)
-        groups, facts = grouped(loaded(path, mmap=True)), {}
+        groups = grouped(loaded(path, mmap=True))
     elif head.startswith(b"\x80"):
-        groups, facts = grouped(loaded(path)), {}
+        groups, mapped = grouped(loaded(path)), False
     else:
         kind = "text" if head.isascii() else "of no known format"
         raise UserError(
@@ -65,7 +68,7 @@ def contents(path: Path) -> Contents:
     if not groups:
         raise UserError(f"{path}: holds no state dict of tensors; save encoder.state_dict() and give that file.")
     check_shapes(path, groups, size)
-    return Contents(groups, facts)
+    return Contents(groups, facts, mapped)
 
 
 def safe(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:

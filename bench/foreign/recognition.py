@@ -23,10 +23,11 @@ def built(found: Checkpoint, image_size: int) -> Encoder:
         return encoder.wanting(found.wants) if found.wants else encoder
 
 
-def recognised(path: Path, candidates: Sequence[Checkpoint], image_size: int) -> Checkpoint:
+def recognised(path: Path, candidates: Sequence[Checkpoint], image_size: int, *, as_told: bool = False) -> Checkpoint:
     """The first candidate that fits, which for files of ours sees pictures as they come.
 
-    Raises UserError where none fits, or two that are built differently.
+    Its settings are as the program that wrote the file sets them, unless ``as_told``. Raises UserError
+    where none fits, or two that are built differently.
     """
     inside = contents(path)
     made_by = str(inside.facts.get("method", ""))
@@ -43,7 +44,8 @@ def recognised(path: Path, candidates: Sequence[Checkpoint], image_size: int) ->
             continue  # pictures of this size are too small for it
         found = search(inside.groups, encoder)
         if found.best and found.best.whole:
-            fitting.append(candidate)
+            beside = {} if as_told else encoder.settings_beside(found.best.left_out)
+            fitting.append(replace(candidate, settings=candidate.settings | beside))
         share = found.best.share if found.best else 0.0
         if best is None or share > best[0]:
             best = (share, found, encoder)

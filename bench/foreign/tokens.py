@@ -86,7 +86,7 @@ def files(word: str, rest: str, known: Known, fallback: Checkpoint, image_size: 
         candidates = [fallback, *readings(word, "resnet18"), *registered(known["method"].values())]
     candidates = [with_plugin(candidate, known) for candidate in candidates]
     for one in map(Path, found):
-        chosen = recognised(one, candidates, image_size)
+        chosen = recognised(one, candidates, image_size, as_told=bool(encoder))
         maker = known["method"].get(chosen.made_by)
         yield Checkpoint(
             token=f"file/{one}",
@@ -103,9 +103,13 @@ def files(word: str, rest: str, known: Known, fallback: Checkpoint, image_size: 
 
 
 def readings(word: str, encoder: str) -> list[Checkpoint]:
-    """An encoder as published ones see pictures, and as it sees those of the data set."""
+    """An encoder as published ones see pictures, as it sees those of the data set, and as CIFAR's are."""
+    from bench.inputs import Input
+
     asked = named_encoder(word, encoder, kind="file")
-    return [asked] if asked.wants is None else [asked, replace(asked, wants=None)]
+    if asked.wants is None:
+        return [asked]
+    return [asked, replace(asked, wants=None), replace(asked, wants=Input(size=32, crop=1.0))]
 
 
 def named_encoder(word: str, encoder: str, **more: Any) -> Checkpoint:
