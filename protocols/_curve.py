@@ -15,6 +15,7 @@ WAYS = {"frozen": "frozen", "tuned": "fine-tuned", "scratch": "from scratch"}
 PUBLISHED = {"convolutional classifier": "frozen", "fine-tuned": "tuned", "from scratch": "scratch"}
 USUAL = (0.01, 0.1, 1.0)  # shares of train by which papers name a split
 GREY = "#555555"
+MARKS = "os^v"  # tell lines apart where ten colours do not
 
 
 def points(measured: DataFrame) -> DataFrame:
@@ -84,16 +85,18 @@ def draw(measured: DataFrame, published: DataFrame, figure: Figure) -> None:
     curve = merged(points(measured))
     panels = [way for way in ("frozen", "tuned") if (curve["way"] == way).any()] or ["scratch"]
     labels = curve.loc[curve["way"] != "scratch", "label"].unique()
-    colours = dict(zip(labels, sns.color_palette("colorblind", len(labels)), strict=True))
+    palette = sns.color_palette("colorblind")
+    colours = {label: palette[at % len(palette)] for at, label in enumerate(labels)}
+    marks = {label: MARKS[at // len(palette) % len(MARKS)] for at, label in enumerate(labels)}
     figure.set_size_inches(1.5 + 4.5 * len(panels), 4.8)
     for axes, way in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
         for (label, tap), rows in curve[curve["way"] == way].groupby(["label", "tap"], sort=False):
             name = f"{label}, {tap}" if curve["tap"].nunique() > 1 else str(label)
-            line(axes, rows, colours[label], name, "-")
+            line(axes, rows, colours[label], name, f"-{marks[label]}")
         for (label, _), rows in curve[curve["way"] == "scratch"].groupby(["label", "tap"], sort=False):
-            line(axes, rows, GREY, f"from scratch {label}".strip(), "--")
+            line(axes, rows, GREY, f"from scratch {label}".strip(), "--o")
         counted = published[published["setting"].str.startswith("labels_per_class=")]
-        places = counted["setting"].str.rpartition("=")[2].astype(float)
+        places = counted["setting"].str.removeprefix("labels_per_class=").astype(float)
         for place, (_, row) in zip(places, counted.iterrows(), strict=True):
             kind = PUBLISHED.get(row["protocol"])
             colour = GREY if kind == "scratch" else colours.get(row["method"])
@@ -109,6 +112,7 @@ def draw(measured: DataFrame, published: DataFrame, figure: Figure) -> None:
         axes.minorticks_off()
         axes.set(title=WAYS[way], xlabel="labels a class", ylabel="accuracy (%)" if way == panels[0] else "")
         axes.grid(color="#dddddd", linewidth=0.8)
+        sns.despine(ax=axes)
     handles: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -119,5 +123,5 @@ def draw(measured: DataFrame, published: DataFrame, figure: Figure) -> None:
 def line(axes: Axes, rows: DataFrame, colour: Any, name: str, style: str) -> None:
     """One curve with the interval of each of its points."""
     place, mean, half = (rows[column].to_numpy() for column in ("labels", "mean", "half"))
-    axes.plot(place, 100 * mean, style, color=colour, marker="o", markersize=4, label=name)
+    axes.plot(place, 100 * mean, style, color=colour, markersize=4, label=name)
     axes.fill_between(place, 100 * (mean - half), 100 * (mean + half), color=colour, alpha=0.15, linewidth=0)

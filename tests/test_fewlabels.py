@@ -223,6 +223,25 @@ def test_the_figure_shows_the_curve() -> None:
     assert len([line for line in figure.axes[1].lines if str(line.get_label()).startswith("published")]) == 10
 
 
+def test_every_method_has_a_look_of_its_own() -> None:
+    """Beyond ten methods colours come again, with another mark; that nothing was published of them is no hindrance."""
+    rows = [
+        {
+            "label": f"m{n}",
+            "method": f"m{n}",
+            "role": "",
+            "tap": "conv5",
+            "metric": "accuracy_frozen_20",
+            "mean": 0.5,
+            "half": 0.02,
+        }
+        for n in range(25)
+    ]
+    figure = Figure(layout="constrained")
+    FewLabels.plot(pd.DataFrame(rows), published("fewlabels").iloc[:0], figure)
+    assert len({(line.get_color(), line.get_marker()) for line in figure.axes[0].lines}) == 25
+
+
 PRINTED = """\
 fewlabels: accuracy (%) on shapes, convnet, small
 
