@@ -168,7 +168,7 @@ def rank_correlation(a: ArrayLike, b: ArrayLike) -> float:
 def answers(correct: ArrayLike) -> Vector:
     """Right and wrong as 1 and 0, (N,)."""
     right = np.asarray(correct)
-    if right.ndim != 1 or not right.size or not np.isin(right, (0, 1)).all():
+    if right.ndim != 1 or not right.size or not (right.dtype == bool or np.isin(right, (0, 1)).all()):
         raise UserError("Right answers must be a vector of true and false with one image at least.")
     return right.astype(np.float64)
 

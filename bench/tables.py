@@ -200,8 +200,11 @@ def tap_table(rows: pd.DataFrame, taps: Sequence[str], headline: str) -> pd.Data
     found: dict[tuple[str, str], list[Any]] = defaultdict(list)
     alive: dict[str, bool] = {}
     heads: dict[str, Any] = {}
+    read = ["label", "method", "variant", "seed", "status", "metric", "tap"]
+    read += ["value", "low", "high", "pretrain_flops", "pretrain_seconds"]
     row: Any
-    for row in rows.itertuples():
+    # As objects, since pandas unpacks text one word at a time.
+    for row in rows[read].astype(object).itertuples():
         heads.setdefault(row.label, row)
         alive[row.label] = alive.get(row.label, False) or row.status != "failed"
         if row.metric == headline:
