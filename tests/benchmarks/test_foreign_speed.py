@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -47,26 +44,3 @@ class TestLoading:
         kind, path, encoder = checkpoint
         benchmark.group = f"loading ResNet-50 from MoCo's file, {kind}"
         benchmark.pedantic(lambda: checkpoints.load(path, encoder), rounds=5, warmup_rounds=1)
-
-
-@pytest.mark.parametrize("checkpoint", ["legacy"], indirect=True)
-def test_loading_adds_a_tenth_at_most(checkpoint: tuple[str, Path, ResNet50], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a file that must be read whole: seconds of a core beyond those in torch.load, at best of some."""
-    _, path, encoder = checkpoint
-    real, reading = torch.load, 0.0
-
-    def timed(*words: object, **settings: object) -> object:
-        nonlocal reading
-        began = time.process_time()
-        try:
-            return real(*words, **settings)  # type: ignore[arg-type]
-        finally:
-            reading += time.process_time() - began
-
-    monkeypatch.setattr(torch, "load", timed)
-    ratios = []
-    for _ in range(7):
-        reading, began = 0.0, time.process_time()
-        checkpoints.load(path, encoder)
-        ratios.append((time.process_time() - began) / reading)
-    assert min(ratios) <= 1.10, ratios
