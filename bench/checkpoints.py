@@ -17,6 +17,7 @@ from safetensors.torch import save as packed
 from torch import Tensor
 
 from bench.data._cache import cache_folder
+from bench.disk import write_whole
 from bench.encoders import Encoder
 from bench.errors import UserError
 from bench.foreign.layouts import COUNTER, fitted
@@ -24,7 +25,6 @@ from bench.foreign.reading import contents
 from bench.method import Method
 from bench.plugins import ROOT
 from bench.recipe import file_hash
-from bench.records import write_whole
 
 BUNDLE = ROOT / "methods" / "pretrained"
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.data._store import locked
+from bench.disk import write_whole
 from bench.errors import UserError
 from bench.recipe import file_hash
-from bench.records import write_whole
 
 PATIENCE = 30.0  # seconds without a byte before a connection counts as gone
 PAUSE = 2.0  # seconds before the second try; twice as long before each further one

@@ -11,7 +11,6 @@ import json
 import math
 import os
 import re
-import secrets
 import zipfile
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.disk import write_whole
 from bench.errors import UserError
 from bench.recipe import fingerprint
 
@@ -201,28 +201,6 @@ def file_stem(record: Record) -> str:
 def joined(*names: str) -> str:
     """Names -> one file name in which only the dashes divide."""
     return "-".join(re.sub(r"[^\w.]+", "_", str(name)) for name in names)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Puts a file in its place all at once; a crash on the way leaves the old one as it was."""
-    # Its own name per writer, in the same folder: a rename is atomic only within one file system.
-    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(part, "xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}). "
-            "Make room or give yourself the right to write there, or choose another folder."
-        ) from error
 
 
 def _plain(value: Any) -> Any:

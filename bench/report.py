@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from tabulate import tabulate
 
+from bench.disk import write_whole
 from bench.groups import comparable
 from bench.overview import Overview, overviews
 from bench.plots.bars import save_bars
 from bench.plots.cost import save_cost
 from bench.plots.heat import save_heat_map
 from bench.plots.ranks import save_ranks
-from bench.records import Record, write_whole
+from bench.records import Record
 from bench.significance import LEVEL
 from bench.tables import CEILING, FLOOR, Table, tables_of
 

@@ -105,8 +105,8 @@ def report(words: list[str]) -> int:
         return 0
     reported = show_tables(found, damaged, options.results, options.methods, whole=True)
     if options.html:
+        from bench.disk import write_whole
         from bench.page import page
-        from bench.records import write_whole
 
         file = options.results / "report.html" if options.html is True else options.html
         # A map is drawn from encoders, not from records: it is shown where there is one.
@@ -136,7 +136,7 @@ def compare(words: list[str]) -> int:
     options = made.parse_args(words)
     from bench import verdicts
     from bench.compare import compared
-    from bench.records import write_whole
+    from bench.disk import write_whole
 
     known = plugins.plugins("protocol", tuple(options.plugin))
     result = compared(

@@ -19,10 +19,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench import processes
 from bench.data import Split
+from bench.disk import write_whole
 from bench.method import Batch, Method
 from bench.precision import low_precision
 from bench.recipe import Recipe
-from bench.records import write_whole
 
 
 class Diverged(Exception):

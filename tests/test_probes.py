@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench import probes
 from bench.errors import UserError
-from bench.probes import clusters, curvature, logistic, neighbours, rows
+from bench.probes import clusters, curvature, linear, logistic, neighbours, rows
 
 
 def blobs(n: int, d: int, classes: int = 4, *, seed: int = 0, apart: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -127,7 +127,7 @@ def test_features_read_in_chunks_give_the_same(monkeypatch):
     X, y = blobs(230, 16)
     test, _ = blobs(50, 16, seed=1)
     whole = probes.linear_probe(X, y, test, 4)
-    for module in (rows, logistic):
+    for module in (rows, linear, logistic):
         monkeypatch.setattr(module, "chunk_rows", lambda features: 64)
     monkeypatch.setattr(rows, "COPY_BYTES", 0)
     parts = probes.linear_probe(X, y, test, 4)
@@ -171,7 +171,7 @@ def test_what_is_held_out_has_no_part_in_the_choice(n, d, monkeypatch):
     X, y = blobs(n, d, 3, apart=3.0)
     keep = torch.arange(n) % 5 > 0
     X[~keep, : d // 2] += 100
-    monkeypatch.setattr(logistic, "training_part", lambda *_: keep)
+    monkeypatch.setattr(linear, "training_part", lambda *_: keep)
     strengths = [1e-4, 1e-2, 1.0]
     Z = (X - X[keep].mean(0)) / X[keep].std(0, correction=0)
     models = [LogisticRegression(C=C, max_iter=5000).fit(Z[keep].numpy(), y[keep].numpy()) for C in strengths]

@@ -9,10 +9,11 @@ from typing import Any
 
 from safetensors.torch import save
 
+from bench.disk import write_whole
 from bench.encoders import Encoder
 from bench.encoders._resnet import ResidualEncoder
 from bench.foreign.layouts import respelt
-from bench.records import Record, joined, write_whole
+from bench.records import Record, joined
 
 
 def exported(

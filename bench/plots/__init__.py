@@ -10,8 +10,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.disk import write_whole
 from bench.recipe import fingerprint
-from bench.records import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

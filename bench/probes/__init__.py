@@ -9,7 +9,8 @@ features stays bounded.
 from bench.probes.agreement import agreement
 from bench.probes.clusters import Clusters, assigned, k_means
 from bench.probes.geometry import alignment, false_negatives, uniformity
-from bench.probes.logistic import STRENGTHS, Logistic, Probe, linear_probe, logistic_regression
+from bench.probes.linear import STRENGTHS, Probe, linear_probe
+from bench.probes.logistic import Logistic, logistic_regression
 from bench.probes.mlp import mlp_probe
 from bench.probes.neighbours import knn, nearest
 from bench.probes.ridge import ridge

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.errors import UserError, require
-from bench.probes.logistic import Probe
+from bench.probes.linear import Probe
 from bench.probes.rows import Table, check, training_part
 
 
