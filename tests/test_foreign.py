@@ -139,6 +139,20 @@ def test_a_file_is_recognised_by_its_tensors(tmp_path: Path) -> None:
         named(f"file/{tmp_path}/b.ckpt@nin")
 
 
+def test_a_folder_of_files_is_looked_at_with_encoders_built_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten checkpoints of a training run ask for no encoder that the first did not."""
+    asked = []
+    real = recognition.built
+    monkeypatch.setattr(recognition, "built", lambda *given: (asked.append(given), real(*given))[1])
+    for epoch in range(10):
+        torch.save(ConvNet(32).state_dict(), tmp_path / f"{epoch}.ckpt")
+    word = f"file/{tmp_path}/*.ckpt@convnet"
+    assert [found.encoder for found in named(word)] == ["convnet"] * 10
+    assert len(asked) == 1
+
+
 def test_the_stem_for_small_pictures_is_told_apart(tmp_path: Path) -> None:
     """solo-learn pads its 3 x 3 stem by 2 and others by 1, which no shape says; at other sizes pictures are resized."""
     torch.manual_seed(0)

@@ -23,7 +23,30 @@ def built(found: Checkpoint, image_size: int) -> Encoder:
         return encoder.wanting(found.wants) if found.wants else encoder
 
 
-def recognised(path: Path, candidates: Sequence[Checkpoint], image_size: int, *, as_told: bool = False) -> Checkpoint:
+class Skeletons:
+    """Candidates as encoders on no device; those built alike are one, since building takes longer than looking."""
+
+    def __init__(self, image_size: int) -> None:
+        self.image_size = image_size
+        self.kept: dict[tuple[str, str, int], Encoder | None] = {}
+
+    def of(self, candidate: Checkpoint) -> Encoder | None:
+        """The candidate's; None where pictures are too small for it."""
+        size = candidate.wants.size if candidate.wants else self.image_size
+        way = (candidate.encoder, repr(sorted(candidate.settings.items())), size)
+        if way not in self.kept:
+            try:
+                self.kept[way] = built(candidate, self.image_size)
+            except UserError:
+                if candidate.encoder.startswith("own/"):
+                    raise
+                self.kept[way] = None
+        return self.kept[way]
+
+
+def recognised(
+    path: Path, candidates: Sequence[Checkpoint], skeletons: Skeletons, *, as_told: bool = False
+) -> Checkpoint:
     """The first candidate that fits, which for files of ours sees pictures as they come.
 
     Its settings are as the program that wrote the file sets them, unless ``as_told``. Raises UserError
@@ -36,12 +59,9 @@ def recognised(path: Path, candidates: Sequence[Checkpoint], image_size: int, *,
     for candidate in sorted(distinct(candidates), key=lambda one: bool(made_by and one.wants)):
         if any((one.encoder, one.settings) == (candidate.encoder, candidate.settings) for one in fitting):
             continue  # it fits, seeing pictures in a likelier way
-        try:
-            encoder = built(candidate, image_size)
-        except UserError:
-            if candidate.encoder.startswith("own/"):
-                raise
-            continue  # pictures of this size are too small for it
+        encoder = skeletons.of(candidate)
+        if encoder is None:
+            continue
         found = search(inside.groups, encoder)
         if found.best and found.best.whole:
             beside = {} if as_told else encoder.settings_beside(found.best.left_out)

@@ -78,15 +78,16 @@ def files(word: str, rest: str, known: Known, fallback: Checkpoint, image_size: 
         raise UserError(f"--methods {word}: no file matches {path}.")
     if missing := [one for one in found if not Path(one).is_file()]:
         raise UserError(f"--methods {word}: {missing[0]} is no file; give a .safetensors or torch file.")
-    from bench.foreign.recognition import recognised
+    from bench.foreign.recognition import Skeletons, recognised
 
     if encoder:
         candidates = readings(word, encoder)
     else:
         candidates = [fallback, *readings(word, "resnet18"), *registered(known["method"].values())]
     candidates = [with_plugin(candidate, known) for candidate in candidates]
+    skeletons = Skeletons(image_size)
     for one in map(Path, found):
-        chosen = recognised(one, candidates, image_size, as_told=bool(encoder))
+        chosen = recognised(one, candidates, skeletons, as_told=bool(encoder))
         maker = known["method"].get(chosen.made_by)
         yield Checkpoint(
             token=f"file/{one}",
