@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import io
 import os
 import tarfile
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,14 @@ WIDTHS = (4, 8, 6, 8, 4)
 
 def residual(seed: int = 0) -> ResNet:
     """torchvision's network, a block a group and thin."""
+    network = copy.deepcopy(drawn(seed))
+    torch.manual_seed(seed)  # what a test draws next does not depend on which came first
+    return network
+
+
+@cache
+def drawn(seed: int) -> ResNet:
+    """What all are copied from: drawing millions of weights takes longer."""
     torch.manual_seed(seed)
     network = ResNet(Bottleneck, [1, 1, 1, 1], width_per_group=4)
     for name, value in network.named_buffers():
