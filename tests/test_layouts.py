@@ -196,7 +196,10 @@ def test_rotnets_nin_and_its_archive(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".unpacked-*"))
 
 
-@pytest.mark.parametrize("layout", [layouts.mocov3, layouts.mae, layouts.dino, layouts.plain, "mmpretrain"], ids=str)
+TRANSFORMERS = (layouts.mocov3, layouts.mae, layouts.dino, layouts.plain, "mmpretrain")
+
+
+@pytest.mark.parametrize("layout", TRANSFORMERS, ids=lambda layout: getattr(layout, "__name__", layout))
 def test_a_transformer_of_any_layout_computes_the_same(layout: Any, tmp_path: Path) -> None:
     """Vision transformers under timm's names and under MMPretrain's."""
     torch.manual_seed(0)
