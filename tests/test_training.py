@@ -147,19 +147,18 @@ def test_a_run_tells_its_steps_and_lowers_the_loss(tiny: Dataset, tmp_path: Path
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", TRAINED)
-@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+@pytest.mark.parametrize(("name", "optimiser"), [*((name, "adamw") for name in TRAINED), ("moco", "sgd")])
 def test_a_resumed_run_is_the_run_never_stopped(name: str, optimiser: str, tiny: Dataset, tmp_path: Path) -> None:
     """Closed after a step and taken up by a fresh method object, a run ends with the same weights to the last bit."""
     whole, cut, resumed = method_of(name), method_of(name), method_of(name, seed=5)
-    recipe = recipe_of(whole, 6, optimiser=optimiser)
+    recipe = recipe_of(whole, 4, optimiser=optimiser)
     losses = [step.loss for step in pretrain(whole, tiny.train, recipe, CPU, tmp_path / "whole")]
     run = pretrain(cut, tiny.train, recipe, CPU, tmp_path / "cut")
-    before = [next(run).loss for _ in range(4)]
+    before = [next(run).loss for _ in range(2)]
     run.close()
     after = list(pretrain(resumed, tiny.train, recipe, CPU, tmp_path / "cut"))
-    assert [step.step for step in after] == [1, 2, 3, 4, 5, 6], "the steps done are told again"
-    assert before == losses[:4]
+    assert [step.step for step in after] == [1, 2, 3, 4], "the steps done are told again"
+    assert before == losses[:2]
     assert [step.loss for step in after] == losses
     state = resumed.state_dict()
     for key, value in whole.state_dict().items():
