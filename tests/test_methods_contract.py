@@ -167,13 +167,12 @@ def test_the_paper_s_settings_run(plugin: Plugin, tiny: Dataset) -> None:
 
 
 @every_trained
-@pytest.mark.parametrize("size", [32, 64])
-def test_image_sizes(plugin: Plugin, size: int, tiny: Dataset) -> None:
-    """Images of 32 and of 64 pixels are both fine."""
-    method = built(plugin, size=size)
+def test_larger_images(plugin: Plugin, tiny: Dataset) -> None:
+    """Images of 64 pixels are as fine as those of 32 that all other tests give."""
+    method = built(plugin, size=64)
     batch = batch_for(method, tiny)
     larger = {
-        name: value.repeat_interleave(size // 32, -1).repeat_interleave(size // 32, -2)
+        name: value.repeat_interleave(2, -1).repeat_interleave(2, -2)
         for name in ("images", "clips", "depth")
         if (value := getattr(batch, name)) is not None
     }
@@ -186,7 +185,7 @@ def test_the_batch_is_left_alone(plugin: Plugin, tiny: Dataset) -> None:
     method = built(plugin)
     batch = batch_for(method, tiny)
     before = copy.deepcopy(batch)
-    seeded_loss(method, batch).backward()
+    seeded_loss(method, batch)
     for name, value in vars(before).items():
         now = getattr(batch, name)
         assert torch.equal(now, value) if isinstance(value, Tensor) else now == value
