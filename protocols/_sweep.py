@@ -187,12 +187,11 @@ def draw_panel(axes: Axes, sweep: Sweep) -> None:
     axes.plot(counts, 100 * accuracy / accuracy.max(), ":", color=grey, label="linear accuracy")
     edges = [counts[0] / 2, *(math.sqrt(a * b) for a, b in pairwise(counts)), counts[-1] * 2]
     grounds = {UNDER: blue, OVER: orange}
-    for (left, right), verdict in zip(pairwise(edges), verdicts(sweep).values(), strict=True):
+    told = verdicts(sweep).values()
+    for (left, right), verdict in zip(pairwise(edges), told, strict=True):
         axes.axvspan(left, right, color=grounds.get(verdict, "white"), alpha=0.12, linewidth=0)
-        middle = math.sqrt(left * right), 0.02
-        axes.text(*middle, verdict.partition("-")[0], transform=axes.get_xaxis_transform(), ha="center", fontsize=8)
     axes.set_xscale("log", base=2)
-    axes.set_xticks(counts, [f"{count:,}" for count in counts])
+    axes.set_xticks(counts, [f"{n:,}\n{verdict.partition('-')[0]}" for n, verdict in zip(counts, told, strict=True)])
     axes.set(title=sweep.title, xlabel="negatives", xlim=(edges[0], edges[-1]))
     axes.grid(axis="y", color="#dddddd", linewidth=0.8)
     sns.despine(ax=axes)
