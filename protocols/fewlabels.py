@@ -100,7 +100,10 @@ class FewLabels(Probing):
 
     def tuned(self, representation: Representation, reading: Reading, rows: Tensor, untrained: bool) -> Tensor:
         """Predictions (M,) on the test split of a copy of the encoder, or of an untrained one, taught by these rows."""
-        encoder = representation.encoder_copy(untrained=untrained)
+        random = representation.encoder_copy(untrained=True)
+        encoder = random if untrained else representation.encoder_copy()
+        # A random network's batch norms know nothing of the images yet, so no classifier of it is worth beginning at.
+        pretrained = representation.content_of(encoder) != representation.content_of(random)
         course: dict[str, Any] = {
             "optimiser": partial(torch.optim.AdamW, lr=self.learning_rate, weight_decay=self.weight_decay),
             "rate": lambda progress: min(progress / 0.1, (1 + cos(pi * max(0, progress - 0.1) / 0.9)) / 2),
@@ -108,11 +111,11 @@ class FewLabels(Probing):
         budget = {"views": self.views, "batch": self.batch, "seed": self.draw}
 
         def learn() -> Tensor:
-            begun = None if untrained else self.classifier(representation, reading, rows).linear
+            begun = self.classifier(representation, reading, rows).linear if pretrained else None
             return self.learnt(representation, reading, rows, encoder, tuned=True, start=begun, **course, **budget)
 
         # An untrained network learns the same for every method.
-        return representation.once(encoder, (self, reading, digest(rows), untrained), learn)
+        return representation.once(encoder, (self, reading, digest(rows)), learn)
 
     @classmethod
     def table(cls, measured: DataFrame, published: DataFrame) -> list[DataFrame]:
