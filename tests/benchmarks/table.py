@@ -9,6 +9,8 @@ from pathlib import Path
 from tabulate import tabulate
 
 SLOWER = {
+    "mae": "its decoder is a second transformer, and sees all patches",
+    "word2vec": "every patch of the batch is scored with every other, and a budget of views holds many small patches",
     "split_brain": "halves of the width cost less than a whole encoder, its views, targets and heads as much as ever",
 }
 """Why a method's own work costs more than 30 % of its encoders' passes."""
