@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -113,6 +114,11 @@ class Representation:
         if self._build is None:
             raise ValueError("this representation was not told how its encoder is built")
         return self._build()
+
+    @cached_property
+    def untrained(self) -> bool:
+        """Whether the encoder stands at its random initialisation."""
+        return self.content == self.content_of(self.encoder_copy(untrained=True))
 
     def once(self, encoder: Encoder, key: Hashable, make: Callable[[], Any]) -> Any:
         """What ``make`` returns, made once a run for the same weights of an encoder, the same data and the same key."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -59,18 +59,22 @@ class Probing(Protocol):
             yield from accuracies(reading.tap, predictions, representation.test_labels, **details)
 
     def probed(
-        self, representation: Representation, reading: Reading, rows: Tensor | None = None
+        self,
+        representation: Representation,
+        reading: Reading,
+        rows: Tensor | None = None,
+        classify: Callable[[], Probe] | None = None,
     ) -> tuple[Tensor, dict[str, Any]]:
         """Predictions (M,) on the test split by a classifier of frozen features, their confidences and what was chosen.
 
-        The classifier is taught by all train images or by those at ``rows`` (n,).
+        The classifier is taught by all train images or by those at ``rows`` (n,), or is that which ``classify`` brings.
         """
         if self.solver == "sgd":
             rows = torch.arange(len(representation.train_labels)) if rows is None else rows
             encoder = representation.encoder_copy()
             course = PAPERS_COURSE | {"views": self.epochs * len(rows)}
             return self.learnt(representation, reading, rows, encoder, tuned=False, **course), {}
-        probe = self.classifier(representation, reading, rows)
+        probe = classify() if classify else self.classifier(representation, reading, rows)
         return probe.predictions, {
             "confidences": probe.scores.softmax(1).amax(1),
             "strength": probe.strength,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from math import cos, inf, pi
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -78,11 +78,14 @@ class FewLabels(Probing):
         for reading in self.readings():
             for name, rows in drawn.items():
                 yield Number(tap=reading.tap, metric=f"share_{name}", value=len(rows) / len(labels))
+                classify = cache(partial(self.classifier, representation, reading, rows))  # frozen is, tuned begins at
                 for way in self.ways:
                     if way == "frozen":
-                        predictions, details = self.probed(representation, reading, rows)
+                        predictions, details = self.probed(representation, reading, rows, classify)
                     else:
-                        predictions, details = self.tuned(representation, reading, rows, way == "scratch"), {}
+                        start = None if way == "scratch" or representation.untrained else classify().linear
+                        predictions = self.tuned(representation, reading, rows, way == "scratch", start)
+                        details = {}
                     details |= {"labelled": len(rows), "indices": digest(rows)}
                     for number in accuracies(reading.tap, predictions, representation.test_labels, **details):
                         if (way, name) == (self.ways[0], next(iter(drawn))):
@@ -98,22 +101,27 @@ class FewLabels(Probing):
         different = {len(rows): rows for rows in reversed(chosen)}
         return [different[n] for n in sorted(different)]
 
-    def tuned(self, representation: Representation, reading: Reading, rows: Tensor, untrained: bool) -> Tensor:
-        """Predictions (M,) on the test split of a copy of the encoder, or of an untrained one, taught by these rows."""
-        random = representation.encoder_copy(untrained=True)
-        encoder = random if untrained else representation.encoder_copy()
-        # A random network's batch norms know nothing of the images yet, so no classifier of it is worth beginning at.
-        pretrained = representation.content_of(encoder) != representation.content_of(random)
+    def tuned(
+        self,
+        representation: Representation,
+        reading: Reading,
+        rows: Tensor,
+        untrained: bool,
+        start: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        """Predictions (M,) on the test split of a copy of the encoder, or of an untrained one, taught by these rows.
+
+        A random network's batch norms know nothing of the images yet, so no classifier of it is worth to ``start`` at.
+        """
+        encoder = representation.encoder_copy(untrained=untrained)
         course: dict[str, Any] = {
             "optimiser": partial(torch.optim.AdamW, lr=self.learning_rate, weight_decay=self.weight_decay),
             "rate": lambda progress: min(progress / 0.1, (1 + cos(pi * max(0, progress - 0.1) / 0.9)) / 2),
         }
         budget = {"views": self.views, "batch": self.batch, "seed": self.draw}
-
-        def learn() -> Tensor:
-            begun = self.classifier(representation, reading, rows).linear if pretrained else None
-            return self.learnt(representation, reading, rows, encoder, tuned=True, start=begun, **course, **budget)
-
+        learn = partial(
+            self.learnt, representation, reading, rows, encoder, tuned=True, start=start, **course, **budget
+        )
         # An untrained network learns the same for every method.
         return representation.once(encoder, (self, reading, digest(rows)), learn)
 

@@ -281,6 +281,17 @@ def test_bank_in_tiles_finds_the_same_neighbours(monkeypatch):
     torch.testing.assert_close(exact.gather(1, i), s)
 
 
+@pytest.mark.parametrize("k", [1, 7, 24, 97, 98])
+def test_highest_is_topk(k):
+    """In groups as in one, with a few columns left over, with k at the last place, and with two that are equal."""
+    scores = torch.randn(6, 98, generator=torch.Generator().manual_seed(0))
+    scores[0, 3] = scores[0, 90] = 9.0
+    s, i = neighbours.highest(scores, k)
+    torch.testing.assert_close(s, scores.topk(k).values, rtol=0, atol=0)
+    torch.testing.assert_close(scores.gather(1, i), s, rtol=0, atol=0)
+    assert all(len(set(row)) == k for row in i.tolist())
+
+
 @pytest.mark.parametrize(("n", "d"), [(60, 10), (20, 50)])
 def test_ridge_agrees_with_scikit_learn(n, d):
     """Weights and bias of every penalty, with fewer and with more features than images."""

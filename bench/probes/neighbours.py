@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -53,7 +54,7 @@ def nearest(bank: Tensor, queries: Tensor, k: int, chunk: int) -> Iterator[tuple
         values, indices = [], []
         for at in range(0, len(bank), tile):
             rows = F.normalize(bank[at : at + tile].float(), dim=1) if kept is None else kept[at : at + tile]
-            s, i = torch.mm(q, rows.T, out=scores[: len(q), : len(rows)]).topk(min(k, len(rows)), dim=1)
+            s, i = highest(torch.mm(q, rows.T, out=scores[: len(q), : len(rows)]), min(k, len(rows)))
             values.append(s)
             indices.append(i + at)
         if len(values) == 1:
@@ -61,3 +62,22 @@ def nearest(bank: Tensor, queries: Tensor, k: int, chunk: int) -> Iterator[tuple
         else:
             s, i = torch.cat(values, dim=1).topk(k, dim=1)
             yield s, torch.cat(indices, dim=1).gather(1, i)
+
+
+def highest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k highest of each row and their places, (n, N) -> (n, k), as `torch.topk`, in fewer steps where N is large.
+
+    A row's k highest lie in those k of its groups that have the highest maxima, so the rest need no selection.
+    """
+    n, columns = scores.shape
+    size = math.isqrt(columns // k)  # of a group: then groups and candidates are equally many
+    if size < 2:
+        return scores.topk(k, dim=1)
+    groups = columns // size
+    whole = groups * size  # place p belongs to group p % groups, so that maxima are taken of whole stretches of memory
+    best = scores[:, :whole].unflatten(1, (size, groups)).amax(1).topk(k, dim=1, sorted=False).indices
+    members = best.unsqueeze(1) + groups * torch.arange(size, device=scores.device).unsqueeze(1)
+    rest = torch.arange(whole, columns, device=scores.device).expand(n, -1)
+    places = torch.cat([members.flatten(1), rest], dim=1)
+    values, at = scores.gather(1, places).topk(k, dim=1)
+    return values, places.gather(1, at)
