@@ -91,7 +91,7 @@ def write(
 def read(path: Path) -> Record:
     """The record in a file; ``ValueError`` says why it is none."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_bytes())
     except json.JSONDecodeError as error:
         raise ValueError(f"not whole JSON: {error}") from None
     except UnicodeDecodeError:

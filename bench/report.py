@@ -243,15 +243,16 @@ def _read_as(table: Table | Overview, style: Style) -> list[str]:
     seeds = rows[rows["seeds"] > 0].groupby("label", sort=False)["seeds"].min()
     if seeds.empty:
         return ["nothing was measured"]
+    most = seeds.max()
     marked = isinstance(table, Overview) or not (table.own and table.own.parts)
     rows = rows if marked else rows.assign(rank=math.nan, even=False)
     marks = [f"{style.legend} of the methods, {CEILING} and {FLOOR} aside"] if rows["rank"].notna().any() else []
     if rows["even"].any():
-        test = "McNemar" if seeds.max() == 1 else "randomisation over images"
+        test = "McNemar" if most == 1 else "randomisation over images"
         marks.append(f"≈: not significantly worse than the best on the same images ({test}, Holm; {100 * LEVEL:.0f} %)")
     if isinstance(table, Overview):
         return marks
-    over = "over test images (bootstrap)" if seeds.max() == 1 else "over seeds (Student's t)"
-    fewer = [f"{label} {count}" for label, count in seeds.items() if 1 < seeds.max() > count]
+    over = "over test images (bootstrap)" if most == 1 else "over seeds (Student's t)"
+    fewer = [f"{label} {count}" for label, count in seeds.items() if 1 < most > count]
     over += f"; of fewer seeds: {', '.join(fewer)}" if fewer else ""
     return [*marks, f"±: half the 95 % interval {over}"]
