@@ -23,7 +23,7 @@ def forecast(planned: Plan) -> str:
             state = "measured" if cell and cell.measured else origin(job)
             rows.append(
                 [
-                    job.method.name,
+                    f"{job.name} ({cell.variant})" if cell and cell.variant else job.name,
                     job.recipe.seed,
                     cell.protocol.name if cell else "",
                     state,
@@ -43,7 +43,8 @@ def forecast(planned: Plan) -> str:
 def origin(job: Job) -> str:
     """Where a job's encoder would come from."""
     if job.foreign and job.foreign.kind != "untrained":
-        return "from file" if job.foreign.kind == "file" else "here" if job.foreign.there else "to download"
+        at_hand = job.foreign.kind in ("file", "timm", "torchvision")  # the libraries see to their own weights
+        return f"from {job.foreign.kind}" if at_hand else "here" if job.foreign.there else "to download"
     if job.checkpoint:
         return "from file"
     if not job.trains:

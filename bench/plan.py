@@ -67,6 +67,11 @@ class Job:
     foreign: Checkpoint | None = None  # weights that bring an encoder of their own
 
     @property
+    def name(self) -> str:
+        """What ``--methods`` calls it."""
+        return self.foreign.token if self.foreign else self.method.name
+
+    @property
     def missing(self) -> tuple[Cell, ...]:
         """The cells still to be measured."""
         return tuple(cell for cell in self.cells if not cell.measured)

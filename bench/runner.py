@@ -77,9 +77,9 @@ def run(plan: Plan) -> Generator[Progress | Measured, None, None]:
         )
         readings = [reading for protocol in protocols[job.recipe_hash] for reading in protocol.readings()]
         for done, total in seen.extract(readings):
-            yield Progress(title=f"{job.method.name}: features", done=done, total=total)
+            yield Progress(title=f"{job.name}: features", done=done, total=total)
         for cell, protocol in zip(job.missing, protocols[job.recipe_hash], strict=True):
-            title, began = f"{job.method.name}: {cell.protocol.name}", time.perf_counter()
+            title, began = f"{job.name}: {cell.protocol.name}", time.perf_counter()
             yield Progress(title=title, done=0, total=1)
             record = described(plan, job, cell, device, weights) | {"card": protocol.card() | splits(dataset)}
             record["provenance"]["precision"] = "bf16" if seen.low else "fp32"

@@ -246,6 +246,15 @@ def test_dry_run_shows_cells_and_does_nothing(results, capsys):
     assert not results.exists()
 
 
+def test_dry_run_names_rows_as_they_were_asked_for(results, capsys):
+    """A checkpoint by its word, an ablation's encoders by their variants."""
+    words = ["--methods", "moco@v2_800ep,rotnet", "--protocol", "linear,rotations", "--dry-run"]
+    assert run(results, *words) == 0
+    lines = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert "moco@v2_800ep" in lines
+    assert {"rotnet", "rotnet (0,180)", "rotnet (90,270)"} <= set(lines)
+
+
 @pytest.mark.parametrize("words", [["--help"], ["list"], ["list", "moco"], ["show", "--help"], ["compare", "--help"]])
 def test_answers_without_torch(words):
     """--help and list import no torch, pandas or numpy."""
