@@ -38,7 +38,7 @@ def test_every_command_is_understood(command, tmp_path, capsys):
 
 
 def test_the_tree_names_what_is_there():
-    """Every path of the README's tree exists."""
+    """Every path of the README's tree exists, and every file of the engine has its phrase."""
     tree = TEXT.split("## The tree")[1].split("```")[1]
     folder = ""
     for line in tree.strip().splitlines():
@@ -49,6 +49,8 @@ def test_the_tree_names_what_is_there():
             assert (ROOT / path).exists(), path
         if not line.startswith(" ") and line.split()[0].endswith("/"):
             folder = line.split()[0]
+    files = {path.name for path in (ROOT / "bench").glob("[!_]*.py")}
+    assert files == {name for name in files if re.search(rf"\b{name}\b", tree)}
 
 
 def test_parts_are_filled_from_their_files(tmp_path, monkeypatch, capsys):
