@@ -10,9 +10,10 @@ not learn and the predictor chases it (section 3.2). Both views play both roles.
 
 Where we differ: the benchmark's recipe instead of LARS. Runs shorter than the
 paper's scale the teacher's momentum to their length, since after a few hundred
-steps a slow teacher would still stand near its random start; have narrower
-heads; and end the projector in a batch norm (``norm_last``), as MoCo v3 does,
-since else they spend their few steps on the mean that all projections share.
+steps a slow teacher would still stand near its random start; crop less, as
+MoCo v2 and SimSiam do; have narrower heads; and end the projector in a batch
+norm (``norm_last``), as MoCo v3 does, since else they spend their few steps on
+the mean that all projections share.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class BYOL(Method):
         },
     }
     views_per_image = 2.0
-    short: ClassVar = {"momentum": 0.97, "hidden": 512, "dim": 128, "norm_last": True}
+    short: ClassVar = {"momentum": 0.9, "hidden": 512, "dim": 128, "norm_last": True, "crop": 0.2}
 
     def __init__(
         self,
