@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from bench.records import frame, read_all
+
 SLOWER = {
     "mae": "its decoder is a second transformer, and sees all patches",
     "word2vec": "every patch of the batch is scored with every other, and a budget of views holds many small patches",
@@ -25,7 +27,8 @@ def table(run: dict) -> str:
     parts = [
         "# Speed",
         "Medians of one run; each ratio is to the first row of its group, so it holds on other machines too.",
-        f"By `make bench` on {machine.get('brand_raw', 'an unnamed processor')}, {machine.get('count')} cores.",
+        f"By `make bench` on {machine.get('brand_raw', 'an unnamed processor')}, {machine.get('count')} cores. "
+        "What a machine cannot do (bf16) or lacks (another library) has no row.",
     ]
     steps = {group: rows for group, rows in groups.items() if group.startswith("step of ")}
     for group, rows in groups.items():
@@ -56,6 +59,17 @@ def step(bare: dict, whole: dict) -> list[str]:
     return [name, f"{a:.4g}", f"{b:.4g}", f"{b / a:.2f}", SLOWER.get(name, "")]
 
 
+def costs(folder: Path) -> str:
+    """What the committed records of a folder took, at most, by protocol."""
+    rows = frame(read_all(folder / "records")[0]).query("status == 'ok'").drop_duplicates("key")
+    rows["gigabytes"] = rows["peak_memory_bytes"] / 1e9
+    rows["share"] = rows["probe_seconds"] / rows["pretrain_seconds"].where(rows["pretrain_seconds"] > 0)
+    most = rows.groupby("protocol")[["gigabytes", "probe_seconds", "share"]].max()
+    lines = [[name, f"{a:.1f}", f"{b:.0f}", "-" if c != c else f"{c:.2f}"] for name, a, b, c in most.itertuples()]
+    head = f"## What the records of `{folder.as_posix()}` took, at most"
+    return f"{head}\n\n" + piped(lines, ["protocol", "GB of memory", "seconds of probing", "share of pretraining"])
+
+
 def piped(lines: list[list[str]], headers: list[str]) -> str:
     """A Markdown table."""
     return tabulate(lines, headers, tablefmt="pipe", disable_numparse=True)
@@ -63,4 +77,5 @@ def piped(lines: list[list[str]], headers: list[str]) -> str:
 
 if __name__ == "__main__":
     source, target = map(Path, sys.argv[1:])
-    target.write_text(table(json.loads(source.read_text(encoding="utf-8"))), encoding="utf-8")
+    told = table(json.loads(source.read_text(encoding="utf-8")))
+    target.write_text(told + "\n" + costs(Path("results/cifar10-jpeg")) + "\n", encoding="utf-8")

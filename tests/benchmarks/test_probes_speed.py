@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from bench.representation import Reading, Representation
 
 pytestmark = pytest.mark.slow
 
+DATA = Path(os.environ.get("SSLBENCH_CIFAR10_DIR", "synthetic")).name
 IMAGES = int(os.environ.get("SSLBENCH_SPEED_IMAGES", "50000"))
 CLASSES, K, TEMPERATURE = 10, 200, 0.07
 WEAKEST = 1.0  # of the twenty strengths, and the one that scikit-learn solves
@@ -71,7 +73,7 @@ def once(benchmark: Any, call: Callable[[], Any]) -> Any:
     return benchmark.pedantic(call, rounds=1, iterations=1)
 
 
-@pytest.mark.benchmark(group="logistic regression on 2,048 features")
+@pytest.mark.benchmark(group=f"logistic regression on {IMAGES:,} x 2,048 features of {DATA}")
 class TestLogisticRegression:
     """Twenty strengths of ours against scikit-learn's one."""
 
@@ -104,7 +106,7 @@ class TestLogisticRegression:
             assert accuracy == pytest.approx(theirs, abs=1e-3)
 
 
-@pytest.mark.benchmark(group="a probe with its choice of strength, 2,048 features")
+@pytest.mark.benchmark(group=f"a probe with its choice of strength, {IMAGES:,} x 2,048 features of {DATA}")
 @pytest.mark.parametrize("probe", [probes.linear_probe, probes.mlp_probe])
 def test_probe(benchmark, wide, probe):
     """From features to predictions."""
@@ -112,7 +114,7 @@ def test_probe(benchmark, wide, probe):
     once(benchmark, lambda: probe(X, y, test, CLASSES))
 
 
-@pytest.mark.benchmark(group="nearest neighbours, 512 features, k = 200")
+@pytest.mark.benchmark(group=f"nearest neighbours, {IMAGES:,} x 512 features of {DATA}, k = 200")
 class TestNeighbours:
     """Ours with the votes, faiss's search without, lightly's rule."""
 
