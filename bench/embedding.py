@@ -25,7 +25,7 @@ from bench.records import joined
 from bench.representation import Reading, Representation
 from bench.runner import reason
 from bench.show import of_all_classes
-from bench.weights import built_encoder, encoder_of
+from bench.weights import built_encoder, encoder_of, read
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,6 +51,7 @@ def mapped(plan: Plan, taps: Sequence[str], folder: Path) -> Generator[Progress 
         raise UserError(f"--taps: {plan.request.encoder} has no tap {unknown[0]!r}. {did_you_mean(unknown[0], known)}")
     data, device = Data(plan), device_of(plan.request.device)
     whole = data.probing()
+    read(plan, plan.jobs, data)
     chosen = of_all_classes(whole.test.labels, IMAGES, plan.request.seeds[0])
     test = replace(whole.test, images=whole.test.images[chosen], labels=whole.test.labels[chosen])
     dataset = replace(whole, train=replace(test, images=test.images[:1], labels=test.labels[:1]), test=test)

@@ -31,7 +31,7 @@ from bench.provenance import peak_memory
 from bench.recipe import fingerprint
 from bench.representation import Representation
 from bench.training import Diverged
-from bench.weights import Weights, encoder_of, sight, untrained
+from bench.weights import Weights, encoder_of, read, sight, untrained
 
 STORED_BESIDE = ("predictions", "confidences")  # of a number: not in the record itself
 NAMED = 100  # classes whose names a record holds
@@ -53,6 +53,7 @@ def run(plan: Plan) -> Generator[Progress | Measured, None, None]:
     data, device = Data(plan), device_of(plan.request.device)
     check_writable(folder)
     dataset = data.probing()  # before any training, so that pictures that cannot be read are told now
+    read(plan, plan.missing, data)
     shared: dict[Hashable, Any] = {}
     for job in plan.missing:
         try:
@@ -108,6 +109,7 @@ def pretrained(plan: Plan) -> Generator[Progress | tuple[Job, Weights], None, No
     """Makes sure that every job's encoder exists, and yields where each is; a diverged one is yielded as failed."""
     checked(plan, plan.jobs)
     data, device = Data(plan), device_of(plan.request.device)
+    read(plan, plan.jobs, data)
     for job in plan.jobs:
         if not job.trains:
             continue

@@ -26,7 +26,7 @@ from bench.progress import Progress
 from bench.runner import reason
 from bench.sheet import sheet
 from bench.training import batch_of, pretrain
-from bench.weights import encoder_of, train_facts
+from bench.weights import encoder_of, read, train_facts
 
 TEACHING_VIEWS = 40_000  # the budget for heads alone: with the encoder done, they need little
 BATCH = 64  # images given to the method; those that are not drawn are what contrastive methods compare with
@@ -48,6 +48,7 @@ def shown(plan: Plan, images: int, file: Path) -> Generator[Progress | Drawn, No
     check_file(file)
     data, device = Data(plan), device_of(plan.request.device)
     test = data.probing(needs).test  # before any training, so that pictures that cannot be read are told now
+    read(plan, [job], data)
     try:
         method, origin = yield from method_of(plan, job, data, device)
         yield Progress(title=f"{name}: drawing", done=0, total=1)

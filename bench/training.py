@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench import processes
 from bench.data import Split
 from bench.disk import write_whole
+from bench.errors import UserError
 from bench.method import Batch, Method
 from bench.precision import low_precision
 from bench.recipe import Recipe
@@ -65,10 +66,10 @@ def pretrain(
 ) -> Generator[Step, None, None]:
     """Trains the method in place over the recipe's budget, yielding each step, those of an interrupted run first.
 
-    Every ``save_every`` seconds, and when the caller closes the generator, all that is needed to
-    go on is written to ``resume``; a run that goes on is the run that was never stopped, since
-    each step draws its randomness from the seed and its own number. Of several processes each
-    trains on its share of every batch, and the first writes.
+    Every ``save_every`` seconds, when the caller closes the generator and when a batch cannot be
+    read, all that is needed to go on is written to ``resume``; a run that goes on is the run that
+    was never stopped, since each step draws its randomness from the seed and its own number. Of
+    several processes each trains on its share of every batch, and the first writes.
     Raises Diverged with the step at which the loss is not finite.
     """
     method.train().to(device)
@@ -110,7 +111,7 @@ def pretrain(
                 save(resume, method, optimiser, history)
                 saved = time.monotonic()
             began = time.monotonic()
-    except GeneratorExit:  # only ever raised between steps; Ctrl-C within one would leave half of it
+    except (GeneratorExit, UserError):  # between steps, or over a batch not to be had; Ctrl-C would leave half of one
         if 0 < done < steps:
             save(resume, method, optimiser, history)
         raise

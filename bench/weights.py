@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,15 +48,13 @@ def encoder_of(
         return encoder, Weights(kind="file", file=job.checkpoint, facts=checkpoints.load(job.checkpoint, encoder))
     if not job.trains:
         return encoder, Weights(kind="untrained", facts={})
-    if not plan.request.overwrite and (found := checkpoints.found(job.recipe_hash)):
+    if found := kept(plan, job):
         kind, file = found
         return encoder, Weights(kind=kind, file=file, facts=checkpoints.load(file, encoder))
 
     method: Method = job.method.load()(encoder, train_facts(plan), **job.settings)
     method.to(device).to(memory_format=torch.channels_last)
     split = data.pretraining(method.needs).train
-    if len(split) < job.recipe.batch_size:
-        raise UserError(f"{plan.pretrain_facts.name}: {len(split)} readable train images are fewer than a batch.")
     partial = checkpoints.interrupted(job.recipe_hash)
     facts: dict[str, Any] = {
         "method": job.method.name,
@@ -90,6 +88,20 @@ def encoder_of(
     checkpoints.save(file, encoder, facts)
     partial.unlink(missing_ok=True)
     return encoder, Weights(kind="pretrained", file=file, facts=facts)
+
+
+def kept(plan: Plan, job: Job) -> tuple[str, Path] | None:
+    """Kind of source and file of an encoder that need not be pretrained again; None where it must be."""
+    return None if plan.request.overwrite else checkpoints.found(job.recipe_hash)
+
+
+def read(plan: Plan, jobs: Iterable[Job], data: Data) -> None:
+    """Reads what the jobs will be pretrained on, so that UserError tells before any work what cannot be used."""
+    for job in jobs:
+        if job.trains and not kept(plan, job):
+            images = len(data.pretraining(job.needs).train)
+            if images < job.recipe.batch_size:
+                raise UserError(f"{plan.pretrain_facts.name}: {images} readable train images are fewer than a batch.")
 
 
 def pretext(losses: list[float], watched: list[dict[str, float]]) -> dict[str, Any]:

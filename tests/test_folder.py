@@ -353,12 +353,13 @@ def spoil(root: Path) -> None:
     (root / "test" / "cat" / "0.png").write_bytes(whole[: len(whole) // 2])
 
 
-def test_unreadable_pictures_are_named_all_at_once(pets: Path) -> None:
-    """Also when they were met before and the answer comes from the cache."""
+@pytest.mark.parametrize("size", [16, 100])
+def test_unreadable_pictures_are_named_all_at_once(pets: Path, size: int) -> None:
+    """Before any is asked for, and also when they were met before and the answer comes from the cache."""
     spoil(pets)
     for _ in range(2):
         with pytest.raises(UserError) as caught:
-            Folder(data_dir=str(pets)).load(LOAD)
+            Folder(data_dir=str(pets), image_size=size).load(LOAD)
         sentence = str(caught.value)
         assert "3 pictures cannot be read" in sentence
         assert "--skip-unreadable" in sentence
@@ -521,16 +522,21 @@ def test_large_sets_are_read_when_asked_for(pets: Path, reads: list[str], monkey
     kept = Folder(data_dir=str(pets)).load(LOAD).train.images[:]
     monkeypatch.setattr(_splits, "RESIDENT", 0)
     reads.clear()
+    Folder(data_dir=str(pets)).load(LOAD)
+    assert len(reads) == 12  # a look at each, once
+    reads.clear()
     data = Folder(data_dir=str(pets)).load(LOAD)
     assert isinstance(data.train.images, LazyImages)
-    assert reads == []
+    Folder(data_dir=str(pets), image_size=100).load(LOAD)
+    assert reads == []  # what can be read can be read at any size
     assert torch.equal(data.train.images[torch.tensor([4, 1])], kept[[4, 1]])
     assert len(reads) == 2
 
 
-def test_a_lazy_picture_that_cannot_be_read_is_named(pets: Path) -> None:
-    spoil(pets)
+def test_a_picture_that_breaks_after_the_look_is_named(pets: Path) -> None:
+    """When it is asked for; the others can still be had."""
     data = Folder(data_dir=str(pets), image_size=100).load(LOAD)
+    spoil(pets)
     assert data.train.images[torch.tensor([0])].shape == (1, 3, 100, 100)
     with pytest.raises(UserError, match=r"cat/1.png \(not a picture\).*--skip-unreadable"):
         data.train.images[torch.tensor([1])]

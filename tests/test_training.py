@@ -6,6 +6,7 @@ import copy
 import itertools
 import math
 from collections import Counter
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from bench.data import Dataset
 from bench.encoders.convnet import ConvNet
+from bench.errors import UserError
 from bench.method import Batch, Method, TrainFacts
 from bench.plugins import plugins
 from bench.recipe import Recipe
@@ -194,6 +196,34 @@ def test_an_interrupted_step_is_not_kept(tiny: Dataset, tmp_path: Path, monkeypa
     list(itertools.islice(pretrain(fresh, tiny.train, recipe_of(fresh, 5), CPU, tmp_path / "fresh"), 2))
     assert len(kept["history"]) == 2
     assert all(torch.equal(value, kept["method"][name]) for name, value in fresh.state_dict().items())
+
+
+def test_a_run_without_its_next_batch_is_kept(tiny: Dataset, tmp_path: Path) -> None:
+    """A picture that can no longer be read ends a run, and once it is mended the run goes on as if never stopped."""
+
+    class Files:
+        """Images whose third batch cannot be read."""
+
+        asked = 0
+
+        def __len__(self) -> int:
+            return len(tiny.train)
+
+        def __getitem__(self, indices: Tensor | slice) -> Tensor:
+            self.asked += 1
+            if self.asked == 3:
+                raise UserError("0.jpg: cannot be read")
+            return tiny.train.images[indices]
+
+    whole, cut, resumed = method_of("rotnet"), method_of("rotnet"), method_of("rotnet", seed=5)
+    recipe = recipe_of(whole, 4)
+    losses = [step.loss for step in pretrain(whole, tiny.train, recipe, CPU, tmp_path / "whole")]
+    with pytest.raises(UserError, match=r"0\.jpg"):
+        list(pretrain(cut, replace(tiny.train, images=Files()), recipe, CPU, tmp_path / "cut"))
+    assert len(torch.load(tmp_path / "cut", weights_only=True)["history"]) == 2
+    assert [step.loss for step in pretrain(resumed, tiny.train, recipe, CPU, tmp_path / "cut")] == losses
+    state = resumed.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in whole.state_dict().items())
 
 
 def test_a_damaged_run_is_set_aside(tiny: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

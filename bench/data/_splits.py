@@ -1,4 +1,4 @@
-"""The pictures of a tree: decoded once and kept where they are small and few, else read when they are asked for."""
+"""The pictures of a tree: decoded once and kept where small and few; else looked over once, and read when asked for."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from bench.data._tree import SMALL, Files, Tree, some
 from bench.errors import UserError, require
 
 RESIDENT = 4 * 2**30  # bytes: up to here small pictures are kept
+GLANCE = 8  # pixels to which a picture is decoded to see that it can be: the smallest is the fastest
 
 
 def dataset(tree: Tree, known: Facts, *, skip_unreadable: bool, workers: int) -> Dataset:
@@ -26,7 +27,7 @@ def dataset(tree: Tree, known: Facts, *, skip_unreadable: bool, workers: int) ->
     broken: list[tuple[str, str]] = []
     splits: list[Split] = []
     for files in (tree.train, tree.test):
-        split, bad = _resident(files, known, workers) if resident else _lazy(files, known, workers, skip_unreadable)
+        split, bad = _resident(files, known, workers) if resident else _lazy(files, known, workers)
         broken += [(f"{files.folder.name}/{files.paths[i]}", why) for i, why in bad]
         splits.append(split)
     if broken and not skip_unreadable:
@@ -51,18 +52,18 @@ def _resident(files: Files, known: Facts, workers: int) -> tuple[Split, list[Bro
             yield images, labels, broken
             place = end
 
-    kept = stored(_entry(files, known), known.image_size, len(files), chunks)
+    kept = stored(_entry(files, known, known.image_size), known.image_size, len(files), chunks)
     return Split(images=torch.from_numpy(kept.images), labels=torch.from_numpy(kept.labels)), kept.broken
 
 
-def _lazy(files: Files, known: Facts, workers: int, skip_unreadable: bool) -> tuple[Split, list[Broken]]:
+def _lazy(files: Files, known: Facts, workers: int) -> tuple[Split, list[Broken]]:
     import torch
 
     def scan() -> list[Broken]:
-        return [one for _, broken in _decoding(files, 8, workers) for one in broken]  # the smallest is the fastest
+        return [one for _, broken in _decoding(files, GLANCE, workers) for one in broken]
 
-    # Labels must be known before pictures are asked for, so leaving some out takes a look at all, once.
-    broken = remembered(_entry(files, known), scan) if skip_unreadable else []
+    # A picture that cannot be read would else be met hours into a training. Any size tells.
+    broken = remembered(_entry(files, known, GLANCE), scan)
     out = {place for place, _ in broken}
     images = LazyImages(
         files.folder,
@@ -80,7 +81,7 @@ def _decoding(files: Files, size: int, workers: int) -> Iterator[tuple[Pixels, l
     return watched(chunks, what, len(files), done=lambda chunk: len(chunk[0]) + len(chunk[1]))
 
 
-def _entry(files: Files, known: Facts) -> str:
+def _entry(files: Files, known: Facts, size: int) -> str:
     """The cache's name for a split; times count here, though not for the identity: an edit may keep the length."""
-    facts = [PREPARATION, known.image_size, files.paths, files.sizes, files.times]
+    facts = [PREPARATION, size, files.paths, files.sizes, files.times]
     return f"{known.name[:60]}-{files.folder.name}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}"

@@ -33,7 +33,7 @@ class ImageNet(Source):
 
     data_dir: str | None = None
     image_size: int | None = None  # pixels; by default 224
-    skip_unreadable: bool = False  # leave broken pictures out; the first time this reads them all
+    skip_unreadable: bool = False  # leave broken pictures out instead of refusing the whole set
     workers: int = cores()  # threads that decode
 
     def check(self) -> Facts:
@@ -44,7 +44,7 @@ class ImageNet(Source):
         return facts(tree, name, 224 if self.image_size is None else self.image_size)
 
     def load(self, needs: frozenset[str]) -> Dataset:
-        """Both splits, as files that are read when they are asked for unless they are made small."""
+        """Both splits, looked over once; UserError naming the pictures that cannot be read, if not to be skipped."""
         return dataset(self._tree, self.check(), skip_unreadable=self.skip_unreadable, workers=self.workers)
 
     @cached_property
