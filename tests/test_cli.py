@@ -1,11 +1,16 @@
 """The command line: what it prints, writes, refuses, and how it ends."""
 
+import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
 from bench import checkpoints, records, runner, weights
 from bench.cli import main
@@ -98,10 +103,15 @@ def test_only_what_changed_is_measured(results, monkeypatch):
     assert {record["source"]["kind"] for record in found} == {"pretrained", "cached"}
 
 
+OWN = ["--methods", "random", "--dataset", "folder", "--data-dir"]
 BAD = {
     "no such method": (["--methods", "moca"], ["moca", "Did you mean 'moco'?"]),
     "no such protocol": (["--methods", "moco", "--protocol", "liner"], ["liner", "Did you mean 'linear'?"]),
     "no such data set": (["--methods", "moco", "--dataset", "cifar"], ["cifar", "cifar10"]),
+    "no such data set to pretrain on": (
+        ["--methods", "moco", "--pretrain-dataset", "fodler"],
+        ["--pretrain-dataset", "fodler", "Did you mean 'folder'?"],
+    ),
     "no such encoder": (["--methods", "moco", "--encoder", "resnet19"], ["resnet19", "resnet18"]),
     "no such tap": (["--methods", "random", "--taps", "conv6"], ["conv6", "conv5"]),
     "no such preset": (["--methods", "moco", "--preset", "smal"], ["smal", "small"]),
@@ -150,6 +160,25 @@ BAD = {
     "directory for data without one": (["--methods", "random", "--data-dir", "x"], ["--data-dir", "--dataset folder"]),
     "no directory for a folder": (["--methods", "random", "--dataset", "folder"], ["--data-dir"]),
     "no such directory": (["--methods", "random", "--dataset", "folder", "--data-dir", "nowhere"], ["nowhere"]),
+    "empty directory": ([*OWN, "{here}/empty"], ["empty", "no folders", "train/<class>/"]),
+    "directory without a train split": ([*OWN, "{here}/untrained"], ["untrained", "no train split"]),
+    "directory of one class": ([*OWN, "{here}/alike"], ["alike", "only one class (a)"]),
+    "class that is only in test": ([*OWN, "{here}/strange"], ["strange", "'c'"]),
+    "picture that cannot be read": (
+        [*OWN, "{here}/broken"],
+        ["broken", "1 picture cannot be read", "train/a/0.png", "--skip-unreadable"],
+    ),
+    "large picture that cannot be read": (
+        [*OWN, "{here}/broken", "--image-size", "100"],
+        ["1 picture cannot be read", "train/a/0.png", "--skip-unreadable"],
+    ),
+    "picture to pretrain on that cannot be read": (
+        [
+            *("--methods", "random,rotnet", "--pretrain-dataset", "folder", "--pretrain-data-dir", "{here}/broken"),
+            *("--image-size", "100", *QUICK, "--set", "recipe.batch_size=2"),
+        ],
+        ["1 picture cannot be read", "train/a/0.png", "--skip-unreadable"],
+    ),
     "fewer images than a batch": (["--methods", "rotnet", *QUICK, "--set", "recipe.batch_size=300"], ["200", "300"]),
     "fewer images than neighbours": (
         ["--methods", "random", "--protocol", "knn", *QUICK, "--set", "knn.k=500"],
@@ -165,23 +194,71 @@ BAD = {
     ),
     "no such checkpoint": (["--methods", "rotnet", "--checkpoint", "rotnet=none.pt"], ["none.pt"]),
     "checkpoint of what does not run": (["--methods", "rotnet", "--checkpoint", "moco=x.pt"], ["moco"]),
+    "truncated checkpoint": (
+        ["--methods", "rotnet", "--checkpoint", "rotnet={here}/cut.safetensors"],
+        ["cut.safetensors", "truncated"],
+    ),
+    "checkpoint with code in it": (
+        ["--methods", "rotnet", "--checkpoint", "rotnet={here}/code.pt"],
+        ["code.pt", "code"],
+    ),
     "checkpoint without a method": (["--methods", "rotnet", "--checkpoint", "x.pt"], ["method=file"]),
     "no such plugin file": (["--methods", "rotnet", "--plugin", "none.py"], ["none.py"]),
     "no such device": (["--methods", "random", "--device", "tpu9"], ["tpu9", "--device cpu"]),
     "image too small for the encoder": (["--methods", "random", "--encoder", "alexnet"], ["alexnet", "63"]),
 }
+if not torch.cuda.is_available():
+    BAD["no GPU"] = (["--methods", "random", "--device", "cuda"], ["--device cuda", "--device cpu"])
+
+
+class Code:
+    """Pickled, it is code that runs when it is read."""
+
+    def __reduce__(self):
+        return os.system, ("true",)
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """A folder of data and checkpoints that cannot be used, each in its own way."""
+    root = tmp_path_factory.mktemp("bad")
+    for name in ("untrained", "alike", "strange", "broken"):
+        for split in ("train", "test"):
+            for label in "ab":
+                (root / name / split / label).mkdir(parents=True)
+                for n in range(4):
+                    Image.new("RGB", (16, 16), (60 * n, 0, 0)).save(root / name / split / label / f"{n}.png")
+    (root / "empty").mkdir()
+    (root / "untrained" / "train").rename(root / "untrained" / "training")
+    for split in ("train", "test"):
+        shutil.rmtree(root / "alike" / split / "b")
+    (root / "strange" / "test" / "b").rename(root / "strange" / "test" / "c")
+    picture = root / "broken" / "train" / "a" / "0.png"
+    picture.write_bytes(picture.read_bytes()[:40])
+    (root / "cut.safetensors").write_bytes(next(checkpoints.BUNDLE.glob("*.safetensors")).read_bytes()[:-100])
+    torch.save({"state_dict": Code()}, root / "code.pt")
+    return root
 
 
 @pytest.mark.parametrize(("words", "told"), BAD.values(), ids=BAD)
-def test_mistakes_are_told_in_one_line_before_any_work(words, told, results, capsys, monkeypatch):
+def test_mistakes_are_told_in_one_line_before_any_work(words, told, here, results, capsys, monkeypatch):
     """A mistake ends with exit code 2 and one line that names the thing and the mend; no work is done."""
     monkeypatch.setattr(runner, "encoder_of", None)
+    words = [word.replace("{here}", str(here)) for word in words]
     assert main([*words, "--results", str(results)] if words != ["lst"] else words) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     for part in told:
         assert part in error
+
+
+def test_pictures_that_cannot_be_read_are_left_out_when_asked_to(here, results):
+    """With --skip-unreadable the run goes on without them, and the card says how many images are left."""
+    words = [*OWN, str(here / "broken"), "--protocol", "knn", "--set", "knn.k=2", "--results", str(results)]
+    assert main([*words, "--skip-unreadable"]) == 0
+    (record,), _ = records.read_all(results / "records")
+    assert (record["card"]["train_images"], record["card"]["test_images"]) == (7, 8)
 
 
 def test_results_that_cannot_be_written(tmp_path, capsys):
@@ -234,6 +311,39 @@ def test_interrupted_pretraining_goes_on_bit_for_bit(tmp_path, results, capsys, 
     for one, other in zip(never, stopped, strict=True):
         once, again = (checkpoints.tensors_in(file)[0] for file in (one, other))
         assert all((once[name] == again[name]).all() for name in once)
+
+
+def test_killed_while_writing_a_record_a_run_loses_that_cell_alone(results):
+    """SIGKILL at the worst moment leaves the cells before, whole and readable, and the next run measures the rest."""
+    words = ["--methods", "random", "--protocol", "knn,linear", "--set", "knn.k=20", *QUICK, "--results", str(results)]
+    code = (
+        "import os, signal, sys\nfrom bench.cli import main\nreplace = os.replace\n"
+        "def deadly(part, whole):\n"
+        "    if '-linear-' in str(whole) and str(whole).endswith('.json'): os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"    replace(part, whole)\nos.replace = deadly\nmain({words!r})\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True).returncode == -signal.SIGKILL
+    (before,), damaged = records.read_all(results / "records")
+    assert (before["cell"]["protocol"], damaged) == ("knn", [])
+    assert main(["report", "--results", str(results)]) == 0
+    assert main(words) == 0
+    after = {record["cell"]["protocol"]: record for record in records.read_all(results / "records")[0]}
+    assert after.keys() == {"knn", "linear"}
+    assert after["knn"]["provenance"] == before["provenance"]
+
+
+def test_report_names_a_damaged_record_and_goes_on(results, capsys):
+    """A record cut short is skipped with its name and the reason; the others are reported."""
+    (whole,) = (ROOT / "results" / "baseline" / "records").glob("*-random-knn-*.json")
+    shutil.copytree(whole.parent, results / "records", ignore=lambda _, names: {n for n in names if "-knn-" not in n})
+    damaged = next((results / "records").glob("*-moco-knn-*.json"))
+    damaged.write_bytes(damaged.read_bytes()[:500])
+    assert main(["report", "--results", str(results)]) == 0
+    told = capsys.readouterr()
+    assert told.err.startswith(f"skipped: {damaged}: not whole JSON")
+    assert told.err.count("\n") == 1
+    assert "random (floor)" in told.out
+    assert "moco" not in told.out
 
 
 def test_dry_run_shows_cells_and_does_nothing(results, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from bench.cli import planned_from
 from bench.errors import UserError
 from bench.plan import Plan, Request
 from bench.planning import plan
-from bench.plugins import plugins
+from bench.plugins import ROOT, plugins
 from bench.recipe import Recipe
 
 METHODS = set(plugins("method"))
+BUNDLE = ROOT / "methods" / "pretrained"
 
 
 def planned(results: Path, *methods: str, assignments: tuple[str, ...] = (), **request: Any) -> Plan:
@@ -102,6 +104,15 @@ def test_what_is_left_out_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert output.err.startswith("left out: mae shows")
     assert output.err.count("\n") == 1
     assert not output.out
+
+
+def test_the_default_command_trains_nothing() -> None:
+    """Its encoders, and those of floor and ceiling, are bundled: a changed default would turn seconds into minutes."""
+    command = ["--methods", "rotnet,jigsaw,moco,supervised,random", "--protocol", "linear"]
+    jobs = planned_from(parser("run").parse_args(command)).jobs
+    bundle = {facts["recipe_hash"] for facts in json.loads((BUNDLE / "manifest.json").read_text()).values()}
+    assert [job.method.name for job in jobs if job.trains and job.recipe_hash not in bundle] == []
+    assert [job.method.name for job in jobs if not job.trains] == ["random"]
 
 
 def test_one_variant_can_run_alone() -> None:
