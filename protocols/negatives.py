@@ -40,7 +40,7 @@ class Negatives(Probing):
     """What classes become in the features, for each number of negatives."""
 
     taps: tuple[str, ...] = ("conv5",)
-    neighbours: int = 200  # kNN's k
+    neighbours: int = 200  # kNN's k; where there are fewer train images, the default is all of them
     temperature: float = 0.07
     below: float = 0.5  # how many clusters, in multiples of the number of classes
     above: float = 4.0
@@ -79,8 +79,13 @@ class Negatives(Probing):
         require(0 < self.hardest <= 1, "negatives.hardest", self.hardest, "a share above 0 and at most 1")
 
     def check(self, facts: Facts) -> None:
-        """There must be as many images as clusters."""
+        """There must be as many images as clusters, and as neighbours if another number than usual is asked for."""
         super().check(facts)
+        if self.neighbours > facts.train_images and self.neighbours != Negatives.neighbours:
+            raise UserError(
+                f"negatives.neighbours = {self.neighbours}: {facts.name} has only {facts.train_images} train images; "
+                f"--set negatives.neighbours={max(1, facts.train_images // 10)} fits."
+            )
         images, most = min(self.clustered, facts.train_images), max(self.clusters(len(facts.classes)))
         if most > images:
             raise UserError(
@@ -110,11 +115,13 @@ class Negatives(Probing):
         """Yields what the nearest images say, and how two views lie to each other and to all others."""
         bank, labels = representation.train(Reading(tap)), representation.train_labels.to(representation.device)
         queries, truth = representation.test(Reading(tap)), representation.test_labels.to(representation.device)
-        vote = knn(bank, labels, queries, representation.classes, k=[self.neighbours], temperature=[self.temperature])
+        k = min(self.neighbours, len(bank))
+        vote = knn(bank, labels, queries, representation.classes, k=[k], temperature=[self.temperature])
         (predictions,) = vote.values()
         correct = (predictions == truth).cpu().numpy()
         low, high = bootstrap_interval(correct)
-        yield Number(tap=tap, metric="knn_accuracy", value=float(correct.mean()), low=low, high=high)
+        told = {"k": k, "temperature": self.temperature}
+        yield Number(tap=tap, metric="knn_accuracy", value=float(correct.mean()), low=low, high=high, details=told)
         some = evenly(len(queries), self.paired)
         every, hardest = false_negatives(bank, labels, queries[some], truth[some], self.hardest)
         yield Number(tap=tap, metric="false_negatives", value=every)

@@ -75,13 +75,22 @@ def test_ideal_features_suffer_from_neither() -> None:
         (Negatives(), facts(classes=1), "one class"),
         (Negatives(above=20.0), facts(), r"negatives.above = 20: 80 clusters are more than the 40 train images"),
         (Negatives(clustered=8), facts(), "16 clusters are more than the 8"),
+        (Negatives(neighbours=41), facts(), r"negatives.neighbours = 41: few has only 40 train images; .*=4 fits"),
     ],
 )
 def test_data_that_cannot_answer_are_refused(protocol: Negatives, data: Facts, told: str) -> None:
-    """One class, or more clusters than images, is one line before any work."""
+    """One class, or more clusters or neighbours than images, is one line before any work."""
     with pytest.raises(UserError, match=told):
         protocol.check(data)
+    Negatives(neighbours=40).check(facts())
+
+
+def test_the_usual_number_of_neighbours_is_at_most_all() -> None:
+    """With fewer train images than the default all of them vote, and the number says how many those were."""
     Negatives().check(facts())
+    for protocol, k in ((Negatives(taps=("conv5",)), 40), (Negatives(taps=("conv5",), neighbours=7), 7)):
+        (vote,) = (number for number in protocol.evaluate(given()) if number.metric == "knn_accuracy")
+        assert vote.details == {"k": k, "temperature": 0.07}
 
 
 def test_features_that_are_no_numbers_are_refused() -> None:
