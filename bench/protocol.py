@@ -15,11 +15,14 @@ from bench.statistics import bootstrap_interval, macro_bootstrap_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
     from torch import Tensor
 
     from bench.data import Facts
     from bench.representation import Reading, Representation
+
+BEST, SECOND = "\ue000{}\ue002", "\ue001{}\ue003"
+"""A cell that is best or second best, until its table is printed and each kind of file marks it in its own way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +79,13 @@ class Protocol(ABC):
         return asdict(self)
 
     # How a report shows the records, where methods by taps do not say it. ``measured`` has a row per label, tap and
-    # metric: method, variant, mean over seeds, half its 95 % interval, failed; ``published`` has those of the file in
-    # results/published about these methods.
+    # metric: method, variant, mean over seeds, half its 95 % interval, failed, its rank, and whether nothing says
+    # that it is not the best (even); ``published`` has those of the file in results/published about these methods.
+
+    @classmethod
+    def among(cls, measured: DataFrame) -> Series:
+        """For each row what it is ranked among: rows of its tap alike in this; nothing where it is not ranked."""
+        return measured["metric"]
 
     @classmethod
     def table(cls, measured: DataFrame, published: DataFrame) -> list[DataFrame]:
@@ -99,6 +107,16 @@ def percent(mean: float, half: float = math.nan, digits: int = 1) -> str:
     if math.isnan(mean):
         return "-"
     return f"{100 * mean:.{digits}f}" + ("" if math.isnan(half) else f" ± {100 * half:.{digits}f}")
+
+
+def marked(text: str, rank: float, even: bool) -> str:
+    """A cell's text with its marks: best, second best, not surely worse than the best."""
+    return {1.0: BEST, 2.0: SECOND}.get(rank, "{}").format("≈" * bool(even) + text)
+
+
+def shown(row: Any, digits: int = 1) -> str:
+    """An accuracy among the measured rows as a table prints it, with its marks."""
+    return "failed" if row.failed else marked(percent(row.mean, row.half, digits), row.rank, row.even)
 
 
 def accuracies(

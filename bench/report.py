@@ -25,6 +25,7 @@ from bench.plots.bars import save_bars
 from bench.plots.cost import save_cost
 from bench.plots.heat import save_heat_map
 from bench.plots.ranks import save_ranks
+from bench.protocol import BEST, marked
 from bench.records import Record
 from bench.significance import LEVEL
 from bench.tables import CEILING, FLOOR, Table, tables_of
@@ -36,7 +37,7 @@ FORMATS = ("md", "csv", "tex", "html", "png", "svg")
 WIDTH = 100  # columns of a terminal
 ABREAST = 5  # columns of an overview that fit there
 
-# Private characters stand for commands until tabulate has escaped everything else.
+# The marks of `bench.protocol` stand for commands until tabulate has escaped everything else.
 LATEX = str.maketrans(
     {"\ue000": r"\textbf{", "\ue001": r"\underline{", "\ue002": "}", "\ue003": "}", "±": r"$\pm$", "≈": r"$\approx$"}
 )
@@ -51,16 +52,17 @@ class Style:
     """How a kind of file shows a table."""
 
     tablefmt: str
-    best: str
-    second: str
+    marks: dict[int, str]  # what stands for the marks of `bench.protocol` before tabulate sees the table
     legend: str
     joint: str  # between a tap and what stands beside it
 
 
-PLAIN = Style("simple", "*{}", "{}", "* best", "\n")
-MARKDOWN = Style("pipe", "**{}**", "*{}*", "bold: best, italic: second best", " ")
-TEX = Style("latex_booktabs", "\ue000{}\ue002", "\ue001{}\ue003", "bold: best, underlined: second best", " ")
-HTML = Style("html", "\ue000{}\ue002", "\ue001{}\ue003", "bold: best, underlined: second best", " ")
+STARS = str.maketrans({"\ue000": "*", "\ue001": "", "\ue002": "", "\ue003": ""})
+ASTERISKS = str.maketrans({"\ue000": "**", "\ue001": "*", "\ue002": "**", "\ue003": "*"})
+PLAIN = Style("simple", STARS, "* best", "\n")
+MARKDOWN = Style("pipe", ASTERISKS, "bold: best, italic: second best", " ")
+TEX = Style("latex_booktabs", {}, "bold: best, underlined: second best", " ")
+HTML = Style("html", {}, "bold: best, underlined: second best", " ")
 
 
 @dataclass
@@ -188,14 +190,14 @@ def _table_grid(table: Table, style: Style, *, measured: bool = False, published
     lines = []
     for label, cells in table.lines:
         line = [_named(label, cells[0].role)]
-        line += [_cell(table, row, style) for row in cells if measured]
+        line += [_cell(table, row) for row in cells if measured]
         line += [table.figure(table.published(row)) for row in cells if published]
         lines.append(line)
     return _tabulated(header, lines, style)
 
 
 def _part(part: pd.DataFrame, style: Style) -> str:
-    """A part of a protocol's own table: text as it is."""
+    """A part of a protocol's own table: text as it is, its marks aside."""
     return _tabulated([str(name) for name in part.columns], part.to_numpy().tolist(), style)
 
 
@@ -210,7 +212,7 @@ def _overview_grid(overview: Overview, style: Style, places: range) -> str:
         line = [_named(label, overview.roles[label])]
         for column in columns:
             row = column.cells.get(label)
-            line.append(_cell(column.table, row, style, interval=False) if row else "-")
+            line.append(_cell(column.table, row, interval=False) if row else "-")
         if ranked:
             rank = overview.mean_ranks.get(label)
             line.append("-" if rank is None else f"{rank:.2f}")
@@ -220,6 +222,7 @@ def _overview_grid(overview: Overview, style: Style, places: range) -> str:
 
 def _tabulated(header: list[str], lines: list[list[str]], style: Style) -> str:
     """Names to the left, numbers to the right."""
+    lines = [[str(cell).translate(style.marks) for cell in line] for line in lines]
     aligned = ["left"] + ["right"] * (len(header) - 1)
     return tabulate(lines, header, tablefmt=style.tablefmt, disable_numparse=True, colalign=aligned)
 
@@ -229,12 +232,12 @@ def _named(label: str, role: str) -> str:
     return f"{label} ({role})" if role else label
 
 
-def _cell(table: Table, row: Any, style: Style, *, interval: bool = True) -> str:
-    """A measured number with its interval, marked if it is best, second best or not surely worse than the best."""
-    text = "≈" * bool(row.even) + table.printed(row)
+def _cell(table: Table, row: Any, *, interval: bool = True) -> str:
+    """A measured number with its interval and marks."""
+    text = table.printed(row)
     if interval and not math.isnan(row.half):
         text += f" ± {table.figure(row.half)}"
-    return {1: style.best, 2: style.second}.get(row.rank, "{}").format(text)
+    return marked(text, row.rank, row.even)
 
 
 def _read_as(table: Table | Overview, style: Style) -> list[str]:
@@ -244,10 +247,12 @@ def _read_as(table: Table | Overview, style: Style) -> list[str]:
     if seeds.empty:
         return ["nothing was measured"]
     most = seeds.max()
-    marked = isinstance(table, Overview) or not (table.own and table.own.parts)
-    rows = rows if marked else rows.assign(rank=math.nan, even=False)
-    marks = [f"{style.legend} of the methods, {CEILING} and {FLOOR} aside"] if rows["rank"].notna().any() else []
-    if rows["even"].any():
+    ranked, even = bool(rows["rank"].notna().any()), bool(rows["even"].any())
+    if isinstance(table, Table) and table.own and table.own.parts:
+        cells = "".join(str(cell) for part in table.own.parts for cell in part.to_numpy().flat)
+        ranked, even = BEST[0] in cells, "≈" in cells
+    marks = [f"{style.legend} of the methods, {CEILING} and {FLOOR} aside"] if ranked else []
+    if even:
         test = "McNemar" if most == 1 else "randomisation over images"
         marks.append(f"≈: not significantly worse than the best on the same images ({test}, Holm; {100 * LEVEL:.0f} %)")
     if isinstance(table, Overview):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,29 +19,28 @@ if TYPE_CHECKING:
 
 LEVEL = 0.05
 
-Right = dict[str, np.ndarray]  # tap -> right answers (N,)
+Right = dict[str, np.ndarray]  # tap, or tap and metric -> right answers (N,)
 
 
-def even(table: DataFrame, group: list[Record], labels: dict[str, str]) -> tuple[list[bool], list[str]]:
-    """For each row whether nothing says that it is not the best of its tap, and what to know of the tests.
+def even(table: DataFrame, among: Iterable[Any], answers: Answers) -> list[bool]:
+    """For each row, ranked in its tap and ``among`` those alike in this, whether nothing says that it is not the best.
 
-    Each method is compared with the best on the images and seeds that both have: by McNemar's
-    test for one seed, by randomisation for more; Holm corrects for the comparisons of a tap.
+    Each is compared with the best on the images and seeds that both have: by McNemar's test for one
+    seed, by randomisation for more; Holm corrects for the comparisons with one best.
     """
     rows: list[Any] = list(table.itertuples())
-    answers = Answers(group, labels)
     marks = [False] * len(rows)
-    for tap in table["tap"].unique():
-        ranked = sorted((row.rank, at) for at, row in enumerate(rows) if row.tap == tap and row.rank > 0)
-        if len(ranked) < 2:
-            continue
+    found: dict[Any, list[tuple[float, int]]] = defaultdict(list)
+    for at, (row, alike) in enumerate(zip(rows, among, strict=True)):
+        if row.rank > 0:
+            found[row.tap, alike].append((row.rank, at))
+    for ranked in map(sorted, found.values()):
         best, rivals = rows[ranked[0][1]], [at for _, at in ranked[1:]]
         chances = {at: answers.chance(best, rows[at], len(rivals)) for at in rivals}
         tested = {at: chance for at, chance in chances.items() if chance is not None}
         for at, adjusted in zip(tested, holm(list(tested.values())), strict=True):
             marks[at] = bool(adjusted >= LEVEL)
-    notes = [f"not tested against the best, {label}: {why}" for label, why in answers.unread.items()]
-    return marks, notes
+    return marks
 
 
 class Answers:
@@ -59,19 +60,27 @@ class Answers:
 
         Of ``rivals`` comparisons one that Holm would call significant whatever the others say is 0 without being read.
         """
+        if not rival.metric.startswith("accuracy"):
+            return None
         whose = [self.records.get(row.label, {}).keys() for row in (best, rival)]
         whole = whose[0] == whose[1] and len(whose[0]) == best.seeds == rival.seeds
         if whole and self.images and at_most(best.mean, rival.mean, self.images) < LEVEL / rivals:
             return 0.0
-        ours, theirs = self.right(best.label), self.right(rival.label)
-        seeds = [seed for seed in ours if best.tap in ours[seed] and best.tap in theirs.get(seed, {})]
-        if not seeds or len({len(side[seed][best.tap]) for side in (ours, theirs) for seed in seeds}) > 1:
+        ours, theirs = self.of(best), self.of(rival)
+        seeds = [seed for seed in ours if seed in theirs]
+        if not seeds or len({len(side[seed]) for side in (ours, theirs) for seed in seeds}) > 1:
             return None
-        a, b = (np.stack([side[seed][best.tap] for seed in seeds]) for side in (ours, theirs))
+        a, b = (np.stack([side[seed] for seed in seeds]) for side in (ours, theirs))
         return mcnemar(a[0], b[0]) if len(seeds) == 1 else randomisation_test(a, b)
 
+    def of(self, row: Any) -> dict[int, np.ndarray]:
+        """A row's right answers (N,), seed by seed, where they are kept: by tap and metric, or of a tap's accuracy."""
+        names = [f"{row.tap} {row.metric}", *([row.tap] if row.metric == "accuracy" else [])]
+        kept = {seed: [right[name] for name in names if name in right] for seed, right in self.right(row.label).items()}
+        return {seed: found[0] for seed, found in kept.items() if found}
+
     def right(self, label: str) -> dict[int, Right]:
-        """A row's right answers, seed by seed; of damaged predictions the reason is kept instead."""
+        """A label's right answers, seed by seed; of damaged predictions the reason is kept instead."""
         if label not in self.found:
             self.found[label] = {}
             for seed, record in self.records.get(label, {}).items():

@@ -18,7 +18,7 @@ from bench.guests import beside_checkpoints, guest_notes
 from bench.published import Beside, beside, cited, published
 from bench.recipe import fingerprint
 from bench.records import Record, frame, joined
-from bench.significance import even
+from bench.significance import Answers, even
 from bench.statistics import mean_interval_over_seeds, rank_correlation
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Own:
     """What a protocol makes of a table's records in its own way."""
 
     protocol: type[Protocol]
-    measured: pd.DataFrame  # as `tap_table` gives them, for every metric
+    measured: pd.DataFrame  # as `tap_table` gives them, for every metric, ranked as the protocol says; and ``even``
     published: pd.DataFrame
     parts: list[pd.DataFrame]  # of the printed table; none: methods by taps
 
@@ -150,11 +150,12 @@ def tabulated(
     rows = frame(group)
     rows["label"] = rows["key"].map(labels)
     cell = lead["cell"]
-    own = shown_by(protocol, rows, metrics, cell["protocol"]) if protocol and numbers else None
+    answers = Answers(group, labels)
+    own = shown_by(protocol, rows, metrics, cell["protocol"], answers) if protocol and numbers else None
     known = beside_checkpoints(papers, group, taps, metric)
     told = cited(own.published) if own and own.parts else known
     table = tap_table(rows, taps, metric)
-    tested, untested = even(table, group, labels) if metric == "accuracy" else ([False] * len(table), [])
+    tested = even(table.assign(metric=metric), table["tap"], answers) if metric == "accuracy" else [False] * len(table)
     # The title tells neighbours in one report apart, the digest also the files of two reports.
     digest = fingerprint([conditions(lead), budget(lead)])[:6]
     return Table(
@@ -170,20 +171,23 @@ def tabulated(
             *(_same_order(table, taps, papers) if papers else ()),
             *guest_notes(group, labels),
             *footnotes(lead, group, labels, told, neighbours),
-            *untested,
+            *(f"not tested against the best, {label}: {why}" for label, why in answers.unread.items()),
         ],
         group=group,
         own=own,
     )
 
 
-def shown_by(protocol: type[Protocol], rows: pd.DataFrame, metrics: Sequence[str], name: str) -> Own:
+def shown_by(protocol: type[Protocol], rows: pd.DataFrame, metrics: Sequence[str], name: str, answers: Answers) -> Own:
     """What the protocol makes of labelled records and of what was published about their methods."""
     tables = []
     for metric in metrics:
         taps = rows.loc[rows["metric"] == metric, "tap"].unique().tolist()
         tables.append(tap_table(rows, taps, metric).assign(metric=metric))
     measured, known = pd.concat(tables, ignore_index=True), published(name)
+    among = protocol.among(measured)
+    measured["rank"] = ranks(measured, ["tap", among])
+    measured["even"] = even(measured, among, answers)
     known = known[known["method"].isin(rows["method"])]
     return Own(protocol, measured, known, protocol.table(measured, known))
 
@@ -232,11 +236,14 @@ def tap_table(rows: pd.DataFrame, taps: Sequence[str], headline: str) -> pd.Data
                     "failed": not alive[label],
                 }
             )
-    ranked = pd.DataFrame(table)
-    rivals = ranked[(ranked["role"] == "") & ranked["mean"].notna()].groupby("tap")["mean"]
-    # Without a rival nobody is best.
-    ranked["rank"] = rivals.rank(ascending=False, method="min").where(rivals.transform("size") > 1)
-    return ranked
+    means = pd.DataFrame(table)
+    return means.assign(rank=ranks(means, ["tap"]))
+
+
+def ranks(table: pd.DataFrame, by: list[Any]) -> pd.Series:
+    """Each measured method's rank among those of its group; without a rival nobody is best."""
+    rivals = table[(table["role"] == "") & table["mean"].notna()].groupby(by)["mean"]
+    return rivals.rank(ascending=False, method="min").where(rivals.transform("size") > 1)
 
 
 def half_width(values: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> float:

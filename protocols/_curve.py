@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bench.protocol import percent
+from bench.protocol import percent, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 WAYS = {"frozen": "frozen", "tuned": "fine-tuned", "scratch": "from scratch"}
 PUBLISHED = {"convolutional classifier": "frozen", "fine-tuned": "tuned", "from scratch": "scratch"}
@@ -28,11 +28,18 @@ def points(measured: DataFrame) -> DataFrame:
 def merged(curve: DataFrame) -> DataFrame:
     """The points with from scratch only once where it is the same: it is for all methods that see the same."""
     scratch = curve["way"] == "scratch"
-    different = curve[scratch & curve["mean"].notna()].groupby("label", sort=False)["mean"].agg(tuple).drop_duplicates()
+    # A method's own comes before that of floor and ceiling, which are not ranked.
+    learnt = curve[scratch & curve["mean"].notna()].sort_values("role", kind="stable")
+    different = learnt.groupby("label", sort=False)["mean"].agg(tuple).drop_duplicates()
     curve = curve[~scratch | curve["label"].isin(different.index)]
     if len(different) == 1:
         curve = curve.assign(**{name: curve[name].mask(curve["way"] == "scratch", "") for name in ("label", "role")})
     return curve
+
+
+def compared(measured: DataFrame) -> Series:
+    """The number of labels of each row that the table shows: methods in all ways are ranked within it."""
+    return merged(points(measured))["labels"].reindex(measured.index)
 
 
 def grid(measured: DataFrame, published: DataFrame) -> list[DataFrame]:
@@ -51,7 +58,7 @@ def grid(measured: DataFrame, published: DataFrame) -> list[DataFrame]:
             row: Any
             for row in rows.itertuples():
                 usual = f" ({shares[row.labels]:.0%})" if shares[row.labels] in USUAL else ""
-                line[names[row.labels] + usual] = "failed" if row.failed else percent(row.mean, row.half)
+                line[names[row.labels] + usual] = shown(row)
             lines.append(line)
     return [pd.DataFrame(lines), *([known(published)] if len(published) else [])]
 
@@ -64,6 +71,11 @@ def known(published: DataFrame) -> DataFrame:
         rows.setdefault(who, {"published": who})[row["setting"].rpartition("=")[2]] = percent(row["value"])
     order = sorted({n for row in rows.values() for n in row} - {"published"}, key=lambda n: (n[-1] == "%", len(n), n))
     return type(published)(rows.values(), columns=["published", *order]).fillna("-")
+
+
+def comparison(measured: DataFrame) -> list[str]:
+    """What the marks mean, where there are any."""
+    return ["best and ≈ within a number of labels, over all ways"] if measured["rank"].notna().any() else []
 
 
 def gains(measured: DataFrame) -> list[str]:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from bench.protocol import percent
+from bench.protocol import marked, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 UNDER, OVER, NEITHER = "under-clustering", "over-clustering", "neither"
 AGREEMENT = {
@@ -27,7 +27,8 @@ AGREEMENT = {
 }
 LINES = (
     "shares in %; same class: false negatives, among all train images and among the hardest, those most alike; "
-    "alignment and uniformity of two views' features; the bound from the method's own task at the end of pretraining"
+    "alignment and uniformity of two views' features; the bound from the method's own task at the end of pretraining; "
+    "best and ≈ within a line"
 )
 
 
@@ -37,7 +38,7 @@ class Sweep:
 
     title: str
     method: str
-    points: DataFrame  # a row per number of negatives, in order; columns (mean or half, metric)
+    points: DataFrame  # a row per number of negatives, in order; columns (mean, half, rank or even, metric)
 
     @property
     def ks(self) -> list[int]:
@@ -49,16 +50,17 @@ class Sweep:
 def sweeps(measured: DataFrame) -> Iterator[Sweep]:
     """Each method at each tap; what failed is left out."""
     rows = measured[measured["mean"].notna()]
-    rows = rows.assign(
-        negatives=rows["variant"].map(negatives),
-        sweep=[
-            label.replace(f" ({variant})", "") for label, variant in zip(rows["label"], rows["variant"], strict=True)
-        ],
-    )
+    rows = rows.assign(negatives=rows["variant"].map(negatives), sweep=swept(rows), even=rows["even"].astype(float))
+    values = ["mean", "half", "rank", "even"]
     several = rows["tap"].nunique() > 1
     for (name, tap), of_sweep in rows.groupby(["sweep", "tap"], sort=False):
-        points = of_sweep.pivot(index="negatives", columns="metric", values=["mean", "half"]).sort_index()
+        points = of_sweep.pivot(index="negatives", columns="metric", values=values).sort_index()
         yield Sweep(f"{name} at {tap}" if several else str(name), of_sweep["method"].iloc[0], points)
+
+
+def swept(measured: DataFrame) -> Series:
+    """The sweep that each row is a point of: its label without the variant."""
+    return measured["label"].combine(measured["variant"], lambda label, variant: label.replace(f" ({variant})", ""))
 
 
 def negatives(variant: str) -> int:
@@ -87,6 +89,8 @@ def part(sweep: Sweep, published: DataFrame) -> DataFrame:
             lines[f"published, {name}"] = [percent(values.get(count, math.nan)) for count in counts]
 
     measure("linear accuracy", "accuracy")
+    marks = zip(lines["linear accuracy"], points["rank", "accuracy"], points["even", "accuracy"], strict=True)
+    lines["linear accuracy"] = [marked(text, rank, even == 1) for text, rank, even in marks]
     beside("linear SVM", "linear SVM")
     measure("kNN accuracy", "knn_accuracy")
     beside("kNN", "nearest neighbour")

@@ -30,7 +30,7 @@ from protocols._probing import Probing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,14 +126,19 @@ class FewLabels(Probing):
         return representation.once(encoder, (self, reading, digest(rows)), learn)
 
     @classmethod
+    def among(cls, measured: DataFrame) -> Series:
+        """Methods in all ways with the same number of labels."""
+        return _curve.compared(measured)
+
+    @classmethod
     def table(cls, measured: DataFrame, published: DataFrame) -> list[DataFrame]:
         """Methods in each way by labels a class, and what was published."""
         return _curve.grid(measured, published)
 
     @classmethod
     def notes(cls, measured: DataFrame, published: DataFrame) -> list[str]:
-        """What pretraining is worth with few labels and with many."""
-        return _curve.gains(measured)
+        """What the marks compare, and what pretraining is worth with few labels and with many."""
+        return [*_curve.comparison(measured), *_curve.gains(measured)]
 
     @classmethod
     def plot(cls, measured: DataFrame, published: DataFrame, figure: Figure) -> None:

@@ -32,7 +32,7 @@ from protocols._probing import Probing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +138,11 @@ class Negatives(Probing):
             found = assigned(test, k_means(train, k).centres)
             for name, (value, low, high) in agreement(representation.test_labels, found).items():
                 yield Number(tap=tap, metric=f"{name}_k{k}", value=value, low=low, high=high)
+
+    @classmethod
+    def among(cls, measured: DataFrame) -> Series:
+        """The points of a sweep, metric by metric."""
+        return _sweep.swept(measured) + ": " + measured["metric"]
 
     @classmethod
     def table(cls, measured: DataFrame, published: DataFrame) -> list[DataFrame]:

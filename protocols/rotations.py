@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.protocol import percent
+from bench.protocol import percent, shown
 from protocols._probing import Probing
 
 if TYPE_CHECKING:
@@ -47,6 +47,6 @@ class Rotations(Probing):
             row: Any
             for row in rows.itertuples():
                 name = f"Accuracy at {row.tap}" if len(rows) > 1 else "Accuracy"
-                line[name] = "failed" if row.failed else percent(row.mean, row.half, digits=2)
+                line[name] = shown(row, digits=2)
             lines.append(line | {"Published": percent(known.get(variant, float("nan")), digits=2)})
         return [pd.DataFrame(lines)]

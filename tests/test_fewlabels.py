@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -21,6 +22,7 @@ from bench.planning import plan
 from bench.published import published
 from bench.report import report
 from bench.representation import Representation
+from bench.statistics import holm, mcnemar
 from protocols import _probing, fewlabels
 from protocols.fewlabels import FewLabels
 from tests.test_report import cell, failed
@@ -184,6 +186,55 @@ def test_the_table_shows_the_curve(tmp_path: Path) -> None:
     assert "Qi & Luo survey 2020, Table 1" in markdown
 
 
+def test_methods_and_ways_are_compared_with_as_many_labels(tmp_path: Path) -> None:
+    """In a column the best of all methods and ways, and what no test tells from it: from scratch once, no floor."""
+    truth = np.zeros(400, int)
+    wrong = {
+        "frozen": {"rotnet": ((0, 100), (0, 80)), "jigsaw": ((2, 106), (0, 160)), "random": ((0, 98), (0, 79))},
+        "tuned": {"rotnet": ((0, 140), (0, 60)), "jigsaw": ((0, 112), (3, 64)), "random": ((1, 104), (1, 69))},
+        "scratch": dict.fromkeys(("rotnet", "jigsaw", "random"), ((1, 104), (1, 69))),
+    }
+    right: dict[tuple[str, str, int], np.ndarray] = {}
+    for method in ("random", "rotnet", "jigsaw"):
+        record = curve(method, 0, (0, 0), (0, 0), kind="untrained" if method == "random" else "bundled")
+        kept = {"conv5": truth, "labels": truth}
+        for way, spans in wrong.items():
+            for n, (begin, end) in zip((10, 20), spans[method], strict=True):
+                predictions = truth.copy()
+                predictions[begin:end] = 1
+                kept[f"conv5 accuracy_{way}_{n}"] = predictions
+                right[method, way, n] = predictions == truth
+                (number,) = (m for m in record["metrics"] if m["metric"] == f"accuracy_{way}_{n}")
+                number |= {"value": right[method, way, n].mean(), "low": 0.5, "high": 0.54}
+        records.write(tmp_path, record, kept)
+    made = report(records.read_all(tmp_path)[0], folder=tmp_path, formats=("md",), protocols={"fewlabels": FewLabels})
+    assert MARKED in made.files[0].read_text()
+    (table,) = made.tables
+    assert table.own is not None
+    even = table.own.measured.set_index(["metric", "label"])["even"]
+    for n in (10, 20):
+        rows = {key: found for key, found in right.items() if key[2] == n and key[0] != "random"}
+        del rows["jigsaw", "scratch", n]
+        best = max(rows, key=lambda key: rows[key].mean())
+        chances = {key: mcnemar(rows[best], found) for key, found in rows.items() if key != best}
+        for (method, way, _), chance in zip(chances, holm(list(chances.values())), strict=True):
+            assert even[f"accuracy_{way}_{n}", method] == (chance >= 0.05)
+        assert not even.xs("random", level="label").any()
+
+
+MARKED = """\
+| way          |         method |        10 (1%) |             20 |
+|:-------------|---------------:|---------------:|---------------:|
+| frozen       | random (floor) |     75.5 ± 2.0 |     80.2 ± 2.0 |
+| frozen       |         rotnet | **75.0 ± 2.0** |     80.0 ± 2.0 |
+| frozen       |         jigsaw |    ≈74.0 ± 2.0 |     60.0 ± 2.0 |
+| fine-tuned   | random (floor) |     74.2 ± 2.0 |     83.0 ± 2.0 |
+| fine-tuned   |         rotnet |     65.0 ± 2.0 | **85.0 ± 2.0** |
+| fine-tuned   |         jigsaw |     72.0 ± 2.0 |  *≈84.8 ± 2.0* |
+| from scratch |            any |  *≈74.2 ± 2.0* |     83.0 ± 2.0 |
+"""
+
+
 def test_a_failed_method_and_differing_scratches_are_shown(tmp_path: Path) -> None:
     """Methods that see other things learn otherwise from scratch and are named; what failed is no number."""
     lost = failed("simclr", 0, "no memory", card={"taps": ["conv5"]})
@@ -195,7 +246,7 @@ def test_a_failed_method_and_differing_scratches_are_shown(tmp_path: Path) -> No
         ).text.split()
     )
     assert "from scratch split_brain 20.0 ± 2.0 60.0 ± 2.0" in text
-    assert "from scratch random (floor) 30.0 ± 2.0 70.0 ± 2.0 from scratch split_brain" in text
+    assert "from scratch rotnet 30.0 ± 2.0 70.0 ± 2.0" in text
     assert "fine-tuned simclr failed failed" in text
     assert "simclr at conv5" not in text
 
@@ -245,15 +296,15 @@ def test_every_method_has_a_look_of_its_own() -> None:
 PRINTED = """\
 fewlabels: accuracy (%) on shapes, convnet, small
 
-way                   method     10 (1%)          20
-------------  --------------  ----------  ----------
-frozen        random (floor)  60.0 ± 2.0  70.0 ± 2.0
-frozen                rotnet  60.0 ± 2.0  70.0 ± 2.0
-frozen                jigsaw  60.0 ± 2.0  70.0 ± 2.0
-fine-tuned    random (floor)  30.0 ± 2.0  70.0 ± 2.0
-fine-tuned            rotnet  65.0 ± 2.0  80.0 ± 2.0
-fine-tuned            jigsaw  50.0 ± 2.0  75.0 ± 2.0
-from scratch             any  30.0 ± 2.0  70.0 ± 2.0
+way                   method      10 (1%)           20
+------------  --------------  -----------  -----------
+frozen        random (floor)   60.0 ± 2.0   70.0 ± 2.0
+frozen                rotnet   60.0 ± 2.0   70.0 ± 2.0
+frozen                jigsaw   60.0 ± 2.0   70.0 ± 2.0
+fine-tuned    random (floor)   30.0 ± 2.0   70.0 ± 2.0
+fine-tuned            rotnet  *65.0 ± 2.0  *80.0 ± 2.0
+fine-tuned            jigsaw   50.0 ± 2.0   75.0 ± 2.0
+from scratch             any   30.0 ± 2.0   70.0 ± 2.0
 
 published                                                    20    100    400    1000    5000    1%    10%
 ---------------------------------------------------------  ----  -----  -----  ------  ------  ----  -----

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from bench.errors import UserError
 from bench.groups import comparable
 from bench.plan import Request
 from bench.planning import plan
+from bench.protocol import BEST, SECOND
 from bench.report import report
 from protocols._sweep import listed, negatives, sweeps, verdicts
 from protocols.negatives import Negatives
@@ -190,7 +192,7 @@ def test_the_rule_by_hand() -> None:
     points = [(1, 0.10, 0.30), (2, 0.38, 0.40), (4, 0.40, 0.30), (8, 0.30, 0.20)]
     rows = [
         {"label": f"moco (negatives={n})", "method": "moco", "variant": f"negatives={n}", "tap": "conv5"}
-        | {"metric": metric, "mean": value, "half": half}
+        | {"metric": metric, "mean": value, "half": half, "rank": 1.0, "even": False}
         for n, many, few in points
         for metric, value in (
             ("homogeneity_k16", many),
@@ -219,69 +221,105 @@ def test_the_printed_table(tmp_path: Path) -> None:
     assert [path.suffix for path in made.files] == [".md", ".png"]
 
 
+def test_points_of_a_sweep_are_compared(tmp_path: Path) -> None:
+    """Marks compare linear accuracies within a sweep, not with another's; what keeps no predictions is not marked."""
+    truth = np.zeros(400, int)
+    for (method, variant), wrong in {
+        ("moco", "negatives=16"): slice(0, 40),
+        ("moco", "negatives=256"): slice(2, 46),
+        ("moco", "negatives=4096"): slice(0, 120),
+        ("instdisc", "negatives=1"): slice(0, 200),
+        ("instdisc", "negatives=256"): slice(0, 160),
+    }.items():
+        predictions = truth.copy()
+        predictions[wrong] = 1
+        right = float((predictions == truth).mean())
+        record = measured(method, variant, 0.4, 0.3)
+        for number in record["metrics"]:
+            if number["metric"] == "accuracy":
+                number |= {"value": right, "low": right - 0.01, "high": right + 0.01}
+        records.write(tmp_path, record, {"conv5": predictions, "labels": truth})
+    (table,) = report(
+        records.read_all(tmp_path)[0], folder=tmp_path, formats=(), protocols={"negatives": Negatives}
+    ).tables
+    assert table.own is not None
+    of_instdisc, of_moco = (part.set_index(part.columns[0]).fillna("") for part in table.own.parts)
+    assert of_moco.loc["linear accuracy"].tolist() == [
+        BEST.format("90.0 ± 1.0"),
+        SECOND.format("≈89.0 ± 1.0"),
+        "70.0 ± 1.0",
+    ]
+    assert of_instdisc.loc["linear accuracy", ["1", "256"]].tolist() == [
+        SECOND.format("50.0 ± 1.0"),
+        BEST.format("60.0 ± 1.0"),
+    ]
+    assert of_moco.loc["kNN accuracy"].tolist() == ["50.0 ± 1.0"] * 3
+
+
 PRINTED = """\
 negatives: accuracy (%) on shapes, convnet, small
 
-instdisc, negatives             1    10         256    512       4,096
----------------------  ----------  ----  ----------  -----  ----------
-linear accuracy        50.0 ± 1.0     -  50.0 ± 1.0      -  50.0 ± 1.0
-published, linear SVM        44.3  60.2           -   64.3        70.2
-kNN accuracy           50.0 ± 1.0     -  50.0 ± 1.0      -  50.0 ± 1.0
-published, kNN               42.5  63.4           -   78.4        80.4
-homogeneity, k = 2      5.0 ± 1.0     -  20.0 ± 1.0      -  20.0 ± 1.0
-homogeneity, k = 4      8.0 ± 1.0     -  32.0 ± 1.0      -  32.0 ± 1.0
-homogeneity, k = 16    10.0 ± 1.0     -  40.0 ± 1.0      -  40.0 ± 1.0
-completeness, k = 2    38.0 ± 1.0     -  40.0 ± 1.0      -  30.0 ± 1.0
-completeness, k = 4    38.0 ± 1.0     -  40.0 ± 1.0      -  30.0 ± 1.0
-completeness, k = 16   38.0 ± 1.0     -  40.0 ± 1.0      -  30.0 ± 1.0
-V-measure, k = 2       25.0 ± 1.0     -  25.0 ± 1.0      -  25.0 ± 1.0
-V-measure, k = 4       25.0 ± 1.0     -  25.0 ± 1.0      -  25.0 ± 1.0
-V-measure, k = 16      25.0 ± 1.0     -  25.0 ± 1.0      -  25.0 ± 1.0
-NMI, k = 2             25.0 ± 1.0     -  25.0 ± 1.0      -  25.0 ± 1.0
-NMI, k = 4             25.0 ± 1.0     -  25.0 ± 1.0      -  25.0 ± 1.0
-NMI, k = 16            25.0 ± 1.0     -  25.0 ± 1.0      -  25.0 ± 1.0
-ARI, k = 2             25.0 ± 1.0     -  25.0 ± 1.0      -  25.0 ± 1.0
-ARI, k = 4             25.0 ± 1.0     -  25.0 ± 1.0      -  25.0 ± 1.0
-ARI, k = 16            25.0 ± 1.0     -  25.0 ± 1.0      -  25.0 ± 1.0
-Hungarian, k = 2       25.0 ± 1.0     -  25.0 ± 1.0      -  25.0 ± 1.0
-Hungarian, k = 4       25.0 ± 1.0     -  25.0 ± 1.0      -  25.0 ± 1.0
-Hungarian, k = 16      25.0 ± 1.0     -  25.0 ± 1.0      -  25.0 ± 1.0
-same class, all              10.0     -        10.0      -        10.0
-same class, hardest          40.0     -        40.0      -        40.0
-alignment                    0.30     -        0.30      -        0.30
-uniformity                  -2.50     -       -2.50      -       -2.50
-InfoNCE bound (nats)         0.60     -        0.60      -        0.60
-log N (nats)                 0.69  2.40        5.55   6.24        8.32
+instdisc, negatives              1    10          256    512        4,096
+---------------------  -----------  ----  -----------  -----  -----------
+linear accuracy        *50.0 ± 1.0     -  *50.0 ± 1.0      -  *50.0 ± 1.0
+published, linear SVM         44.3  60.2            -   64.3         70.2
+kNN accuracy            50.0 ± 1.0     -   50.0 ± 1.0      -   50.0 ± 1.0
+published, kNN                42.5  63.4            -   78.4         80.4
+homogeneity, k = 2       5.0 ± 1.0     -   20.0 ± 1.0      -   20.0 ± 1.0
+homogeneity, k = 4       8.0 ± 1.0     -   32.0 ± 1.0      -   32.0 ± 1.0
+homogeneity, k = 16     10.0 ± 1.0     -   40.0 ± 1.0      -   40.0 ± 1.0
+completeness, k = 2     38.0 ± 1.0     -   40.0 ± 1.0      -   30.0 ± 1.0
+completeness, k = 4     38.0 ± 1.0     -   40.0 ± 1.0      -   30.0 ± 1.0
+completeness, k = 16    38.0 ± 1.0     -   40.0 ± 1.0      -   30.0 ± 1.0
+V-measure, k = 2        25.0 ± 1.0     -   25.0 ± 1.0      -   25.0 ± 1.0
+V-measure, k = 4        25.0 ± 1.0     -   25.0 ± 1.0      -   25.0 ± 1.0
+V-measure, k = 16       25.0 ± 1.0     -   25.0 ± 1.0      -   25.0 ± 1.0
+NMI, k = 2              25.0 ± 1.0     -   25.0 ± 1.0      -   25.0 ± 1.0
+NMI, k = 4              25.0 ± 1.0     -   25.0 ± 1.0      -   25.0 ± 1.0
+NMI, k = 16             25.0 ± 1.0     -   25.0 ± 1.0      -   25.0 ± 1.0
+ARI, k = 2              25.0 ± 1.0     -   25.0 ± 1.0      -   25.0 ± 1.0
+ARI, k = 4              25.0 ± 1.0     -   25.0 ± 1.0      -   25.0 ± 1.0
+ARI, k = 16             25.0 ± 1.0     -   25.0 ± 1.0      -   25.0 ± 1.0
+Hungarian, k = 2        25.0 ± 1.0     -   25.0 ± 1.0      -   25.0 ± 1.0
+Hungarian, k = 4        25.0 ± 1.0     -   25.0 ± 1.0      -   25.0 ± 1.0
+Hungarian, k = 16       25.0 ± 1.0     -   25.0 ± 1.0      -   25.0 ± 1.0
+same class, all               10.0     -         10.0      -         10.0
+same class, hardest           40.0     -         40.0      -         40.0
+alignment                     0.30     -         0.30      -         0.30
+uniformity                   -2.50     -        -2.50      -        -2.50
+InfoNCE bound (nats)          0.60     -         0.60      -         0.60
+log N (nats)                  0.69  2.40         5.55   6.24         8.32
 
-simclr, negatives             30         126
---------------------  ----------  ----------
-linear accuracy       50.0 ± 1.0  50.0 ± 1.0
-kNN accuracy          50.0 ± 1.0  50.0 ± 1.0
-homogeneity, k = 2    15.0 ± 1.0  20.0 ± 1.0
-homogeneity, k = 4    24.0 ± 1.0  32.0 ± 1.0
-homogeneity, k = 16   30.0 ± 1.0  40.0 ± 1.0
-completeness, k = 2   40.0 ± 1.0  20.0 ± 1.0
-completeness, k = 4   40.0 ± 1.0  20.0 ± 1.0
-completeness, k = 16  40.0 ± 1.0  20.0 ± 1.0
-V-measure, k = 2      25.0 ± 1.0  25.0 ± 1.0
-V-measure, k = 4      25.0 ± 1.0  25.0 ± 1.0
-V-measure, k = 16     25.0 ± 1.0  25.0 ± 1.0
-NMI, k = 2            25.0 ± 1.0  25.0 ± 1.0
-NMI, k = 4            25.0 ± 1.0  25.0 ± 1.0
-NMI, k = 16           25.0 ± 1.0  25.0 ± 1.0
-ARI, k = 2            25.0 ± 1.0  25.0 ± 1.0
-ARI, k = 4            25.0 ± 1.0  25.0 ± 1.0
-ARI, k = 16           25.0 ± 1.0  25.0 ± 1.0
-Hungarian, k = 2      25.0 ± 1.0  25.0 ± 1.0
-Hungarian, k = 4      25.0 ± 1.0  25.0 ± 1.0
-Hungarian, k = 16     25.0 ± 1.0  25.0 ± 1.0
-same class, all             10.0        10.0
-same class, hardest         40.0        40.0
-alignment                   0.30        0.30
-uniformity                 -2.50       -2.50
-InfoNCE bound (nats)        0.60        0.60
-log N (nats)                3.43        4.84
+simclr, negatives              30          126
+--------------------  -----------  -----------
+linear accuracy       *50.0 ± 1.0  *50.0 ± 1.0
+kNN accuracy           50.0 ± 1.0   50.0 ± 1.0
+homogeneity, k = 2     15.0 ± 1.0   20.0 ± 1.0
+homogeneity, k = 4     24.0 ± 1.0   32.0 ± 1.0
+homogeneity, k = 16    30.0 ± 1.0   40.0 ± 1.0
+completeness, k = 2    40.0 ± 1.0   20.0 ± 1.0
+completeness, k = 4    40.0 ± 1.0   20.0 ± 1.0
+completeness, k = 16   40.0 ± 1.0   20.0 ± 1.0
+V-measure, k = 2       25.0 ± 1.0   25.0 ± 1.0
+V-measure, k = 4       25.0 ± 1.0   25.0 ± 1.0
+V-measure, k = 16      25.0 ± 1.0   25.0 ± 1.0
+NMI, k = 2             25.0 ± 1.0   25.0 ± 1.0
+NMI, k = 4             25.0 ± 1.0   25.0 ± 1.0
+NMI, k = 16            25.0 ± 1.0   25.0 ± 1.0
+ARI, k = 2             25.0 ± 1.0   25.0 ± 1.0
+ARI, k = 4             25.0 ± 1.0   25.0 ± 1.0
+ARI, k = 16            25.0 ± 1.0   25.0 ± 1.0
+Hungarian, k = 2       25.0 ± 1.0   25.0 ± 1.0
+Hungarian, k = 4       25.0 ± 1.0   25.0 ± 1.0
+Hungarian, k = 16      25.0 ± 1.0   25.0 ± 1.0
+same class, all              10.0         10.0
+same class, hardest          40.0         40.0
+alignment                    0.30         0.30
+uniformity                  -2.50        -2.50
+InfoNCE bound (nats)         0.60         0.60
+log N (nats)                 3.43         4.84
 
+* best of the methods, supervised and random aside
 ±: half the 95 % interval over test images (bootstrap)
 what each number of negatives suffers from, by the larger loss from its sweep's best beyond the
   intervals, of homogeneity with 16 clusters (under-clustering) or completeness with 2 (over-
@@ -289,7 +327,7 @@ what each number of negatives suffers from, by the larger loss from its sweep's 
   under-clustering at 30 and over-clustering at 126
 shares in %; same class: false negatives, among all train images and among the hardest, those most
   alike; alignment and uniformity of two views' features; the bound from the method's own task at
-  the end of pretraining
+  the end of pretraining; best and ≈ within a line
 weights pretrained now: instdisc (negatives=1), instdisc (negatives=256), instdisc (negatives=4096),
   simclr (batch=16), simclr (batch=64)
 protocol card: taps = conv5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -101,20 +102,56 @@ def test_the_printed_table(tmp_path: Path) -> None:
         [*runs, lost], folder=tmp_path, methods=["rotnet"], formats=("md", "csv"), protocols={"rotations": Rotations}
     )
     assert made.text == PRINTED
-    assert "| 2 | 0°, 180° | 70.12 ± 2.00 | 87.46 |" in " ".join(made.files[0].read_text().split())
+    assert "| 2 | 0°, 180° | *70.12 ± 2.00* | 87.46 |" in " ".join(made.files[0].read_text().split())
     assert pd.read_csv(made.files[1]).query("metric == 'macro_accuracy'")["mean"].dropna().tolist() == [0.5] * 3
 
+
+def test_what_may_be_chance_is_marked(tmp_path: Path) -> None:
+    """Sets of angles that err on nearly the same images are even, one far behind is not; the legend says how."""
+    truth = np.zeros(400, int)
+    for variant, wrong in {
+        "0,90,180,270": slice(2, 106),
+        "0,180": slice(0, 100),
+        "90,270": slice(0, 160),
+        "0,45,90,135,180,225,270,315": slice(0, 103),
+    }.items():
+        predictions = truth.copy()
+        predictions[wrong] = 1
+        record = measured(variant, float((predictions == truth).mean()))
+        records.write(tmp_path, record, {"conv2": predictions, "labels": truth})
+    made = report(
+        records.read_all(tmp_path)[0], folder=tmp_path, formats=("md", "tex"), protocols={"rotations": Rotations}
+    )
+    markdown, latex = (path.read_text() for path in made.files)
+    assert MARKED in markdown
+    assert r"\textbf{75.00 $\pm$ 2.00}" in latex
+    assert r"\underline{$\approx$74.25 $\pm$ 2.00}" in latex
+
+
+MARKED = """\
+| # Rotations   |                                  Rotations |         Accuracy |   Published |
+|:--------------|-------------------------------------------:|-----------------:|------------:|
+| 4             |                        0°, 90°, 180°, 270° |    ≈74.00 ± 2.00 |       89.06 |
+| 8             | 0°, 45°, 90°, 135°, 180°, 225°, 270°, 315° |  *≈74.25 ± 2.00* |       88.51 |
+| 2             |                                   0°, 180° | **75.00 ± 2.00** |       87.46 |
+| 2             |                                  90°, 270° |     60.00 ± 2.00 |       85.52 |
+
+- bold: best, italic: second best of the methods, supervised and random aside
+- ≈: not significantly worse than the best on the same images (McNemar, Holm; 5 %)
+- ±: half the 95 % interval over test images (bootstrap)
+"""
 
 PRINTED = """\
 rotations: accuracy (%) on shapes, nin, small
 
-# Rotations                                     Rotations      Accuracy    Published
--------------  ------------------------------------------  ------------  -----------
-4                                     0°, 90°, 180°, 270°  75.00 ± 2.00        89.06
-8              0°, 45°, 90°, 135°, 180°, 225°, 270°, 315°        failed        88.51
-2                                                0°, 180°  70.12 ± 2.00        87.46
-2                                               90°, 270°  66.00 ± 2.00        85.52
+# Rotations                                     Rotations       Accuracy    Published
+-------------  ------------------------------------------  -------------  -----------
+4                                     0°, 90°, 180°, 270°  *75.00 ± 2.00        89.06
+8              0°, 45°, 90°, 135°, 180°, 225°, 270°, 315°         failed        88.51
+2                                                0°, 180°   70.12 ± 2.00        87.46
+2                                               90°, 270°   66.00 ± 2.00        85.52
 
+* best of the methods, supervised and random aside
 ±: half the 95 % interval over test images (bootstrap)
 rank correlation (Spearman) of measured and published, supervised and random aside: conv2 1.00 (3
   rows)
