@@ -85,7 +85,9 @@ def cited(rows: DataFrame) -> Beside | None:
 
 
 def _rows(protocol: str, folder: Path) -> list[dict[str, Any]]:
-    """A file's rows, each of them checked."""
+    """A file's rows, each of them checked; none without a file. Raises UserError where not even the folder is there."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: the published numbers are missing; restore the folder, or install sslbench again.")
     path = folder / f"{protocol}.csv"
     if not path.exists():
         return []

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -396,6 +397,17 @@ def test_committed_shell_entry_point_matches():
     """run_bench.py and the installed command are the same function."""
     assert "from bench.cli import main" in (ROOT / "run_bench.py").read_text()
     assert 'sslbench = "bench.cli:main"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_what_is_installed_is_whole():
+    """pyproject.toml names every folder of code, and every file that code reads beside itself, as part of a package."""
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {package: ROOT / package.replace(".", "/") for package in told["packages"]}
+    data = {path for package, (names,) in told["package-data"].items() for path in folders[package].glob(names)}
+    files = {p for name in ("bench", "methods", "protocols", "results/published") for p in (ROOT / name).rglob("*.*")}
+    files = {path for path in files if "__pycache__" not in path.parts}
+    assert {path for path in files if path.suffix == ".py" and path.parent not in folders.values()} == set()
+    assert {path for path in files if path.suffix != ".py"} == data
 
 
 def test_the_floor_of_one_preset_is_the_floor_of_another(results, capsys):

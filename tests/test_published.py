@@ -67,6 +67,13 @@ def test_a_protocol_without_published_numbers_has_none() -> None:
     assert beside("no_such_protocol", {"rotnet"}, ["conv4"], "accuracy") is None
 
 
+def test_published_numbers_do_not_vanish_in_silence(tmp_path: Path) -> None:
+    """A protocol may have no file; that the whole folder is gone is one line that names it."""
+    assert published("linear", tmp_path).empty
+    with pytest.raises(UserError, match=r"gone: the published numbers are missing; .* install sslbench again"):
+        published("linear", tmp_path / "gone")
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
