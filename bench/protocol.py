@@ -93,8 +93,8 @@ class Protocol(ABC):
         return []
 
     @classmethod
-    def notes(cls, measured: DataFrame, published: DataFrame) -> list[str]:
-        """Sentences below the table, written from its numbers."""
+    def notes(cls, measured: DataFrame, published: DataFrame, card: dict[str, Any]) -> list[str]:
+        """Sentences below the table, written from its numbers and its protocol card."""
         return []
 
     @classmethod  # noqa: B027 - bars will do

@@ -167,7 +167,7 @@ def tabulated(
         rows=table.assign(even=tested),
         beside=known,
         notes=[
-            *(own.protocol.notes(own.measured, own.published) if own else ()),
+            *(own.protocol.notes(own.measured, own.published, lead["card"]) if own else ()),
             *(_same_order(table, taps, papers) if papers else ()),
             *guest_notes(group, labels),
             *footnotes(lead, group, labels, told, neighbours),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import log
 from typing import TYPE_CHECKING, Any
 
 from bench.protocol import percent, shown
+from protocols._sweep import listed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,6 +92,24 @@ def gains(measured: DataFrame) -> list[str]:
     return sentences
 
 
+def unseen(measured: DataFrame, card: dict[str, Any]) -> list[str]:
+    """That a training saw only some of the labelled images, where its views are fewer than they are."""
+    curve = points(measured)
+    ways = set(curve["way"])
+    share: dict[Any, float] = measured.groupby("metric")["mean"].first().to_dict()
+    images = {f"{n:g}": round(share[f"share_{n:g}"] * card["train_images"]) for n in curve["labels"].unique()}
+    many = {n: count for n, count in images.items() if count > card["views"]}
+    trained = [said for way, said in WAYS.items() if way in ways and way != "frozen"]
+    if not many or not trained:
+        return []
+    counts = listed([f"{count:,}" for count in many.values()])
+    aside = "; frozen was taught by all of them, and may be ahead for that alone" if "frozen" in ways else ""
+    return [
+        f"{listed(trained)}: with {listed(list(many))} labels a class a training saw only about {card['views']:,} "
+        f"of the {counts} labelled images{aside}"
+    ]
+
+
 def draw(measured: DataFrame, published: DataFrame, figure: Figure) -> None:
     """A panel for the frozen and one for the fine-tuned encoders, from scratch in both, labels on a log axis."""
     import seaborn as sns
@@ -118,7 +138,7 @@ def draw(measured: DataFrame, published: DataFrame, figure: Figure) -> None:
                     place, 100 * row["value"], "D", markersize=5, markerfacecolor="white", markeredgecolor=colour,
                     linestyle="none", label=name,
                 )  # fmt: skip
-        ticks = sorted({*curve["labels"], *places})
+        ticks = legible(sorted({*curve["labels"], *places}))
         axes.set_xscale("log")
         axes.set_xticks(ticks, [f"{n:g}" for n in ticks])
         axes.minorticks_off()
@@ -130,6 +150,16 @@ def draw(measured: DataFrame, published: DataFrame, figure: Figure) -> None:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(name, handle)
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+
+
+def legible(ticks: list[float], room: int = 40) -> list[float]:
+    """Those of the ascending ticks whose numbers do not touch on a log axis as long as ``room`` digits."""
+    kept = ticks[:1]
+    for tick in ticks[1:]:
+        digits = (len(f"{kept[-1]:g}") + len(f"{tick:g}")) / 2
+        if room * log(tick / kept[-1]) / log(ticks[-1] / ticks[0]) > digits + 1:
+            kept.append(tick)
+    return kept
 
 
 def line(axes: Axes, rows: DataFrame, colour: Any, name: str, style: str) -> None:

@@ -136,9 +136,9 @@ class FewLabels(Probing):
         return _curve.grid(measured, published)
 
     @classmethod
-    def notes(cls, measured: DataFrame, published: DataFrame) -> list[str]:
-        """What the marks compare, and what pretraining is worth with few labels and with many."""
-        return [*_curve.comparison(measured), *_curve.gains(measured)]
+    def notes(cls, measured: DataFrame, published: DataFrame, card: dict[str, Any]) -> list[str]:
+        """What the marks compare, what pretraining is worth with few labels and with many, and who saw too little."""
+        return [*_curve.comparison(measured), *_curve.gains(measured), *_curve.unseen(measured, card)]
 
     @classmethod
     def plot(cls, measured: DataFrame, published: DataFrame, figure: Figure) -> None:

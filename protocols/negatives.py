@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch.nn.functional import normalize
 
@@ -150,7 +150,7 @@ class Negatives(Probing):
         return [_sweep.part(sweep, published) for sweep in _sweep.sweeps(measured)]
 
     @classmethod
-    def notes(cls, measured: DataFrame, published: DataFrame) -> list[str]:
+    def notes(cls, measured: DataFrame, published: DataFrame, card: dict[str, Any]) -> list[str]:
         """Which of the two each point suffers from, and what the table's lines are."""
         return [_sweep.sentence(measured), _sweep.LINES]
 

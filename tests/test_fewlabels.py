@@ -24,6 +24,7 @@ from bench.report import report
 from bench.representation import Representation
 from bench.statistics import holm, mcnemar
 from protocols import _probing, fewlabels
+from protocols._curve import legible
 from protocols.fewlabels import FewLabels
 from tests.test_report import cell, failed
 
@@ -151,6 +152,9 @@ def test_the_usual_numbers_are_those_that_fit() -> None:
         FewLabels(labels=(2,)).drawn(torch.tensor([0, 0, 3, 1, 1]))
 
 
+CARD = {"taps": ["conv5"], "views": 150, "train_images": 10_000}
+
+
 def curve(method: str, seed: int, tuned: tuple[float, ...], scratch: tuple[float, ...], **of: Any) -> dict[str, Any]:
     """A record of two numbers of labels, 10 (1 %) and 20."""
     values = {"frozen": (0.6, 0.7), "tuned": tuned, "scratch": scratch}
@@ -161,7 +165,7 @@ def curve(method: str, seed: int, tuned: tuple[float, ...], scratch: tuple[float
             low, high = found[place] - 0.02, found[place] + 0.02
             name = f"accuracy_{way}_{n}"
             metrics.append({"tap": "conv5", "metric": name, "value": found[place], "low": low, "high": high})
-    record = cell(method, seed, 0, 0, metrics=metrics, card={"taps": ["conv5"]}, **of)
+    record = cell(method, seed, 0, 0, metrics=metrics, card=CARD, **of)
     record["cell"]["protocol"] = "fewlabels"
     return record
 
@@ -183,6 +187,10 @@ def test_the_table_shows_the_curve(tmp_path: Path) -> None:
     assert "| way | method | 10 (1%) | 20 |" in markdown
     assert "rotnet at conv5, fine-tuned beside from scratch: +35.0 points with 10 labels a class, +10.0" in markdown
     assert "random at conv5" not in markdown
+    assert (
+        "- fine-tuned and from scratch: with 20 labels a class a training saw only about 150 of the 200 labelled "
+        "images; frozen was taught by all of them, and may be ahead for that alone -" in markdown
+    )
     assert "Qi & Luo survey 2020, Table 1" in markdown
 
 
@@ -235,9 +243,25 @@ MARKED = """\
 """
 
 
+@pytest.mark.parametrize(("views", "numbers"), [(99, "10 and 20"), (100, "20"), (199, "20"), (200, "")])
+def test_a_training_that_saw_too_little_is_told(tmp_path: Path, views: int, numbers: str) -> None:
+    """Where there are more labelled images than views, and nowhere else."""
+    runs = [run | {"card": CARD | {"views": views}} for run in RUNS]
+    text = " ".join(report(runs, folder=tmp_path, formats=(), protocols={"fewlabels": FewLabels}).text.split())
+    assert (f"from scratch: with {numbers} labels a class a training saw" in text) == bool(numbers)
+    assert ("a training saw" in text) == bool(numbers)
+
+
+def test_numbers_on_the_axis_do_not_touch() -> None:
+    """Of two ticks too near for their numbers the greater goes; those far enough apart stay."""
+    assert legible([20, 50, 100, 400, 500, 1000, 5000]) == [20, 50, 100, 400, 1000, 5000]
+    assert legible([20, 21, 22, 5000]) == [20, 5000]
+    assert legible([20]) == [20]
+
+
 def test_a_failed_method_and_differing_scratches_are_shown(tmp_path: Path) -> None:
     """Methods that see other things learn otherwise from scratch and are named; what failed is no number."""
-    lost = failed("simclr", 0, "no memory", card={"taps": ["conv5"]})
+    lost = failed("simclr", 0, "no memory", card=CARD)
     lost["cell"]["protocol"] = "fewlabels"
     other = curve("split_brain", 0, (0.4, 0.6), (0.2, 0.6))
     text = " ".join(

@@ -35,8 +35,8 @@ class Spread(Protocol):
         return [pd.DataFrame(lines), pd.DataFrame({"Rows": [str(len(measured))]})]
 
     @classmethod
-    def notes(cls, measured: pd.DataFrame, published: pd.DataFrame) -> list[str]:
-        return [f"best: {measured.loc[measured['mean'].idxmax(), 'label']}"]
+    def notes(cls, measured: pd.DataFrame, published: pd.DataFrame, card: dict) -> list[str]:
+        return [f"best with a {card['head']} head: {measured.loc[measured['mean'].idxmax(), 'label']}"]
 
     @classmethod
     def plot(cls, measured: pd.DataFrame, published: pd.DataFrame, figure: Figure) -> None:
@@ -105,5 +105,5 @@ Rows
 4
 
 ±: half the 95 % interval over test images (bootstrap)
-best: rotnet
+best with a linear head: rotnet
 """
