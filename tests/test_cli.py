@@ -16,6 +16,7 @@ from PIL import Image
 from bench import checkpoints, records, runner, weights
 from bench.cli import main
 from bench.plugins import ROOT
+from bench.provenance import device_name
 
 SETTINGS = ("synthetic.train=200", "synthetic.test=50", "recipe.views=256", "recipe.batch_size=16")
 QUICK = [word for setting in SETTINGS for word in ("--set", setting)]
@@ -355,6 +356,49 @@ def test_dry_run_shows_cells_and_does_nothing(results, capsys):
     assert "untrained" in out
     assert "MB" in out
     assert not results.exists()
+
+
+def test_dry_run_tells_the_minutes_of_what_is_left(results, capsys, monkeypatch):
+    """Scaled by views and images from the median of the nearest runs: this device, then the method or the settings."""
+    (whole,) = (ROOT / "results" / "baseline" / "records").glob("*-random-knn-*.json")
+
+    def ran(method, protocol, pretrain, extract, probe, device="", **settings):
+        """A record of 2,000 and 500 images at 1,000 views that took so many seconds."""
+        made = records.read(whole)
+        made["cell"] |= {"method": method, "protocol": protocol}
+        made["settings"]["protocol"] = {"taps": ["conv4", "conv5"]} | settings
+        made["card"] |= {"train_images": 2000, "test_images": 500}
+        made["cost"] |= {"pretrain_seconds": pretrain, "pretrain_views": 1000}
+        made["cost"] |= {"extract_seconds": extract, "probe_seconds": probe}
+        made["provenance"]["device"] = device or device_name(torch.device("cpu"))
+        return made
+
+    asked = {"k": [20], "temperature": [0.07]}
+    past = [
+        ran("rotnet", "knn", 6000, 600, 1200, **asked),
+        ran("rotnet", "knn", 6000, 600, 99999, **asked | {"k": [5]}),
+        ran("rotnet", "knn", 99999, 99999, 99999, device="another", **asked),
+        ran("moco", "linear", 99999, 1200, 300),
+        ran("moco", "linear", 99999, 1200, 300),
+    ]
+    monkeypatch.setattr("bench.forecast.gathered", lambda folder: (past, []))
+    words = ["--protocol", "knn,linear", "--set", "knn.k=20", "--device", "cpu", "--dry-run"]
+    assert run(results, "--methods", "rotnet,random", *words, "--set", "convnet.width=8") == 0
+    out = capsys.readouterr().out
+    rows = [line.split() for line in out.splitlines() if line.startswith(("rotnet", "random"))]
+    pretrain, extract, knn, linear = 6000 * 256 / 1000, (600 + 1200) / 2 / 10, 1200 / 10, 300 / 10
+    seconds = [pretrain + extract + knn, linear, extract + knn, linear]
+    assert [row[-1] for row in rows] == [f"{part / 60:.1f}" for part in seconds]
+    assert f"About {sum(seconds) / 60:.1f} minutes, " in out
+    assert "?" not in out
+
+    past[3:] = []
+    assert run(results, "--methods", "rotnet", *words, "--set", "convnet.width=8") == 0
+    out = capsys.readouterr().out
+    assert [line.split()[-1] for line in out.splitlines() if line.startswith("rotnet")] == ["28.6", "?"]
+    assert "?: no such run was timed yet.\nAbout 28.6 + ? minutes, " in out
+    assert run(results, "--methods", "rotnet", *words, "--set", "convnet.width=4") == 0
+    assert "About ? minutes, " in capsys.readouterr().out
 
 
 def test_dry_run_names_rows_as_they_were_asked_for(results, capsys):
