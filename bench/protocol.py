@@ -109,6 +109,11 @@ def percent(mean: float, half: float = math.nan, digits: int = 1) -> str:
     return f"{100 * mean:.{digits}f}" + ("" if math.isnan(half) else f" ± {100 * half:.{digits}f}")
 
 
+def named(label: str, role: str) -> str:
+    """A row's name, with its role if it is measured against."""
+    return f"{label} ({role})" if role else label
+
+
 def marked(text: str, rank: float, even: bool) -> str:
     """A cell's text with its marks: best, second best, not surely worse than the best."""
     return {1.0: BEST, 2.0: SECOND}.get(rank, "{}").format("≈" * bool(even) + text)

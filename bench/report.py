@@ -25,7 +25,7 @@ from bench.plots.bars import save_bars
 from bench.plots.cost import save_cost
 from bench.plots.heat import save_heat_map
 from bench.plots.ranks import save_ranks
-from bench.protocol import BEST, marked
+from bench.protocol import BEST, marked, named
 from bench.records import Record
 from bench.significance import LEVEL
 from bench.tables import CEILING, FLOOR, Table, tables_of
@@ -189,7 +189,7 @@ def _table_grid(table: Table, style: Style, *, measured: bool = False, published
     header += [f"{tap}{style.joint}(published)" for tap in table.taps if published]
     lines = []
     for label, cells in table.lines:
-        line = [_named(label, cells[0].role)]
+        line = [named(label, cells[0].role)]
         line += [_cell(table, row) for row in cells if measured]
         line += [table.figure(table.published(row)) for row in cells if published]
         lines.append(line)
@@ -209,7 +209,7 @@ def _overview_grid(overview: Overview, style: Style, places: range) -> str:
     header += ["mean rank"] if ranked else []
     lines = []
     for label in overview.labels:
-        line = [_named(label, overview.roles[label])]
+        line = [named(label, overview.roles[label])]
         for column in columns:
             row = column.cells.get(label)
             line.append(_cell(column.table, row, interval=False) if row else "-")
@@ -225,11 +225,6 @@ def _tabulated(header: list[str], lines: list[list[str]], style: Style) -> str:
     lines = [[str(cell).translate(style.marks) for cell in line] for line in lines]
     aligned = ["left"] + ["right"] * (len(header) - 1)
     return tabulate(lines, header, tablefmt=style.tablefmt, disable_numparse=True, colalign=aligned)
-
-
-def _named(label: str, role: str) -> str:
-    """A row's name, with its role if it is measured against."""
-    return f"{label} ({role})" if role else label
 
 
 def _cell(table: Table, row: Any, *, interval: bool = True) -> str:

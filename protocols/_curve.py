@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import log
 from typing import TYPE_CHECKING, Any
 
-from bench.protocol import percent, shown
+from bench.protocol import named, percent, shown
 from protocols._sweep import listed
 
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ def grid(measured: DataFrame, published: DataFrame) -> list[DataFrame]:
     shares = {labels: share.get(f"share_{name}", 0.0) for labels, name in names.items()}
     for way, said in WAYS.items():
         for (tap, label), rows in curve[curve["way"] == way].groupby(["tap", "label"], sort=False):
-            role = rows["role"].iloc[0]
-            line = {"way": said, "method": (f"{label} ({role})" if role else str(label)) or "any"}
+            line = {"way": said, "method": named(str(label), rows["role"].iloc[0]) or "any"}
             line |= {"tap": str(tap)} if curve["tap"].nunique() > 1 else {}
             row: Any
             for row in rows.itertuples():

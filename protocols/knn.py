@@ -8,13 +8,17 @@ images votes for its class with weight exp(s / T). https://arxiv.org/abs/1805.01
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from bench.data import Facts
 from bench.errors import UserError, require
 from bench.probes import knn
-from bench.protocol import Number, Protocol, accuracies
+from bench.protocol import Number, Protocol, accuracies, named, shown
 from bench.representation import Reading, Representation
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +48,7 @@ class KNN(Protocol):
         return tuple(Reading(tap) for tap in self.taps)
 
     def evaluate(self, representation: Representation) -> Iterator[Number]:
-        """Yields micro and macro accuracy at each tap, and the accuracy of every other (k, temperature)."""
+        """Yields micro and macro accuracy at each tap, and of several (k, temperature) the accuracy of each by name."""
         for reading in self.readings():
             votes = knn(
                 representation.train(reading),
@@ -56,14 +60,36 @@ class KNN(Protocol):
             )
             for (k, temperature), predictions in votes.items():
                 numbers = accuracies(reading.tap, predictions, representation.test_labels, k=k, temperature=temperature)
+                micro = next(numbers)
                 if (k, temperature) == (self.k[0], self.temperature[0]):
+                    yield micro
                     yield from numbers
-                else:
-                    first = next(numbers)
-                    yield Number(
-                        tap=reading.tap,
-                        metric=f"accuracy_k{k}_T{temperature:g}",
-                        value=first.value,
-                        low=first.low,
-                        high=first.high,
-                    )
+                if len(votes) > 1:
+                    yield replace(micro, metric=f"accuracy_k{k}_T{temperature:g}")
+
+    @classmethod
+    def table(cls, measured: DataFrame, published: DataFrame) -> list[DataFrame]:
+        """Of a grid each method's accuracy at each tap, k down and temperatures across."""
+        import pandas as pd
+
+        lines, pairs = [], grid(measured)
+        for (label, tap), cells in pairs.groupby(["label", "tap"], sort=False):
+            for k, rows in cells.sort_values("temperature").groupby("k"):
+                line = {"method": named(str(label), rows["role"].iloc[0]), "tap": str(tap), "k": str(k)}
+                row: Any
+                for row in rows.itertuples():
+                    line[f"T = {row.temperature:g}"] = shown(row)
+                lines.append(line)
+        return [pd.DataFrame(lines).fillna("-")] if lines else []
+
+    @classmethod
+    def notes(cls, measured: DataFrame, published: DataFrame, card: dict[str, Any]) -> list[str]:
+        """What the marks of a grid compare."""
+        ranked = grid(measured)["rank"].notna().any()
+        return ["best and ≈ among methods at the same tap, k and temperature (T)"] if ranked else []
+
+
+def grid(measured: DataFrame) -> DataFrame:
+    """The rows that are accuracies of one pair of several, with its ``k`` and ``temperature``."""
+    pairs = measured["metric"].str.extract(r"^accuracy_k(?P<k>\d+)_T(?P<temperature>[\d.e+-]+)$")
+    return measured.join(pairs).dropna(subset=["k"]).astype({"k": int, "temperature": float})
