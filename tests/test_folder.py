@@ -489,6 +489,25 @@ assert (found.images == 7).all() and found.labels.tolist() == [0, 1]
     assert told.read_text() == "decoded "
 
 
+def test_two_processes_look_a_large_set_over_once(tmp_path: Path, cache: Path) -> None:
+    """The second one waits for the first and takes its word."""
+    code = """
+import sys, time
+from bench.data._store import remembered
+def find():
+    with open(sys.argv[1], "a") as file:
+        file.write("looked ")
+    time.sleep(0.3)
+    return [(3, "empty file")]
+assert remembered("entry", find) == [(3, "empty file")]
+"""
+    told = tmp_path / "told"
+    command = [sys.executable, "-c", code, str(told)]
+    running = [subprocess.Popen(command, cwd=Path(__file__).parents[1]) for _ in range(2)]
+    assert [process.wait() for process in running] == [0, 0]
+    assert told.read_text() == "looked "
+
+
 def photographs(root: Path) -> list[str]:
     noise = np.random.default_rng(0)
     paths = []

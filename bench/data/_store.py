@@ -51,13 +51,15 @@ def stored(name: str, size: int, count: int, chunks: Callable[[], Iterator[Chunk
 def remembered(name: str, find: Callable[[], list[Broken]]) -> list[Broken]:
     """The broken pictures of a split whose pictures themselves are not kept; looks for them the first time."""
     entry = cache_folder() / "pictures" / name
-    try:
-        return _broken(entry)
-    except (OSError, ValueError, TypeError):
-        broken = find()
-        with cache_writes(), locked(entry), replacing(entry) as folder:
-            _note(folder, broken)
-        return broken
+    known = _known(entry)
+    if known is None:
+        with cache_writes(), locked(entry):
+            known = _known(entry)  # another process may have been faster
+            if known is None:
+                known = find()
+                with replacing(entry) as folder:
+                    _note(folder, known)
+    return known
 
 
 def _read(entry: Path, size: int, count: int) -> Stored | None:
@@ -98,6 +100,14 @@ def _write(folder: Path, size: int, count: int, chunks: Iterator[Chunk]) -> None
 
 def _broken(entry: Path) -> list[Broken]:
     return [(int(place), str(why)) for place, why in json.loads((entry / "broken.json").read_text("utf-8"))]
+
+
+def _known(entry: Path) -> list[Broken] | None:
+    """What is noted of an entry, or None where nothing that can be read is."""
+    try:
+        return _broken(entry)
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _note(folder: Path, broken: list[Broken]) -> None:
