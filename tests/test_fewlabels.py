@@ -19,6 +19,8 @@ from bench.encoders.convnet import ConvNet
 from bench.errors import UserError
 from bench.plan import Request
 from bench.planning import plan
+from bench.plots.bars import sources
+from bench.plugins import ROOT
 from bench.published import published
 from bench.report import report
 from bench.representation import Representation
@@ -391,3 +393,8 @@ def test_a_record_holds_the_curve(tmp_path: Path) -> None:
     assert found["accuracy_tuned_2"]["details"]["indices"] == found["accuracy_frozen_2"]["details"]["indices"]
     predictions = records.read_predictions(tmp_path / "records", records.read(measured.path))
     assert {"conv5", "labels", "conv5 accuracy_tuned_2", "conv5 accuracy_scratch_4"} <= predictions.keys()
+
+
+def test_a_changed_helper_is_seen_by_the_figure():
+    """What decides whether a figure is drawn anew holds the text of the module that draws it."""
+    assert (ROOT / "protocols" / "_curve.py").read_text(encoding="utf-8") in sources(FewLabels.plot)

@@ -20,9 +20,15 @@ def save_bars(table: Table, folder: Path, formats: Collection[str]) -> list[Path
     """Writes the table's figure where it has a number; returns the paths."""
     if table.rows["mean"].isna().all():
         return []
-    own = [table.own.measured.to_csv(), inspect.getsource(table.own.protocol.plot)] if table.own else []
+    own = [table.own.measured.to_csv(), *sources(table.own.protocol.plot)] if table.own else []
     shows = [table.title, table.rows.drop(columns=["flops", "seconds"]).to_csv(), repr(table.beside), *own]
     return save(table.name, shows, lambda: drawn_by_protocol(table) or draw(table), folder, formats)
+
+
+def sources(plot: Any) -> list[str]:
+    """How a protocol draws, as text: its method, and the modules and functions that this one names."""
+    named = [plot.__globals__.get(name) for name in plot.__code__.co_names]
+    return [inspect.getsource(part) for part in (plot, *named) if inspect.ismodule(part) or inspect.isroutine(part)]
 
 
 def drawn_by_protocol(table: Table) -> Figure | None:
