@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LOOK = 1
+LOOK = 2
 """Counts up when figures are to look different, so that old ones are drawn anew."""
 
 DPI = 150

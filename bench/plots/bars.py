@@ -51,6 +51,8 @@ def draw(table: Table) -> Figure:
     panels = figure.subplots(1, len(table.taps), sharex=True, sharey=True, squeeze=False)[0]
     for axes, tap in zip(panels, table.taps, strict=True):
         draw_panel(axes, table, bars[bars["tap"] == tap], tap)
+    if table.in_percent:  # once all panels are drawn: they share the axis, and a limit set ends its growth
+        panels[0].set_xlim(right=min(panels[0].get_xlim()[1], table.shown(1.0)))
     handles = {
         label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
@@ -93,5 +95,4 @@ def draw_panel(axes: Axes, table: Table, bars: Any, tap: str) -> None:
                 linestyle="none", label=f"published ({table.beside.setting})", zorder=5,
             )  # fmt: skip
     axes.set(title=tap, xlabel=table.heading, ylabel="")
-    axes.set_xlim(right=min(axes.get_xlim()[1], table.shown(1.0)) if table.in_percent else None)
     ruled(axes, "x")
