@@ -1,8 +1,8 @@
 """Pictures of our own: ten kinds of simple things, rendered on the spot at any size.
 
 Nothing is downloaded and every machine renders the same scenes, so a first
-benchmark runs anywhere. The objects have an up and everything around them has
-none, so rotation prediction has to look at the objects; ``horizon`` plants sky
+benchmark runs anywhere. Around an object lie up to three other things, and a bar
+hides part of some. The objects have an up and everything around them has none, so rotation prediction has to look at the objects; ``horizon`` plants sky
 over ground, the shortcut by which it can avoid that.
 """
 
