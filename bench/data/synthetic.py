@@ -2,8 +2,9 @@
 
 Nothing is downloaded and every machine renders the same scenes, so a first
 benchmark runs anywhere. Around an object lie up to three other things, and a bar
-hides part of some. The objects have an up and everything around them has none, so rotation prediction has to look at the objects; ``horizon`` plants sky
-over ground, the shortcut by which it can avoid that.
+hides part of some. The objects have an up and everything around them has none,
+so rotation prediction has to look at the objects; ``horizon`` plants sky over
+ground, the shortcut by which it can avoid that.
 """
 
 from __future__ import annotations
