@@ -56,7 +56,7 @@ def step(bare: dict, whole: dict) -> list[str]:
     """One method's row: seconds of the bare passes and of the step, their ratio, and the reason where one is given."""
     a, b = bare["stats"]["median"], whole["stats"]["median"]
     name = bare["group"].removeprefix("step of ")
-    return [name, f"{a:.4g}", f"{b:.4g}", f"{b / a:.2f}", SLOWER.get(name, "")]
+    return [name, f"{a:.4g}", f"{b:.4g}", f"{b / a:.2f}", SLOWER.get(name, "") if b > 1.3 * a else ""]
 
 
 def costs(folder: Path) -> str:

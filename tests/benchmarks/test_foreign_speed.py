@@ -37,10 +37,10 @@ class TestLoading:
         """torch.load alone."""
         kind, path, _ = checkpoint
         benchmark.group = f"loading ResNet-50 from MoCo's file, {kind}"
-        benchmark.pedantic(lambda: torch.load(path, map_location="cpu", weights_only=True), rounds=5, warmup_rounds=1)
+        benchmark.pedantic(lambda: torch.load(path, map_location="cpu", weights_only=True), rounds=20, warmup_rounds=2)
 
     def test_load(self, benchmark, checkpoint):
         """Reading, finding, checking and filling the encoder."""
         kind, path, encoder = checkpoint
         benchmark.group = f"loading ResNet-50 from MoCo's file, {kind}"
-        benchmark.pedantic(lambda: checkpoints.load(path, encoder), rounds=5, warmup_rounds=1)
+        benchmark.pedantic(lambda: checkpoints.load(path, encoder), rounds=20, warmup_rounds=2)
