@@ -468,6 +468,14 @@ def test_a_cache_that_cannot_be_written_is_named(pets: Path, tmp_path: Path, mon
         Folder(data_dir=str(pets)).load(LOAD)
 
 
+def told_by_two(code: str, told: Path) -> str:
+    """What two processes that run the same code at once write to the file that is their argument."""
+    command = [sys.executable, "-c", code, str(told)]
+    running = [subprocess.Popen(command, cwd=Path(__file__).parents[1]) for _ in range(2)]
+    assert [process.wait() for process in running] == [0, 0]
+    return told.read_text()
+
+
 def test_two_processes_prepare_an_entry_once(tmp_path: Path, cache: Path) -> None:
     """The second one waits for the first and finds its pictures."""
     code = """
@@ -482,11 +490,7 @@ def chunks():
 found = stored("entry", 8, 2, chunks)
 assert (found.images == 7).all() and found.labels.tolist() == [0, 1]
 """
-    told = tmp_path / "told"
-    command = [sys.executable, "-c", code, str(told)]
-    running = [subprocess.Popen(command, cwd=Path(__file__).parents[1]) for _ in range(2)]
-    assert [process.wait() for process in running] == [0, 0]
-    assert told.read_text() == "decoded "
+    assert told_by_two(code, tmp_path / "told") == "decoded "
 
 
 def test_two_processes_look_a_large_set_over_once(tmp_path: Path, cache: Path) -> None:
@@ -501,11 +505,7 @@ def find():
     return [(3, "empty file")]
 assert remembered("entry", find) == [(3, "empty file")]
 """
-    told = tmp_path / "told"
-    command = [sys.executable, "-c", code, str(told)]
-    running = [subprocess.Popen(command, cwd=Path(__file__).parents[1]) for _ in range(2)]
-    assert [process.wait() for process in running] == [0, 0]
-    assert told.read_text() == "looked "
+    assert told_by_two(code, tmp_path / "told") == "looked "
 
 
 def photographs(root: Path) -> list[str]:
