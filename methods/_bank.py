@@ -37,10 +37,13 @@ class Bank(nn.Module):
         """For each image (N,) m drawn uniformly from all, itself included: int64 (N, m)."""
         return torch.randint(len(self.vectors), (len(indices), m), device=indices.device)
 
-    def any_other(self, indices: Tensor, m: int) -> Tensor:
-        """For each image (N,) m drawn uniformly from all others: int64 (N, m)."""
-        steps = torch.randint(1, len(self.vectors), (len(indices), m), device=indices.device)
-        return (indices.unsqueeze(1) + steps) % len(self.vectors)
+    def any_other(self, indices: Tensor, m: int | None) -> Tensor:
+        """For each image (N,) m drawn uniformly from all others, or with None each of these once: int64 (N, m)."""
+        n, device = len(self.vectors), indices.device
+        steps = (
+            torch.arange(1, n, device=device) if m is None else torch.randint(1, n, (len(indices), m), device=device)
+        )
+        return (indices.unsqueeze(1) + steps) % n
 
     def scores(self, queries: Tensor, indices: Tensor, places: Tensor | None = None) -> Tensor:
         """Cosines of the images' (N,) unit queries (N, dim) with their own vectors and those at the places (N, m).

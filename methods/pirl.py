@@ -11,8 +11,9 @@ weight of the tiles (lambda, equation 5). Each tile is varied by itself.
 
 Where we differ: tiles lie at random within a third of the part that is cut, at
 its own scale, as in jigsaw. The first epoch only fills the bank, since there is
-nothing but random vectors to find in it. Runs shorter than the paper's have fewer
-negatives and a higher temperature.
+nothing but random vectors to find in it. Views are not posterised, sharpened or
+solarised, as in the authors' code two thirds are. Runs shorter than the paper's have
+fewer negatives and a higher temperature.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class PIRL(Method):
         encoder: Encoder,
         facts: TrainFacts,
         *,
-        negatives: int = 32000,
+        negatives: int | None = 32000,
         temperature: float = 0.07,
         momentum: float = 0.5,
         patches: float = 0.5,
@@ -72,7 +73,7 @@ class PIRL(Method):
         dim: int = 128,
     ) -> None:
         super().__init__(encoder, facts)
-        require(negatives >= 1, "pirl.negatives", negatives, "at least 1")
+        require(negatives is None or negatives >= 1, "pirl.negatives", negatives, "at least 1, or None for all")
         require(temperature > 0, "pirl.temperature", temperature, "above 0")
         require(0 <= momentum < 1, "pirl.momentum", momentum, "from 0 to below 1")
         require(0 <= patches <= 1, "pirl.patches", patches, "a share, from 0 to 1")

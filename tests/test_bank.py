@@ -66,6 +66,12 @@ def test_candidates_are_drawn_uniformly() -> None:
                 assert found == pytest.approx(want, abs=0.04)
 
 
+def test_all_others_are_candidates_once() -> None:
+    """With None each image meets all others, none of them twice and never itself."""
+    places = Bank(5, 2, 0.5).any_other(torch.tensor([3, 0]), None)
+    assert [sorted(row) for row in places.tolist()] == [[0, 1, 2, 4], [1, 2, 3, 4]]
+
+
 @pytest.mark.parametrize("K", [1, 2, 6])
 def test_products_match_a_loop(K: int) -> None:
     """Whether vectors are picked first or products with all are made, each query meets the vectors at its places."""

@@ -57,15 +57,15 @@ def test_guessing_costs_what_chance_says() -> None:
     assert wrong.grad[0, 0] < 0 < wrong.grad[0, 1]
 
 
-@pytest.mark.parametrize("patches", [0.0, 0.3, 1.0])
-def test_the_loss_matches_a_loop(patches: float, tiny: Dataset) -> None:
+@pytest.mark.parametrize(("patches", "negatives"), [(0.0, 4), (0.3, 4), (1.0, 4), (0.3, None)])
+def test_the_loss_matches_a_loop(patches: float, negatives: int | None, tiny: Dataset) -> None:
     """lambda L(bank, tiles) + (1 - lambda) L(bank, image), each tile encoded and projected by itself (equation 5)."""
-    method, data = small(patches=patches), batch(tiny, 5, 9)
+    method, data = small(patches=patches, negatives=negatives), batch(tiny, 5, 9)
     torch.manual_seed(1)
     loss = method.loss(data)
     torch.manual_seed(1)
     views, tiles = view(data.images), method.tiles(data.images)
-    steps = torch.randint(1, 64, (2, 4)).tolist()
+    steps = torch.randint(1, 64, (2, 4)).tolist() if negatives else [range(1, 64)] * 2
     bank, want = method.bank.vectors.tolist(), 0.0
     for n, own in enumerate((5, 9)):
         f = unit(method.f(method.encoder(views[n : n + 1]))[0])
