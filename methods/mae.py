@@ -6,8 +6,7 @@ Learners", CVPR 2022. https://arxiv.org/abs/2111.06377
 One missing patch is told by its neighbours; where most are missing, only knowing
 what the picture shows can help. The encoder, a vision transformer, is given the
 visible patches alone and so costs their share of a view. A light decoder, thrown
-away later, gets a mask token for each of the others and paints it, brought to mean
-0 and variance 1 by itself (section 3).
+away later, paints the others, each brought to mean 0 and variance 1 (section 3).
 
 Where we differ: the encoder has no class token.
 """
@@ -26,6 +25,7 @@ from bench.encoders.vit import ViT
 from bench.errors import require
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._decoder import psnr
+from methods._heads import spread
 from methods._transformer import Transformer
 
 
@@ -98,8 +98,7 @@ class MAE(Method):
         painted, hidden = self.painted(views)
         truth = self.values(views)[0]
         error = ((painted - truth).square().mean(2) * hidden).sum() / hidden.sum()
-        blind = truth.var((0, 1), correction=0).mean()  # the error of the best answer that looks at nothing
-        self.watched["unexplained"] = error.detach() / blind
+        self.watched["unexplained"] = error.detach() / truth.var((0, 1), correction=0).mean()  # of a blind one's
         return error
 
     def values(self, views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -108,27 +107,28 @@ class MAE(Method):
         if not self.normalise:
             return pixels, pixels.new_zeros(()), pixels.new_ones(())
         variance, mean = torch.var_mean(pixels, 2, keepdim=True)
-        spread = (variance + 1e-6).sqrt()
-        return (pixels - mean) / spread, mean, spread
+        deviation = (variance + 1e-6).sqrt()
+        return (pixels - mean) / deviation, mean, deviation
 
     def painted(self, views: Tensor) -> tuple[Tensor, Tensor]:
         """Views (N, 3, S, S) -> the decoder's values of each patch (N, P, V), and which were hidden, bool (N, P)."""
         tokens = self.encoder.tokens(views)
-        visible = torch.rand(tokens.shape[:2], device=views.device).argsort(1)[:, : self.visible]
-        places = visible.unsqueeze(2)
-        seen = self.enter(self.encoder.encoded(tokens.gather(1, places.expand(-1, -1, tokens.shape[2])))).float()
+        places = torch.rand(tokens.shape[:2], device=views.device).argsort(1)[:, : self.visible].unsqueeze(2)
+        features = self.encoder.encoded(tokens.gather(1, places.expand(-1, -1, tokens.shape[2])))
+        self.watched["spread"] = spread(features.mean(1))
+        seen = self.enter(features).float()
         whole = self.token.expand(*tokens.shape[:2], -1).scatter(1, places.expand_as(seen), seen)
         whole = whole + build_sincos2d_pos_embed([self.grid, self.grid], whole.shape[2], device=views.device)
-        hidden = torch.ones(tokens.shape[:2], dtype=torch.bool, device=views.device).scatter(1, visible, False)
+        hidden = torch.ones(tokens.shape[:2], dtype=torch.bool, device=views.device).scatter(1, places[..., 0], False)
         return self.answer(self.decoder(whole)).float(), hidden
 
     def panels(self, batch: Batch) -> list[Panel]:
         """The patches that the encoder sees, what the decoder paints in place of the others, and the picture."""
         images = floats(batch.images)
         painted, hidden = self.painted(images)
-        truth, mean, spread = self.values(images)
-        pixels = truth * spread + mean
-        filled = torch.where(hidden.unsqueeze(2), (painted * spread + mean).clamp(0, 1), pixels)
+        truth, mean, deviation = self.values(images)
+        pixels = truth * deviation + mean
+        filled = torch.where(hidden.unsqueeze(2), (painted * deviation + mean).clamp(0, 1), pixels)
         decibels = psnr((filled - pixels).square().mean(2).sum(1) / hidden.sum(1)).tolist()
         return [
             Panel(title="visible patches", images=self.pictures(torch.where(hidden.unsqueeze(2), 0.5, pixels))),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import inspect
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from tests.encoders import encoder_for
 
 ALL = list(plugins("method").values())
 TRAINED = [plugin for plugin in ALL if plugin.constants.get("trains", True)]
+CHOOSING = ["cpc", "instdisc", "simclr", "moco", "mocov2", "mocov3", "clip", "pirl"]
+EMBEDDING = [*CHOOSING, "triplet", "barlow_twins", "swav", "deepcluster", "byol", "simsiam", "vicreg", "dino", "mae"]
 CPU = torch.device("cpu")
 every = pytest.mark.parametrize("plugin", ALL, ids=lambda plugin: plugin.name)
 every_trained = pytest.mark.parametrize("plugin", TRAINED, ids=lambda plugin: plugin.name)
@@ -157,6 +160,23 @@ def test_the_loss_is_a_finite_scalar_that_trains_the_encoder(plugin: Plugin, tin
     assert first.grad is not None
     assert first.grad.any()
     assert all(value.numel() == 1 and not value.requires_grad for value in method.watched.values())
+
+
+@pytest.mark.parametrize("name", EMBEDDING)
+def test_a_collapse_is_watched(name: str, tiny: Dataset) -> None:
+    """How far embeddings lie apart goes into logs and records, where a table's collapsed runs are told by it."""
+    method = built(plugins("method")[name])
+    seeded_loss(method, batch_for(method, tiny))
+    assert 0 < method.watched["spread"].item() < 1.5
+
+
+@pytest.mark.parametrize("name", CHOOSING)
+def test_the_bound_and_the_right_choices_are_watched(name: str, tiny: Dataset) -> None:
+    """Finding one among many reports how often it was found, and log N - loss, which is at most log N."""
+    method = built(plugins("method")[name])
+    seeded_loss(method, batch_for(method, tiny))
+    assert 0 <= method.watched["accuracy"].item() <= 1
+    assert method.watched["bound"].item() <= math.log(4 * 1024)
 
 
 @every_trained
