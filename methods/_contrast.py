@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,11 +20,11 @@ def info_nce(logits: Tensor, answers: Tensor, watched: dict[str, Tensor]) -> Ten
     """Logits (N, K), the column that is right int64 (N,) -> nats, a scalar (van den Oord et al. 2018, equation 4).
 
     Writes into ``watched`` how often the right one scores highest (``accuracy``), and log K - loss (``bound``): so
-    many nats the two sides tell of each other at least (section 2.3).
+    many nats the two sides tell of each other at least (section 2.3). What scores minus infinity is no candidate.
     """
     loss = F.cross_entropy(logits, answers)
     watched["accuracy"] = (logits.argmax(1) == answers).float().mean()
-    watched["bound"] = math.log(logits.shape[1]) - loss.detach()
+    watched["bound"] = logits.isfinite().sum(1).log().mean() - loss.detach()
     return loss
 
 

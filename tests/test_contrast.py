@@ -25,6 +25,15 @@ def test_info_nce_matches_a_loop() -> None:
     assert watched["bound"].item() == pytest.approx(math.log(5) - total / 4, abs=1e-5)
 
 
+def test_what_is_left_out_is_no_candidate() -> None:
+    """A score of minus infinity adds nothing to the loss, and each row's bound counts the candidates that it has."""
+    logits = torch.tensor([[0.0, 0.0, -torch.inf, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    watched: dict[str, torch.Tensor] = {}
+    loss = info_nce(logits, torch.tensor([1, 0]), watched)
+    assert loss.item() == pytest.approx((math.log(3) + math.log(4)) / 2, rel=1e-5)
+    assert watched["bound"].item() == pytest.approx(0, abs=1e-6)
+
+
 def test_few_keeps_the_right_one_first() -> None:
     """Of each row the right one and so many different others stay; each of these as often as any."""
     torch.manual_seed(0)

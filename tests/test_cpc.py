@@ -46,7 +46,7 @@ def test_the_loss_matches_a_loop(negatives: int | None, tiny: Dataset, monkeypat
     places = list(itertools.product(range(3), range(3), range(3)))  # image, row, column
     z = {place: method.encoder(parts[place].unsqueeze(0))[0] for place in places}
     c = method.foretelling.context(torch.stack([z[place] for place in places]).view(3, 3, 3, -1))
-    terms, right = [], []
+    terms, right, bounds = [], [], []
     for k in (1, 2):
         for n, t, w in places:
             if t + k > 2:
@@ -57,9 +57,11 @@ def test_the_loss_matches_a_loop(negatives: int | None, tiny: Dataset, monkeypat
             scores = [sum(a * b for a, b in zip(said, z[place].tolist(), strict=True)) for place in candidates]
             terms.append(math.log(sum(math.exp(s) for s in scores)) - scores[0])
             right.append(scores[0] > max(scores[1:]))
+            bounds.append(math.log(len(candidates)) - terms[-1])
     assert len(terms) == 3 * (6 + 3)
     assert loss.item() == pytest.approx(sum(terms) / len(terms), rel=1e-3)
     assert method.watched["accuracy"].item() == pytest.approx(sum(right) / len(right), abs=0.04)
+    assert method.watched["bound"].item() == pytest.approx(sum(bounds) / len(bounds), abs=1e-3)
 
 
 def test_a_context_has_not_read_what_follows() -> None:
