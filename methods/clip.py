@@ -8,8 +8,8 @@ encoded apart; of all pairs in a batch the true ones are to be the most alike, f
 either side, at a temperature that is learned (figure 3). Captions are read word by
 word by a transformer that looks back only; its last word stands for all.
 
-Where we differ: words are numbered by a hash, which two may share, not byte pairs;
-``negatives`` can keep fewer of the others; crops are OpenCLIP's, not told in the paper.
+Where we differ: words, not byte pairs, are numbered by a hash, which two may share, and
+nothing marks a start; ``negatives`` can keep fewer of the others; crops are OpenCLIP's.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ sequence is encoded by itself to z_t, a context c_t sums up what has been read, 
 product of W_k c_t with z_{t+k} is to beat its products with others (equation 4). In
 ``rows`` of overlapping patches each foretells those below it; ``frames`` are a clip's.
 
-Where we differ: masked convolutions make c_t; a step's predictions share their others;
-patches lose a margin and are not padded; frames are varied as the paper's pictures are.
+Where we differ: the encoder has batch norm; masked convolutions make c_t; a step's
+predictions share their others; patches lose a margin, unpadded; frames vary like pictures.
 """
 
 from __future__ import annotations

@@ -8,7 +8,9 @@ is query once and key once (algorithm 1); the query encoder ends in a predictor
 that the key encoder, its moving average, does not have; the loss is scaled by
 twice the temperature. ``negatives`` can keep fewer of the others' keys.
 
-Where we differ: no frozen patch projection, which was for transformers.
+Where we differ: no frozen patch projection, which was for transformers. Both
+heads end in a batch norm, as the paper says (section 4.1), the predictor too,
+where the authors' last code for ResNet-50 has none.
 Defaults are the authors' for ResNet-50 at 100 epochs, whose temperature is 1;
 shorter runs have smaller batches, and take the lower temperature of their
 transformers, under which the nearest negatives weigh more, and narrower heads.

@@ -13,7 +13,10 @@ sees all of them. NT-Xent is InfoNCE: log of the candidates less the loss bounds
 from below what two views tell of each other, in nats (watched as ``bound``).
 
 Where we differ: the recipe is the benchmark's, not LARS with batches of
-thousands. ``negatives`` can keep fewer of the others, drawn for each view anew.
+thousands; colours are varied half as much, as on CIFAR, on larger images too.
+The head has the batch norms of the authors' code, the last without weights, and
+``linear`` has none. ``negatives`` can keep fewer of the others, drawn for each
+view anew.
 """
 
 from __future__ import annotations
