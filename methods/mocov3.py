@@ -10,10 +10,10 @@ twice the temperature. ``negatives`` can keep fewer of the others' keys.
 
 Where we differ: no frozen patch projection, which was for transformers. Both
 heads end in a batch norm, as in the paper; the predictor of the authors' last
-code for ResNet-50 does not.
-Defaults are the authors' for ResNet-50 at 100 epochs, whose temperature is 1;
-shorter runs have smaller batches, and take the lower temperature of their
-transformers, under which the nearest negatives weigh more, and narrower heads.
+code for ResNet-50 does not. Defaults are the authors' for ResNet-50 at 100
+epochs, whose temperature is 1; shorter runs have smaller batches, and take the
+lower temperature of their transformers, under which the nearest negatives weigh
+more, and narrower heads.
 """
 
 from __future__ import annotations
