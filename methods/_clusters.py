@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.augment import in_full_precision
+from methods._contrast import products
 from methods._gather import gathered
 
 ROWS = 8192  # vectors that are compared with all centroids at once
@@ -86,9 +87,3 @@ def spherical_k_means(vectors: Tensor, centroids: Tensor, iterations: int) -> Te
 def assigned(vectors: Tensor, centroids: Tensor) -> Tensor:
     """Which centroid (K, dim) each vector (n, dim) has the largest product with, int64 (n,)."""
     return torch.cat([(rows @ centroids.T).argmax(1) for rows in vectors.split(ROWS)])
-
-
-@in_full_precision
-def products(z: Tensor, centroids: Tensor) -> Tensor:
-    """Vectors (N, dim) with the centroids (K, dim) -> (N, K)."""
-    return z @ centroids.T
