@@ -98,7 +98,8 @@ class MAE(Method):
         painted, hidden = self.painted(views)
         truth = self.values(views)[0]
         error = ((painted - truth).square().mean(2) * hidden).sum() / hidden.sum()
-        self.watched["unexplained"] = error.detach() / truth.var((0, 1), correction=0).mean()  # of a blind one's
+        blind = truth.var((0, 1), correction=0).mean()  # the error of the best answer that looks at nothing
+        self.watched["unexplained"] = error.detach() / blind
         return error
 
     def values(self, views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
