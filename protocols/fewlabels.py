@@ -46,7 +46,7 @@ class FewLabels(Probing):
     learning_rate: float = 1e-3  # of AdamW; it rises over a tenth of the steps, then falls along a cosine
     weight_decay: float = 0.05
     draw: int = 0  # seed of which images have a label, and of the training
-    presets: ClassVar = {"smoke": {"views": 512, "batch": 32, "features": 512}, "small": {"views": 25_000}}
+    presets: ClassVar = {"smoke": {"views": 512, "batch": 32, "features": 512}, "small": {"views": 4000}}
 
     def __post_init__(self) -> None:
         super().__post_init__()

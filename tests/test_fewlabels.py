@@ -364,7 +364,7 @@ def test_settings_out_of_range_are_refused(wrong: dict) -> None:
         FewLabels(**wrong)
 
 
-@pytest.mark.parametrize(("preset", "views"), [("smoke", 512), ("small", 25_000), ("paper", 200_000)])
+@pytest.mark.parametrize(("preset", "views"), [("smoke", 512), ("small", 4000), ("paper", 200_000)])
 def test_a_preset_has_its_budget(preset: str, views: int) -> None:
     """The length of a training follows the preset unless it is set."""
     request = Request(methods=("random",), protocols=("fewlabels",), preset=preset)
