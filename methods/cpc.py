@@ -10,6 +10,8 @@ product of W_k c_t with z_{t+k} is to beat its products with others (equation 4)
 
 Where we differ: the encoder has batch norm; masked convolutions make c_t; a step's
 predictions share their others; patches lose a margin, unpadded; frames vary like pictures.
+Light alone tells which parts belong together, and of parts of a few grey pixels no more is
+learnt: shorter runs have larger ones, mostly in colour, brought to one mean and spread.
 """
 
 from __future__ import annotations
@@ -28,14 +30,14 @@ from methods._contrast import first_right, info_nce, products
 from methods._frames import drawn_frames
 from methods._gather import gathered, rank
 from methods._heads import spread
-from methods._patches import laid_out, overlapping
+from methods._patches import alike, laid_out, overlapping
 
 
 class CPC(Method):
     """Predicts the embeddings of later rows or frames among those of a batch."""
 
     needs_if: ClassVar = {"sequence=frames": "clips"}
-    short: ClassVar = {"dim": 64, "negatives": 128}
+    short: ClassVar = {"length": 3, "steps": 2, "negatives": 128, "dim": 64, "grey": 0.2, "normalise": True}
 
     def __init__(
         self,
@@ -49,6 +51,7 @@ class CPC(Method):
         dim: int = 256,
         crop: float = 0.73,
         grey: float = 1.0,
+        normalise: bool = False,
     ) -> None:
         super().__init__(encoder, facts)
         require(sequence in ("rows", "frames"), "cpc.sequence", sequence, "rows or frames")
@@ -58,7 +61,7 @@ class CPC(Method):
         require(dim >= 1, "cpc.dim", dim, "at least 1")
         require(0 < crop <= 1, "cpc.crop", crop, "a share of the area, above 0 to 1")
         require(0 <= grey <= 1, "cpc.grey", grey, "a probability")
-        self.length, self.negatives, self.crop, self.grey = length, negatives, crop, grey
+        self.length, self.negatives, self.crop, self.grey, self.normalise = length, negatives, crop, grey, normalise
         self.rows, self.views_per_image = sequence == "rows", float(length)
         stride = facts.image_size // (length + 1)
         self.margin = max(1, stride // 8)  # of two strides' width: 64 pixels become 60
@@ -72,10 +75,15 @@ class CPC(Method):
     def loss(self, batch: Batch) -> Tensor:
         """InfoNCE of every later part, foretold from every part above or before it."""
         parts = self.parts(batch)
-        z = self.encoder(parts.flatten(0, 2)).float().view(*parts.shape[:3], -1)  # (N, T, W, D)
+        z = self.embeddings(parts)
         self.watched["spread"] = spread(z.flatten(0, 2))
         logits = self.logits(z)
         return info_nce(logits, first_right(logits), self.watched)
+
+    def embeddings(self, parts: Tensor) -> Tensor:
+        """Parts (N, T, W, 3, s, s), each encoded by itself, brought to one mean and spread or not -> z (N, T, W, D)."""
+        parts = alike(parts) if self.normalise else parts
+        return self.encoder(parts.flatten(0, 2)).float().view(*parts.shape[:3], -1)
 
     def parts(self, batch: Batch) -> Tensor:
         """A batch -> (N, T, W, 3, s, s): T rows of W overlapping patches, or T frames of one part each."""
@@ -102,7 +110,7 @@ class CPC(Method):
     def panels(self, batch: Batch) -> list[Panel]:
         """What has been read, a later part, and the batch's likeliest parts for its place, the true one marked."""
         parts = self.parts(batch)
-        z = self.encoder(parts.flatten(0, 2)).float().view(*parts.shape[:3], -1)
+        z = self.embeddings(parts)
         N, T, W = parts.shape[:3]
         k, said = self.foretelling.last(z)
         scores = products(said, z.flatten(0, 2))

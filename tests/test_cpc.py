@@ -92,6 +92,16 @@ def test_patches_overlap() -> None:
         assert (patches[..., -1, -1] - patches[..., 0, 0] == 6).all()
 
 
+@pytest.mark.parametrize("normalise", [False, True])
+def test_normalised_parts_are_not_told_by_their_light(normalise: bool, tiny: Dataset) -> None:
+    """Brought to one mean and spread, a part has the embedding it has in half the light; as it is, it has not."""
+    method = small(normalise=normalise).eval()
+    parts = method.parts(batch(tiny))
+    parts = parts + 0.5 * torch.rand_like(parts)  # a plain part has no spread to bring to another
+    bright, dim = method.embeddings(parts), method.embeddings(0.5 * parts)
+    assert ((bright - dim).norm() < 0.1 * bright.norm()) == normalise
+
+
 def test_a_grid_costs_its_pixels(tiny: Dataset) -> None:
     """49 patches of 7 pixels are so many pictures of 32; each frame of a clip is one."""
     method = small(length=7)
