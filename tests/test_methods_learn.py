@@ -89,7 +89,7 @@ LEARNING = {
     # 25 x 2: a constant answer pays it for lack of variance, unrelated numbers of variance 1 for being unequal.
     "vicreg": Learning(chance=50, share=0.76, points=0.01, views=20_000),
     # The true part among 128 others.
-    "cpc": Learning(chance=math.log(129), share=0.83, tap="conv5", points=0.015, views=12_000),
+    "cpc": Learning(chance=math.log(129), share=0.6, tap="conv5", points=0.06, views=12_000),
     "clip": Learning(chance=math.log(64), share=0.6, tap="conv5", points=0.1, views=12_000),  # one of 64 captions
     # The variance of patches that have been brought to variance 1, but for those of one colour, which have none. So
     # few steps reach the middle of the transformer; its last tap, under the decoder, does not gain yet.
