@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from methods._contrast import products
+
 
 class Context(nn.Module):
     """Steps (N, T, W, inputs) -> (N, T, W, dim), each from its own step and all before it (van den Oord et al. 2016).
@@ -42,7 +44,9 @@ class Foretelling(nn.Module):
         meant = [place[:, k:].flatten() for k in range(1, len(self.ahead) + 1)]
         return torch.cat(said).float(), torch.cat(meant)
 
-    def last(self, z: Tensor) -> tuple[int, Tensor]:
-        """How far ahead the last step's middle part is foretold, at most two steps, and the prediction (N, D)."""
-        k = min(2, len(self.ahead))
-        return k, self.ahead[k - 1](self.context(z)[:, -1 - k, z.shape[2] // 2]).float()
+    def last(self, z: Tensor) -> tuple[int, Tensor, Tensor]:
+        """How far ahead the last step's middle part is foretold, two steps at most; all scores (N, NTW); its place (N, 1)."""
+        (N, T, W), k = z.shape[:3], min(2, len(self.ahead))
+        said = self.ahead[k - 1](self.context(z)[:, -1 - k, W // 2]).float()
+        place = torch.arange(1, N + 1, device=z.device).unsqueeze(1) * T * W - W + W // 2
+        return k, products(said, z.flatten(0, 2)), place

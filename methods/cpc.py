@@ -3,15 +3,13 @@
 Van den Oord, Li and Vinyals, "Representation Learning with Contrastive Predictive
 Coding", 2018. https://arxiv.org/abs/1807.03748
 
-What comes next can be foretold as far as one knows what is shown. Each part of a
-sequence is encoded by itself to z_t, a context c_t sums up what has been read, and the
-product of W_k c_t with z_{t+k} is to beat its products with others (equation 4). In
-``rows`` of overlapping patches each foretells those below it; ``frames`` are a clip's.
+What comes next can be foretold as far as one knows what is shown. Each part of a sequence is encoded
+by itself to z_t, a context c_t sums up what has been read, and the product of W_k c_t with z_{t+k} is to
+beat those with others (equation 4). In ``rows`` of overlapping patches each foretells those below it.
 
-Where we differ: the encoder has batch norm; masked convolutions make c_t; a step's
-predictions share their others; patches lose a margin, unpadded; frames vary like pictures.
-Light alone tells which parts belong together, and of parts of a few grey pixels no more is
-learnt: shorter runs have larger ones, mostly in colour, brought to one mean and spread.
+Where we differ: the encoder has batch norm; masked convolutions make c_t; a step's predictions share
+their others; patches lose a margin, unpadded; frames vary like pictures. Light alone tells which parts
+belong together: shorter runs have larger parts, mostly in colour, brought to one mean and spread.
 """
 
 from __future__ import annotations
@@ -74,8 +72,7 @@ class CPC(Method):
 
     def loss(self, batch: Batch) -> Tensor:
         """InfoNCE of every later part, foretold from every part above or before it."""
-        parts = self.parts(batch)
-        z = self.embeddings(parts)
+        z = self.embeddings(self.parts(batch))
         self.watched["spread"] = spread(z.flatten(0, 2))
         logits = self.logits(z)
         return info_nce(logits, first_right(logits), self.watched)
@@ -110,19 +107,13 @@ class CPC(Method):
     def panels(self, batch: Batch) -> list[Panel]:
         """What has been read, a later part, and the batch's likeliest parts for its place, the true one marked."""
         parts = self.parts(batch)
-        z = self.embeddings(parts)
-        N, T, W = parts.shape[:3]
-        k, said = self.foretelling.last(z)
-        scores = products(said, z.flatten(0, 2))
-        true = torch.arange(1, N + 1, device=z.device).unsqueeze(1) * T * W - W + W // 2
-        ranks = (scores > scores.gather(1, true)).sum(1) + 1
-        best = scores.topk(min(8, N * T * W // 2 * 2)).indices
+        (T, W), (k, scores, true) = parts.shape[1:3], self.foretelling.last(self.embeddings(parts))
+        ranks = ((scores > scores.gather(1, true)).sum(1) + 1).tolist()
+        best = scores.topk(min(8, scores.shape[1] // 2 * 2)).indices
+        likeliest = laid_out(parts.flatten(0, 2)[best], best.shape[1] // 2, best == true)
+        captions = tuple(f"the true one is no. {rank} of {scores.shape[1]}" for rank in ranks)
         return [
             Panel(title="what has been read", images=laid_out(parts[:, :-k].flatten(1, 2), W if W > 1 else T - k)),
             Panel(title=f"what comes {k} steps on", images=parts[:, -1, W // 2]),
-            Panel(
-                title="likeliest parts of the batch, best first",
-                images=laid_out(parts.flatten(0, 2)[best], best.shape[1] // 2, best == true),
-                captions=tuple(f"the true one is no. {rank} of {N * T * W}" for rank in ranks.tolist()),
-            ),
+            Panel(title="likeliest parts of the batch, best first", images=likeliest, captions=captions),
         ]

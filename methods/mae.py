@@ -3,10 +3,9 @@
 He, Chen, Xie, Li, Dollár and Girshick, "Masked Autoencoders Are Scalable Vision
 Learners", CVPR 2022. https://arxiv.org/abs/2111.06377
 
-One missing patch is told by its neighbours; where most are missing, only knowing
-what the picture shows can help. The encoder, a vision transformer, is given the
-visible patches alone and so costs their share of a view. A light decoder, thrown
-away later, paints the others, each brought to mean 0 and variance 1 (section 3).
+One missing patch is told by its neighbours; where most are missing, only knowing what
+the picture shows can help. The encoder, a vision transformer, is given the visible ones
+alone. A decoder paints the others, each brought to mean 0 and variance 1 (section 3).
 
 Where we differ: the encoder has no class token.
 """
