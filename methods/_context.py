@@ -45,7 +45,7 @@ class Foretelling(nn.Module):
         return torch.cat(said).float(), torch.cat(meant)
 
     def last(self, z: Tensor) -> tuple[int, Tensor, Tensor]:
-        """How far ahead the last step's middle part is foretold, two steps at most; all scores (N, NTW); its place (N, 1)."""
+        """How far ahead the last step's middle part is foretold, two at most; all scores (N, NTW); its place (N, 1)."""
         (N, T, W), k = z.shape[:3], min(2, len(self.ahead))
         said = self.ahead[k - 1](self.context(z)[:, -1 - k, W // 2]).float()
         place = torch.arange(1, N + 1, device=z.device).unsqueeze(1) * T * W - W + W // 2
