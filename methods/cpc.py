@@ -5,7 +5,7 @@ Coding", 2018. https://arxiv.org/abs/1807.03748
 
 What comes next can be foretold as far as one knows what is shown. Each part of a sequence is encoded
 by itself to z_t, a context c_t sums up what has been read, and the product of W_k c_t with z_{t+k} is to
-beat those with others (equation 4). In ``rows`` of overlapping patches each foretells those below it.
+beat those with others (equation 4). Of ``rows`` of patches each foretells those below; ``frames`` are a clip's.
 
 Where we differ: the encoder has batch norm; masked convolutions make c_t; a step's predictions share
 their others; patches lose a margin, unpadded; frames vary like pictures. Light alone tells which parts
