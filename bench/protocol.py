@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.data import Facts
-    from bench.representation import Reading, Representation
+    from bench.evaluation.representation import Reading, Representation
 
 BEST, SECOND = "\ue000{}\ue002", "\ue001{}\ue003"
 """A cell that is best or second best, until its table is printed and each kind of file marks it in its own way."""

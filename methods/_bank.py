@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.augment import in_full_precision
+from bench.images.augment import in_full_precision
 from methods._gather import gathered
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.augment import in_full_precision
+from bench.images.augment import in_full_precision
 from bench.method import Panel
 
 

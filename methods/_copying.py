@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.augment import in_full_precision
-from bench.colour import lab
+from bench.images.augment import in_full_precision
+from bench.images.colour import lab
 from methods._quarter import quartered
 
 UNSEEN = 0.01  # chance that a place has any of the colours, whatever is copied

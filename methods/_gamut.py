@@ -10,7 +10,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from bench.colour import lab
+from bench.images.colour import lab
 
 STEP = 10.0  # between two bins' centres, in units of a* and b*
 NEIGHBOURS, SIGMA = 5, 5.0  # of the soft encoding (section 2.2)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.augment import floats, in_full_precision
+from bench.images.augment import floats, in_full_precision
 
 SHOWN = 192  # pixels of a side of what is shown, about
 YELLOW, GREEN = (1.0, 0.85, 0.0), (0.2, 0.9, 0.2)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from bench.augment import in_full_precision
+from bench.images.augment import in_full_precision
 from methods._gather import gathered, processes, rank
 from methods._momentum import Queue
 

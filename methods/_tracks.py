@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.augment import GREY, floats, in_full_precision
+from bench.images.augment import GREY, floats, in_full_precision
 
 GRID = 32  # pixels: tracks are found in frames of at most this side
 CAMERA = 2  # pixels that the camera may move the background from one frame to the next

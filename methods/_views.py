@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.augment import blurred, recoloured, resized_crops, solarised
+from bench.images.augment import blurred, recoloured, resized_crops, solarised
 from bench.method import Panel
 from methods._contrast import nearest_panel
 

@@ -23,9 +23,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from bench.augment import flip_some, floats
 from bench.encoders import Encoder
 from bench.errors import require
+from bench.images.augment import flip_some, floats
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._adversarial import Eyes, equalised, held, steepness, told_apart
 from methods._decoder import Decoder, side_of_maps

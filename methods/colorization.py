@@ -24,10 +24,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.augment import floats, in_full_precision, resized_crops
-from bench.colour import lab, rgb
 from bench.encoders import Encoder
 from bench.errors import require
+from bench.images.augment import floats, in_full_precision, resized_crops
+from bench.images.colour import lab, rgb
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._gamut import RANGE, SIGMA, Gamut, cross_entropy
 from methods._quarter import QuarterMaps, enlarged, quartered

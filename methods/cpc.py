@@ -19,9 +19,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from bench.augment import recoloured, resized_crops
 from bench.encoders import Encoder
 from bench.errors import UserError, require
+from bench.images.augment import recoloured, resized_crops
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._context import Foretelling
 from methods._contrast import first_right, info_nce, products

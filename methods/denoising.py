@@ -24,9 +24,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.augment import floats
 from bench.encoders import Encoder
 from bench.errors import require
+from bench.images.augment import floats
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._decoder import Decoder, psnr, side_of_maps
 

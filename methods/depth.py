@@ -26,9 +26,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.augment import floats, in_full_precision, resized_crops
 from bench.encoders import Encoder
 from bench.errors import require
+from bench.images.augment import floats, in_full_precision, resized_crops
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._quarter import QuarterMaps, enlarged, quartered
 

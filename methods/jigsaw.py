@@ -27,9 +27,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.augment import recoloured, resized_crops
 from bench.encoders import Encoder
 from bench.errors import require
+from bench.images.augment import recoloured, resized_crops
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._patches import alike
 from methods._tiles import GRID, TILES, cut, joined

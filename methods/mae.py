@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from timm.layers import build_sincos2d_pos_embed
 from torch import Tensor, nn
 
-from bench.augment import floats, resized_crops
 from bench.encoders.vit import ViT
 from bench.errors import require
+from bench.images.augment import floats, resized_crops
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._decoder import psnr
 from methods._heads import spread

@@ -19,8 +19,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from bench.augment import recoloured, resized_crops
 from bench.encoders import Encoder
+from bench.images.augment import recoloured, resized_crops
 from bench.method import TrainFacts
 from methods._dictionary import Dictionary
 

@@ -23,9 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.augment import recoloured, resized_crops
 from bench.encoders import Encoder
 from bench.errors import require
+from bench.images.augment import recoloured, resized_crops
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._assignment import assigned
 from methods._heads import spread

@@ -24,9 +24,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.augment import flip_some, recoloured, resized_crops
 from bench.encoders import Encoder
 from bench.errors import require
+from bench.images.augment import flip_some, recoloured, resized_crops
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._bank import Bank
 from methods._contrast import first_right, info_nce, nearest_panel

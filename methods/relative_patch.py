@@ -23,9 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.augment import resized_crops
 from bench.encoders import Encoder
 from bench.errors import require
+from bench.images.augment import resized_crops
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._patches import GREEN, SHOWN, YELLOW, framed, laid_out, magnified, placed, squares, uncoloured
 

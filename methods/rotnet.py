@@ -22,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.augment import flip_some, floats, in_full_precision, uniform
 from bench.encoders import Encoder
 from bench.errors import require
+from bench.images.augment import flip_some, floats, in_full_precision, uniform
 from bench.method import Batch, Method, Panel, TrainFacts
 
 WOBBLE = math.radians(2)

@@ -23,10 +23,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.augment import floats, resized_crops
-from bench.colour import lab, rgb
 from bench.encoders import Encoder
 from bench.errors import require
+from bench.images.augment import floats, resized_crops
+from bench.images.colour import lab, rgb
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._gamut import RANGE, Gamut, annealed_mean, cross_entropy
 from methods._quarter import QuarterMaps, enlarged, quartered

@@ -18,9 +18,9 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.augment import flip_some, shifted
 from bench.encoders import Encoder
 from bench.errors import require
+from bench.images.augment import flip_some, shifted
 from bench.method import Batch, Method, Panel, TrainFacts
 
 

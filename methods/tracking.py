@@ -26,9 +26,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.augment import in_full_precision, recoloured
 from bench.encoders import Encoder
 from bench.errors import require
+from bench.images.augment import in_full_precision, recoloured
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._heads import spread
 from methods._tracks import framed, pairs

@@ -23,10 +23,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.augment import floats
-from bench.colour import lab, rgb
 from bench.encoders import Encoder
 from bench.errors import UserError, require
+from bench.images.augment import floats
+from bench.images.colour import lab, rgb
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._copying import Clusters, chroma, mixed, pointed, surprise
 from methods._frames import drawn_frames

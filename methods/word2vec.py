@@ -21,9 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.augment import flip_some, floats
 from bench.encoders import Encoder
 from bench.errors import require
+from bench.images.augment import flip_some, floats
 from bench.method import Batch, Method, Panel, TrainFacts
 from methods._heads import spread
 from methods._patches import GREEN, SHOWN, YELLOW, framed, laid_out, magnified, neighbours, squares, uncoloured

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from bench.errors import require
-from bench.probes import Classifier, Probe, answers, linear_probe, mlp_probe, taught
+from bench.evaluation.probes import Classifier, Probe, answers, linear_probe, mlp_probe, taught
+from bench.evaluation.representation import Encoder, Reading, Representation
 from bench.protocol import Number, Protocol, accuracies
-from bench.representation import Encoder, Reading, Representation
 
 PAPERS_COURSE: dict[str, Any] = {
     "optimiser": partial(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4),
@@ -104,7 +104,7 @@ class Probing(Protocol):
         """Predictions (M,) on the test split by a classifier that views of the train images at ``rows`` (n,) taught.
 
         With ``tuned`` the encoder learns too; with ``start`` a linear head begins with these weights (D, K) and bias
-        (K,); the ``course`` is that of `bench.probes.taught`.
+        (K,); the ``course`` is that of `bench.evaluation.probes.taught`.
         """
         features, device = representation.test(reading).shape[1], representation.device
         where: dict[str, Any] = {"low": representation.low, "device": device}

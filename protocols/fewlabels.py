@@ -23,8 +23,8 @@ from torch import Tensor
 from bench.data import Facts
 from bench.data._few import digest, few
 from bench.errors import UserError, require
+from bench.evaluation.representation import Reading, Representation
 from bench.protocol import Number, accuracies
-from bench.representation import Reading, Representation
 from protocols import _curve
 from protocols._probing import Probing
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from bench.data import Facts
 from bench.errors import UserError, require
-from bench.probes import knn
+from bench.evaluation.probes import knn
+from bench.evaluation.representation import Reading, Representation
 from bench.protocol import Number, Protocol, accuracies, named, shown
-from bench.representation import Reading, Representation
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -23,9 +23,9 @@ from torch.nn.functional import normalize
 
 from bench.data import Facts
 from bench.errors import UserError, require
-from bench.probes import agreement, alignment, assigned, false_negatives, k_means, knn, uniformity
+from bench.evaluation.probes import agreement, alignment, assigned, false_negatives, k_means, knn, uniformity
+from bench.evaluation.representation import Reading, Representation, evenly
 from bench.protocol import Number
-from bench.representation import Reading, Representation, evenly
 from bench.statistics import bootstrap_interval
 from protocols import _sweep
 from protocols._probing import Probing

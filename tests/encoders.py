@@ -6,7 +6,7 @@ from bench.encoders import Encoder
 from bench.encoders._halves import seeing
 from bench.encoders.convnet import ConvNet
 from bench.encoders.vit import ViT
-from bench.plugins import Plugin
+from bench.plugins.discovery import Plugin
 
 
 def encoder_for(method: Plugin, *, size: int = 32, width: int = 4) -> Encoder:

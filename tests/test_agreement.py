@@ -8,9 +8,9 @@ import pytest
 import torch
 from sklearn import metrics
 
-from bench import probes
 from bench.errors import UserError
-from bench.probes.agreement import contingency
+from bench.evaluation import probes
+from bench.evaluation.probes.agreement import contingency
 
 GENERATOR = torch.Generator().manual_seed(0)
 LABELS = torch.randint(5, (300,), generator=GENERATOR)

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torchvision.transforms.v2 import functional
 
-from bench.augment import (
+from bench.data import Dataset
+from bench.images.augment import (
     GREY,
     blurred,
     chance,
@@ -24,7 +25,6 @@ from bench.augment import (
     solarised,
     uniform,
 )
-from bench.data import Dataset
 
 VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
     "flip_some": flip_some,

@@ -9,12 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import card, records
-from bench.arguments import parser, request_of
 from bench.cli import main
-from bench.description import described
-from bench.plan import Plan
-from bench.planning import plan
+from bench.cli.options import parser, request_of
+from bench.planning.build import plan
+from bench.planning.plan import Plan
+from bench.records import record as records
+from bench.report import card
+from bench.run.describe import described
 from tests.test_records import example
 
 

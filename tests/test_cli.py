@@ -13,10 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import checkpoints, records, runner, weights
+from bench.checkpoints import store as checkpoints
 from bench.cli import main
-from bench.plugins import ROOT
-from bench.provenance import device_name
+from bench.plugins.discovery import ROOT
+from bench.records import record as records
+from bench.records.provenance import device_name
+from bench.run import encoder as weights
+from bench.run import runner
 
 SETTINGS = ("synthetic.train=200", "synthetic.test=50", "recipe.views=256", "recipe.batch_size=16")
 QUICK = [word for setting in SETTINGS for word in ("--set", setting)]
@@ -380,7 +383,7 @@ def test_dry_run_tells_the_minutes_of_what_is_left(results, capsys, monkeypatch)
         ran("moco", "linear", 99999, 1200, 300),
         ran("moco", "linear", 99999, 1200, 300),
     ]
-    monkeypatch.setattr("bench.forecast.gathered", lambda folder: (past, []))
+    monkeypatch.setattr("bench.cli.dry_run.gathered", lambda folder: (past, []))
     words = ["--protocol", "knn,linear", "--set", "knn.k=20", "--device", "cpu", "--dry-run"]
     assert run(results, "--methods", "rotnet,random", *words, "--set", "convnet.width=8") == 0
     out = capsys.readouterr().out

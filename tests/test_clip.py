@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from bench.augment import resized_crops
 from bench.data import Dataset
 from bench.encoders.convnet import ConvNet
+from bench.images.augment import resized_crops
 from bench.method import Batch, TrainFacts
 from methods._captions import END, Reader, numbered
 from methods.clip import CLIP

@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from bench import records
 from bench.cli import main
-from bench.compare import Comparison, compared
-from bench.recipe import fingerprint
+from bench.records import record as records
+from bench.report.compare import Comparison, compared
+from bench.storage.hashing import fingerprint
 from tests.test_records import example
 
 LABELS = np.arange(200) % 10

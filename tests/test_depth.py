@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.augment import floats, resized_crops
 from bench.data import Dataset
 from bench.encoders.convnet import ConvNet
 from bench.errors import UserError
+from bench.images.augment import floats, resized_crops
 from bench.method import Batch, TrainFacts
 from methods._quarter import quartered
 from methods.depth import Depth, hha

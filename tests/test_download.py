@@ -13,12 +13,12 @@ from typing import ClassVar
 
 import pytest
 
-from bench import download
+from bench.checkpoints.fetch import fetched
+from bench.checkpoints.registry import Absent, Checkpoint
 from bench.cli import main
-from bench.download import GONE, downloaded, noted
 from bench.errors import UserError
-from bench.foreign.catalogue import Absent, Checkpoint
-from bench.foreign.weights import fetched
+from bench.storage import download
+from bench.storage.download import GONE, downloaded, noted
 
 CONTENT = bytes(range(256)) * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.cli import main
-from bench.embedding import grid, neighbourhoods
+from bench.visualise.tsne import grid, neighbourhoods
 
 SMALL = ["--set", "synthetic.train=64", "--set", "synthetic.test=60"]
 

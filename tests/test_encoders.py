@@ -11,7 +11,7 @@ from torch import nn
 from bench.data import Dataset
 from bench.encoders import Encoder
 from bench.errors import UserError
-from bench.plugins import plugins
+from bench.plugins.discovery import plugins
 
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "alexnet": [{}, {"batch_norm": 3, "lrn": True, "groups": 2, "widths": (96, 256, 384, 384, 256)}],

@@ -13,17 +13,18 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from bench import records, runner
 from bench.data import Dataset, Facts
 from bench.encoders.convnet import ConvNet
 from bench.errors import UserError
-from bench.plan import Request
-from bench.planning import plan
-from bench.plots.bars import sources
-from bench.plugins import ROOT
-from bench.published import published
-from bench.report import report
-from bench.representation import Representation
+from bench.evaluation.representation import Representation
+from bench.planning.build import plan
+from bench.planning.plan import Request
+from bench.plugins.discovery import ROOT
+from bench.records import record as records
+from bench.report.plots.bars import sources
+from bench.report.published import published
+from bench.report.render import report
+from bench.run import runner
 from bench.statistics import holm, mcnemar
 from protocols import _probing, fewlabels
 from protocols._curve import legible

@@ -12,15 +12,17 @@ import torch
 from torch import nn
 from torchvision.models import resnet18
 
-from bench import checkpoints, records
+from bench.checkpoints import detect as recognition
+from bench.checkpoints import resolve as tokens
+from bench.checkpoints import store as checkpoints
+from bench.checkpoints.registry import Checkpoint, checkpoint, registered
 from bench.cli import main
 from bench.encoders import Encoder
 from bench.encoders.convnet import ConvNet
 from bench.errors import UserError
-from bench.foreign import recognition, tokens
-from bench.foreign.catalogue import Checkpoint, checkpoint, registered
-from bench.inputs import Input
-from bench.plugins import FOLDERS, plugins
+from bench.images.input_spec import Input
+from bench.plugins.discovery import FOLDERS, plugins
+from bench.records import record as records
 from tests import layouts
 
 KNOWN = {kind: plugins(kind) for kind in FOLDERS}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.colour import lab
+from bench.images.colour import lab
 from methods._gamut import Gamut, cross_entropy, in_gamut_bins
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench.augment import floats
 from bench.data import Dataset
+from bench.images.augment import floats
 from methods import _views
 from methods._heads import mlp, spread
 from methods._views import (

@@ -12,9 +12,23 @@ ROOT = Path(__file__).resolve().parent.parent
 OURS = {"bench", "methods", "protocols"}
 HEAVY = {"torch", "torchvision", "pandas", "timm", "seaborn"}
 MAY = {
-    "methods": ("bench.method", "bench.augment", "bench.colour", "bench.encoders", "bench.errors", "methods._"),
+    "methods": (
+        "bench.method",
+        "bench.images.augment",
+        "bench.images.colour",
+        "bench.encoders",
+        "bench.errors",
+        "methods._",
+    ),
     "protocols": (
-        *("bench.protocol", "bench.representation", "bench.probes", "bench.statistics", "bench.errors", "bench.data"),
+        *(
+            "bench.protocol",
+            "bench.evaluation.representation",
+            "bench.evaluation.probes",
+            "bench.statistics",
+            "bench.errors",
+            "bench.data",
+        ),
         "protocols._",
     ),
     "bench": ("bench",),

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from bench.augment import recoloured, resized_crops
 from bench.data import Dataset
 from bench.encoders.convnet import ConvNet
+from bench.images.augment import recoloured, resized_crops
 from bench.method import Batch, TrainFacts
 from methods import jigsaw
 from methods.jigsaw import Jigsaw, alike, cut, permutation_set

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench import records
-from bench.report import report
+from bench.records import record as records
+from bench.report.render import report
 from protocols.knn import KNN
 from tests.test_protocols_contract import CLASSES, Given
 from tests.test_report import cell

@@ -19,15 +19,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from bench.checkpoints import load
+from bench.checkpoints import safe_load as reading
+from bench.checkpoints.store import load
 from bench.encoders import Encoder, edges
 from bench.encoders._resnet import ResidualEncoder
 from bench.encoders.alexnet import AlexNet
 from bench.encoders.nin import NIN
 from bench.encoders.timm import Timm
 from bench.errors import UserError
-from bench.foreign import reading
-from bench.inputs import Input
+from bench.images.input_spec import Input
 from tests import layouts
 from tests.layouts import State
 

@@ -8,9 +8,9 @@ import torch
 from bench.data import Dataset
 from bench.encoders.convnet import ConvNet
 from bench.errors import UserError
-from bench.plan import Request
-from bench.planning import plan
-from bench.representation import Representation
+from bench.evaluation.representation import Representation
+from bench.planning.build import plan
+from bench.planning.plan import Request
 from protocols.linear import Linear
 
 

@@ -18,10 +18,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from bench.data import Dataset
 from bench.errors import UserError
 from bench.method import Batch, Method, TrainFacts
-from bench.plan import needs_of
-from bench.plugins import Plugin, plugins
-from bench.tables import CEILING
-from bench.training import batch_of
+from bench.planning.plan import needs_of
+from bench.plugins.discovery import Plugin, plugins
+from bench.report.tables import CEILING
+from bench.training.loop import batch_of
 from tests.encoders import encoder_for
 
 ALL = list(plugins("method").values())

@@ -18,12 +18,12 @@ import torch
 from bench.data import Dataset
 from bench.data.synthetic import Synthetic
 from bench.encoders import Encoder
+from bench.evaluation.probes import linear_probe
+from bench.evaluation.representation import Reading, Representation
 from bench.method import TrainFacts
-from bench.plugins import Plugin, plugins
-from bench.probes import linear_probe
-from bench.recipe import Recipe
-from bench.representation import Reading, Representation
-from bench.training import pretrain, steps_of
+from bench.plugins.discovery import Plugin, plugins
+from bench.training.loop import pretrain, steps_of
+from bench.training.recipe import Recipe
 from tests.encoders import encoder_for
 
 pytestmark = pytest.mark.slow

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.augment import floats
 from bench.data import Dataset
 from bench.encoders.convnet import ConvNet
+from bench.images.augment import floats
 from bench.method import Batch, TrainFacts
 from methods import moco
 from methods._dictionary import info_nce_logits

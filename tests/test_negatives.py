@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from bench import records
 from bench.data import Facts
 from bench.errors import UserError
-from bench.groups import comparable
-from bench.plan import Request
-from bench.planning import plan
+from bench.planning.build import plan
+from bench.planning.plan import Request
 from bench.protocol import BEST, SECOND
-from bench.report import report
+from bench.records import record as records
+from bench.report.groups import comparable
+from bench.report.render import report
 from protocols._sweep import listed, negatives, sweeps, verdicts
 from protocols.negatives import Negatives
 from tests.test_protocols_contract import given

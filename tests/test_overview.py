@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from bench.groups import comparable
-from bench.overview import overviews
-from bench.plots.cost import front
-from bench.plots.ranks import cliques
-from bench.records import Record
-from bench.report import Report, report
-from bench.tables import CEILING, FLOOR, tables_of
+from bench.records.record import Record
+from bench.report.groups import comparable
+from bench.report.overview import overviews
+from bench.report.plots.cost import front
+from bench.report.plots.ranks import cliques
+from bench.report.render import Report, report
+from bench.report.tables import CEILING, FLOOR, tables_of
 from tests.test_report import cell, failed
 
 

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from bench import records
 from bench.cli import main
-from bench.mistakes import KEPT, SIDE, mistakes, sheet, surest
-from bench.page import page
 from bench.protocol import Number
-from bench.report import report
+from bench.records import record as records
+from bench.records.mistakes import KEPT, SIDE, mistakes, sheet, surest
+from bench.report.page import page
+from bench.report.render import report
 from tests.test_report import cell, failed
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -146,8 +146,8 @@ def test_what_would_make_the_page_large_is_left_out(tmp_path: Path, monkeypatch:
         stored(tmp_path, method, 20)
     made = report(records.read_all(tmp_path / "records")[0], folder=tmp_path, formats=("png",))
     first = len(data_of(page(made))["cells"][0]["pictures"])
-    monkeypatch.setattr("bench.page.PICTURES", first)
-    monkeypatch.setattr("bench.page.FIGURES", 100)
+    monkeypatch.setattr("bench.report.page.PICTURES", first)
+    monkeypatch.setattr("bench.report.page.FIGURES", 100)
     text = page(made)
     cells = data_of(text)["cells"]
     assert cells[0]["pictures"]

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bench.arguments import parser
 from bench.cli import planned_from
+from bench.cli.options import parser
 from bench.errors import UserError
-from bench.plan import Plan, Request
-from bench.planning import plan
-from bench.plugins import ROOT, plugins
-from bench.recipe import Recipe
+from bench.planning.build import plan
+from bench.planning.plan import Plan, Request
+from bench.plugins.discovery import ROOT, plugins
+from bench.training.recipe import Recipe
 
 METHODS = set(plugins("method"))
 BUNDLE = ROOT / "methods" / "pretrained"

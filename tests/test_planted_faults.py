@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
-from bench import probes, training
 from bench.cli import main
-from bench.compare import Comparison, compared
 from bench.data import Dataset
-from bench.plugins import ROOT, plugins
-from bench.representation import Representation
+from bench.evaluation import probes
+from bench.evaluation.representation import Representation
+from bench.plugins.discovery import ROOT, plugins
+from bench.report.compare import Comparison, compared
+from bench.training import loop as training
 from methods import barlow_twins, rotnet
 from tests import (
     test_barlow_twins,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import plugins
 from bench.errors import UserError
+from bench.plugins import discovery as plugins
 
 METHOD = '''"""{summary}"""
 from bench.method import Method

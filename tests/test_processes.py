@@ -18,11 +18,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.multiprocessing import spawn
 
-from bench import processes
-from bench.augment import floats
 from bench.encoders.convnet import ConvNet
+from bench.images.augment import floats
 from bench.method import Batch, Method, TrainFacts
-from bench.plugins import ROOT, plugins
+from bench.plugins.discovery import ROOT, plugins
+from bench.training import distributed as processes
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 N = 8  # images of the whole batch

@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from bench.plugins import plugins
+from bench.plugins.discovery import plugins
 from bench.protocol import Protocol, percent
-from bench.report import report
+from bench.report.render import report
 from tests.test_report import cell
 
 

@@ -7,8 +7,8 @@ import torch
 
 from bench.data import Facts
 from bench.errors import UserError
-from bench.plugins import plugins
-from bench.representation import Reading, Representation
+from bench.evaluation.representation import Reading, Representation
+from bench.plugins.discovery import plugins
 
 CLASSES = 4
 PROTOCOLS = plugins("protocol")

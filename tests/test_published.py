@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UserError
-from bench.published import COLUMNS, FOLDER, beside, published
+from bench.report.published import COLUMNS, FOLDER, beside, published
 
 ROW = dict.fromkeys(COLUMNS, "x") | {
     "metric": "accuracy",

@@ -5,10 +5,10 @@ import shlex
 
 import pytest
 
-from bench import readme
+from bench.checkpoints.resolve import published
 from bench.cli import main
-from bench.foreign.tokens import published
-from bench.plugins import ROOT, plugins
+from bench.plugins.discovery import ROOT, plugins
+from bench.report import readme
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [

@@ -8,10 +8,10 @@ import math
 import pytest
 import torch
 
-from bench.augment import resized_crops
 from bench.data import Dataset
 from bench.encoders.convnet import ConvNet
 from bench.errors import UserError
+from bench.images.augment import resized_crops
 from bench.method import Batch, TrainFacts
 from methods._patches import GREEN, YELLOW, framed, magnified, placed, squares, uncoloured
 from methods.relative_patch import NAMES, RelativePatch, lengths

@@ -11,11 +11,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench import records
-from bench.groups import comparable
-from bench.plots.bars import draw
-from bench.report import Report, report
-from bench.tables import CEILING, FLOOR, half_width, tables_of, tap_table
+from bench.records import record as records
+from bench.report.groups import comparable
+from bench.report.plots.bars import draw
+from bench.report.render import Report, report
+from bench.report.tables import CEILING, FLOOR, half_width, tables_of, tap_table
 
 
 def cell(

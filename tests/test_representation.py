@@ -7,7 +7,7 @@ from torch import nn
 
 from bench.encoders.convnet import ConvNet
 from bench.errors import UserError
-from bench.representation import Reading, Representation, evenly, folded
+from bench.evaluation.representation import Reading, Representation, evenly, folded
 
 READINGS = (Reading("conv4", 2048), Reading("conv5", 1024), Reading("conv5"))
 

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import records
 from bench.errors import UserError
-from bench.plan import Request
-from bench.planning import plan
-from bench.published import beside
-from bench.report import report
+from bench.planning.build import plan
+from bench.planning.plan import Request
+from bench.records import record as records
+from bench.report.published import beside
+from bench.report.render import report
 from protocols.rotations import Rotations
 
 ANGLES = {(0, 90, 180, 270), (0, 45, 90, 135, 180, 225, 270, 315), (0, 180), (90, 270)}

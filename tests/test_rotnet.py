@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.augment import flip_some
 from bench.data import Dataset
 from bench.encoders.convnet import ConvNet
 from bench.errors import UserError
+from bench.images.augment import flip_some
 from bench.method import Batch, TrainFacts
 from methods import rotnet
 from methods.rotnet import RotNet, every_rotation, rotated

@@ -15,16 +15,18 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from bench import checkpoints, show, weights
+from bench.checkpoints import store as checkpoints
 from bench.cli import main
 from bench.data import Dataset
 from bench.encoders.convnet import ConvNet
 from bench.method import Batch, Method, Panel, TrainFacts
-from bench.plan import Data, Plan, Request
-from bench.planning import plan
-from bench.plugins import plugins
-from bench.sheet import CELL, GAP, MARGIN, Words, sheet
-from bench.show import answers, method_of, of_all_classes
+from bench.planning.build import plan
+from bench.planning.plan import Data, Plan, Request
+from bench.plugins.discovery import plugins
+from bench.run import encoder as weights
+from bench.visualise import pretext as show
+from bench.visualise.grid import CELL, GAP, MARGIN, Words, sheet
+from bench.visualise.pretext import answers, method_of, of_all_classes
 from methods import moco as moco_file
 from methods._patches import alike
 from methods._tiles import cut, joined

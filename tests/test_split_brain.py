@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.augment import resized_crops
-from bench.colour import lab, rgb
 from bench.data import Dataset
 from bench.encoders._halves import Halves, seeing
 from bench.encoders.convnet import ConvNet
 from bench.errors import UserError
+from bench.images.augment import resized_crops
+from bench.images.colour import lab, rgb
 from bench.method import Batch, TrainFacts
 from methods._quarter import quartered
 from methods.split_brain import SplitBrain

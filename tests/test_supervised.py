@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from bench.augment import flip_some, shifted
 from bench.data import Dataset
 from bench.encoders.convnet import ConvNet
+from bench.images.augment import flip_some, shifted
 from bench.method import Batch, TrainFacts
 from methods.supervised import Supervised
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.augment import recoloured
 from bench.data import Dataset, Split
 from bench.data.synthetic import Synthetic
 from bench.encoders.convnet import ConvNet
+from bench.images.augment import recoloured
 from bench.method import Batch, TrainFacts
 from methods._tracks import box_means, cut_out, framed, matches, motion_energy, pairs, tracks
 from methods.tracking import Tracking

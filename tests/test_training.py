@@ -19,9 +19,8 @@ from bench.data import Dataset
 from bench.encoders.convnet import ConvNet
 from bench.errors import UserError
 from bench.method import Batch, Method, TrainFacts
-from bench.plugins import plugins
-from bench.recipe import Recipe
-from bench.training import (
+from bench.plugins.discovery import plugins
+from bench.training.loop import (
     Diverged,
     batch_of,
     batches,
@@ -32,6 +31,7 @@ from bench.training import (
     schedule,
     steps_of,
 )
+from bench.training.recipe import Recipe
 from tests.encoders import encoder_for
 
 CPU = torch.device("cpu")

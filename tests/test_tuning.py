@@ -11,8 +11,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bench.encoders.convnet import ConvNet
 from bench.errors import UserError
-from bench.probes.tuning import Classifier, answers, endless, taught
-from bench.representation import Reading
+from bench.evaluation.probes.finetune import Classifier, answers, endless, taught
+from bench.evaluation.representation import Reading
 
 CPU = torch.device("cpu")
 LABELS = torch.arange(48) % 3

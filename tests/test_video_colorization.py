@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.augment import floats
-from bench.colour import lab, rgb
 from bench.data import Dataset
 from bench.data.synthetic import Synthetic
 from bench.encoders._halves import seeing
 from bench.encoders.convnet import ConvNet
 from bench.errors import UserError
+from bench.images.augment import floats
+from bench.images.colour import lab, rgb
 from bench.method import Batch, TrainFacts
-from bench.recipe import Recipe
-from bench.training import pretrain
+from bench.training.loop import pretrain
+from bench.training.recipe import Recipe
 from methods._copying import UNSEEN, Clusters, chroma, pointed
 from methods.video_colorization import VideoColorization
 

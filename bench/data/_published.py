@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from bench.data import Dataset, Facts, Source, Split
 from bench.data._archive import unpack
-from bench.data._cache import cache_folder
 from bench.data._pictures import CHUNK, PREPARATION, Pixels, cores, square, threaded, watched
-from bench.data._store import Chunk, locked, stored
-from bench.download import GONE, downloaded, told
+from bench.data._store import Chunk, stored
 from bench.errors import UserError, require
+from bench.storage.cache import cache_folder, locked
+from bench.storage.download import GONE, downloaded, told
 
 Pictures = NDArray[np.uint8]  # (N, S, S, 3)
 Reader = Callable[[str, bool], tuple[Pictures, NDArray[Any]]]

@@ -15,9 +15,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data._cache import cache_folder
 from bench.data._pictures import Broken, Pixels
 from bench.errors import UserError
+from bench.storage.cache import cache_folder, locked
 
 Labels = NDArray[np.int64]
 Chunk = tuple[Pixels, Labels, list[Broken]]
@@ -140,16 +140,6 @@ def replacing(target: Path) -> Iterator[Path]:
         os.replace(box / "new", target)
     finally:
         shutil.rmtree(box, ignore_errors=True)
-
-
-@contextmanager
-def locked(target: Path) -> Iterator[None]:
-    """One process at a time prepares a target; the others wait and then find it."""
-    from filelock import FileLock
-
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.parent / f".{target.name}.lock"):
-        yield
 
 
 @contextmanager

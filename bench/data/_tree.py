@@ -15,11 +15,7 @@ from numpy.typing import NDArray
 
 from bench.data import Facts
 from bench.data._archive import is_archive, unpacked
-from bench.data._pictures import (
-    PREPARATION,
-    SUFFIXES,
-    shorter_side,
-)
+from bench.data._pictures import PREPARATION, SUFFIXES, shorter_side
 from bench.errors import UserError, require
 
 LAYOUT = "train/<class>/ and test/<class>/"

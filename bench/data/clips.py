@@ -31,7 +31,7 @@ from bench.data._pictures import cores, unreadable
 from bench.data._splits import RESIDENT
 from bench.data._tree import located
 from bench.errors import UserError, require
-from bench.recipe import fingerprint
+from bench.storage.hashing import fingerprint
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from bench.data import Dataset, Facts, Source, Split
 from bench.data._arrays import Array, kept
-from bench.data._cache import cache_folder
 from bench.data._captions import described
 from bench.data._render import rendered
 from bench.data._scenes import Scenes, filmed, scenes
 from bench.data._shapes import KINDS
 from bench.errors import require
+from bench.storage.cache import cache_folder
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.colour import lab
-from bench.inputs import CHANNELS, Input
+from bench.images.colour import lab
+from bench.images.input_spec import CHANNELS, Input
 
 Part = Literal["colour", "lightness", "chroma"]
 

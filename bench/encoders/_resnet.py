@@ -10,7 +10,7 @@ from torchvision.models.resnet import ResNet
 
 from bench.encoders import Encoder
 from bench.errors import require
-from bench.inputs import MEAN, STD
+from bench.images.input_spec import MEAN, STD
 
 CIFAR_STEM_UP_TO = 96  # pixels: below this a stride-4 stem would leave nothing to see
 

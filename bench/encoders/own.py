@@ -14,7 +14,7 @@ from torch import nn
 
 from bench.encoders._tapped import Tapped
 from bench.errors import UserError, require
-from bench.inputs import MEAN, STD, Input
+from bench.images.input_spec import MEAN, STD, Input
 
 
 class Own(Tapped):

@@ -13,7 +13,7 @@ from torchvision.models import get_model, list_models
 
 from bench.encoders._tapped import Tapped
 from bench.errors import UserError, did_you_mean
-from bench.inputs import MEAN, STD
+from bench.images.input_spec import MEAN, STD
 
 HEADS = ("fc", "classifier", "heads", "head", "avgpool", "flatten", "AuxLogits", "aux1", "aux2")
 

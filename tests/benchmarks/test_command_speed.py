@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.data.synthetic import Synthetic
-from bench.plugins import ROOT
+from bench.plugins.discovery import ROOT
 
 pytestmark = pytest.mark.slow
 

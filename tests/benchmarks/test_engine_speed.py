@@ -17,11 +17,11 @@ from bench.encoders import Encoder
 from bench.encoders.convnet import ConvNet
 from bench.encoders.resnet18 import ResNet18
 from bench.encoders.vit import ViT
+from bench.evaluation.representation import Reading, Representation
 from bench.method import Batch, Method, TrainFacts
-from bench.plugins import ROOT, plugins
+from bench.plugins.discovery import ROOT, plugins
 from bench.precision import low_precision
-from bench.representation import Reading, Representation
-from bench.training import batch_of
+from bench.training.loop import batch_of
 from methods.simclr import SimCLR
 from tests.encoders import encoder_for
 

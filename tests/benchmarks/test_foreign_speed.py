@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench import checkpoints
+from bench.checkpoints import store as checkpoints
 from bench.encoders.resnet50 import ResNet50
 from tests import layouts
 

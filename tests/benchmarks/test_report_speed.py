@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import records
-from bench.mistakes import KEPT, SIDE
-from bench.page import page
-from bench.plugins import ROOT
-from bench.report import report
+from bench.plugins.discovery import ROOT
+from bench.records import record as records
+from bench.records.mistakes import KEPT, SIDE
+from bench.report.page import page
+from bench.report.render import report
 from tests.test_report import cell
 
 pytestmark = pytest.mark.slow

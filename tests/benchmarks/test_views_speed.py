@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.augment import floats
 from bench.data.synthetic import Synthetic
+from bench.images.augment import floats
 from methods._views import SIMCLR, two_views
 
 pytestmark = pytest.mark.slow

@@ -1,0 +1,1 @@
+"""Weights: saved, found, downloaded, read safely, exported."""

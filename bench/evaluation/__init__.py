@@ -1,0 +1,1 @@
+"""A frozen encoder on a data set, and the probes."""

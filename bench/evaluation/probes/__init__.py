@@ -1,0 +1,39 @@
+"""The solvers behind the protocols: logistic regression, MLP, ridge, nearest neighbours, k-means;
+and how clusters and features lie to the classes.
+
+Pure functions on tensors, ``taught`` aside, which shows images to an encoder. They run on the device of the training
+features, which may be float16 or float32 and memory-mapped: rows are read in chunks, so the memory needed beyond the
+features stays bounded.
+"""
+
+from bench.evaluation.probes.agreement import agreement
+from bench.evaluation.probes.clusters import Clusters, assigned, k_means
+from bench.evaluation.probes.finetune import Classifier, answers, taught
+from bench.evaluation.probes.geometry import alignment, false_negatives, uniformity
+from bench.evaluation.probes.linear import STRENGTHS, Probe, linear_probe
+from bench.evaluation.probes.logistic import Logistic, logistic_regression
+from bench.evaluation.probes.mlp import mlp_probe
+from bench.evaluation.probes.neighbours import knn, nearest
+from bench.evaluation.probes.ridge import ridge
+
+__all__ = [
+    "STRENGTHS",
+    "Classifier",
+    "Clusters",
+    "Logistic",
+    "Probe",
+    "agreement",
+    "alignment",
+    "answers",
+    "assigned",
+    "false_negatives",
+    "k_means",
+    "knn",
+    "linear_probe",
+    "logistic_regression",
+    "mlp_probe",
+    "nearest",
+    "ridge",
+    "taught",
+    "uniformity",
+]

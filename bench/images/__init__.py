@@ -1,0 +1,1 @@
+"""Views, colour spaces and input specifications."""

@@ -1,0 +1,1 @@
+"""Plugin files and their settings."""

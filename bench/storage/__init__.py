@@ -1,0 +1,1 @@
+"""Files: cache, hashes, atomic writes, downloads."""

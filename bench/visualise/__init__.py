@@ -1,0 +1,1 @@
+"""Pictures of pretext tasks and of features."""
