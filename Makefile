@@ -10,7 +10,7 @@ check:  ## format, lint, types, and nothing generated is stale
 	ruff format --check .
 	ruff check .
 	mypy
-	python -m bench.report.readme --check
+	python -m sslbench.bench.report.readme --check
 
 smoke:  ## every method and protocol on the embedded data, in minutes
 	python run_bench.py --methods all --protocol all --preset smoke --results results/local/smoke
@@ -25,7 +25,7 @@ fresh: report  ## fails when a committed table, figure or the README is stale
 
 report:  ## tables and figures of the committed records, and the README's
 	for folder in $(filter-out results/local/records results/baseline/records,$(wildcard results/*/records)); do python run_bench.py report --results $$(dirname $$folder) >/dev/null || exit 1; done
-	python -m bench.report.readme
+	python -m sslbench.bench.report.readme
 
 gate:  ## trains and probes a few methods in a minute or two, and fails when one got worse than results/baseline
 	rm -rf results/local/gate

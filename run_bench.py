@@ -1,6 +1,6 @@
 """Compares self-supervised methods: ``python run_bench.py --help``."""
 
-from bench.cli import main
+from sslbench.bench.cli import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
+from .encoders import Encoder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from bench.errors import require
+from .errors import require
 
 
 def low_precision(device: torch.device, precision: str = "auto") -> bool:

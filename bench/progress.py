@@ -27,8 +27,14 @@ class Interrupted(Exception):
 def followed(events: Generator[Any, None, None]) -> Iterator[Any]:
     """Passes events on while a bar shows them; the first Ctrl-C ends the work at the next safe moment."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress as Bars,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     pressed = False
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from bench.errors import UserError
-from bench.statistics import bootstrap_interval, macro_bootstrap_interval
+from .errors import UserError
+from .statistics import bootstrap_interval, macro_bootstrap_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame, Series
     from torch import Tensor
 
-    from bench.data import Facts
-    from bench.evaluation.representation import Reading, Representation
+    from .data import Facts
+    from .evaluation.representation import Reading, Representation
 
 BEST, SECOND = "\ue000{}\ue002", "\ue001{}\ue003"
 """A cell that is best or second best, until its table is printed and each kind of file marks it in its own way."""

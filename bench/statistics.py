@@ -6,7 +6,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bench.errors import UserError, require
+from .errors import UserError, require
 
 Vector = NDArray[np.float64]
 

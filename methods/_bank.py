@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.images.augment import in_full_precision
-from methods._gather import gathered
+from sslbench import augment
+
+from ._gather import gathered
 
 
 class Bank(nn.Module):
@@ -62,7 +63,7 @@ class Bank(nn.Module):
         return tuple(f"its own: rank {rank:,} of {len(self.vectors):,}\ncosine {cosine:.2f}" for rank, cosine in told)
 
 
-@in_full_precision
+@augment.in_full_precision
 def products(queries: Tensor, vectors: Tensor, places: Tensor | None = None) -> Tensor:
     """Queries (N, dim) times the vectors (n, dim) at the places int64 (N, K): (N, K), or (N, n) for all of them.
 

@@ -10,7 +10,7 @@ from zlib import crc32
 import torch
 from torch import Tensor, nn
 
-from methods._transformer import Transformer
+from ._transformer import Transformer
 
 FILLED, END = 0, 1  # numbers that are no word's
 

@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.images.augment import in_full_precision
-from methods._contrast import products
-from methods._gather import gathered
+from sslbench import augment
+
+from ._contrast import products
+from ._gather import gathered
 
 ROWS = 8192  # vectors that are compared with all centroids at once
 
@@ -67,7 +68,7 @@ def seeds(vectors: Tensor, clusters: int) -> Tensor:
     return vectors[lots.topk(clusters).indices]
 
 
-@in_full_precision
+@augment.in_full_precision
 def spherical_k_means(vectors: Tensor, centroids: Tensor, iterations: int) -> Tensor:
     """Vectors (n, dim), first centroids (K, dim) -> (K, dim): each the direction of its cluster's mean, by turns.
 
@@ -83,7 +84,7 @@ def spherical_k_means(vectors: Tensor, centroids: Tensor, iterations: int) -> Te
     return centroids
 
 
-@in_full_precision
+@augment.in_full_precision
 def assigned(vectors: Tensor, centroids: Tensor) -> Tensor:
     """Which centroid (K, dim) each vector (n, dim) has the largest product with, int64 (n,)."""
     return torch.cat([(rows @ centroids.T).argmax(1) for rows in vectors.split(ROWS)])

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods._contrast import products
+from ._contrast import products
 
 
 class Context(nn.Module):

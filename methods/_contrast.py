@@ -6,11 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.images.augment import in_full_precision
-from bench.method import Panel
+from sslbench import Panel, augment
 
 
-@in_full_precision
+@augment.in_full_precision
 def products(ones: Tensor, others: Tensor) -> Tensor:
     """Vectors (N, dim) and (M, dim) -> the product of each with each (N, M): cosines, where their length is 1."""
     return ones @ others.T

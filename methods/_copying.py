@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.images.augment import in_full_precision
-from bench.images.colour import lab
-from methods._quarter import quartered
+from sslbench import augment, colour
+
+from ._quarter import quartered
 
 UNSEEN = 0.01  # chance that a place has any of the colours, whatever is copied
 SPREAD = 40.0  # of a* and b*, over which the centres lie at first
@@ -55,16 +55,16 @@ class Clusters(nn.Module):
 
 def chroma(frames: Tensor) -> Tensor:
     """Frames (N, T, 3, S, S) -> a* and b* of the P places of a quarter of their resolution (N, T, P, 2)."""
-    return quartered(lab(frames.flatten(0, 1)))[:, 1:].flatten(2).transpose(1, 2).unflatten(0, frames.shape[:2])
+    return quartered(colour.lab(frames.flatten(0, 1)))[:, 1:].flatten(2).transpose(1, 2).unflatten(0, frames.shape[:2])
 
 
-@in_full_precision
+@augment.in_full_precision
 def pointed(target: Tensor, references: Tensor, temperature: float) -> Tensor:
     """Embeddings (N, P, dim) and (N, Q, dim) -> softmax of their inner products over the references (N, P, Q)."""
     return (target.float() @ references.float().transpose(1, 2) / temperature).softmax(2)
 
 
-@in_full_precision
+@augment.in_full_precision
 def mixed(attention: Tensor, values: Tensor) -> Tensor:
     """Attention (N, P, Q) and values (N, Q, K) -> the mix that each place copies (N, P, K)."""
     return attention @ values

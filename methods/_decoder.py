@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
+from sslbench import Encoder
 
 NARROWEST = 16  # maps that a decoder never falls below
 

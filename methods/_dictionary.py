@@ -9,14 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.images.augment import in_full_precision
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._contrast import first_right, info_nce, nearest_panel
-from methods._gather import processes
-from methods._heads import spread
-from methods._momentum import Queue, follow, in_groups, in_shuffled_groups, teacher_of
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+
+from ._contrast import first_right, info_nce, nearest_panel
+from ._gather import processes
+from ._heads import spread
+from ._momentum import Queue, follow, in_groups, in_shuffled_groups, teacher_of
 
 
 class Dictionary(Method):
@@ -95,7 +93,7 @@ class Dictionary(Method):
         ]
 
 
-@in_full_precision
+@augment.in_full_precision
 def info_nce_logits(q: Tensor, k: Tensor, queue: Tensor, temperature: float) -> Tensor:
     """Unit queries and keys (N, dim), queue (K, dim) -> logits (N, 1 + K), the positive first."""
     positive = (q * k).sum(1, keepdim=True)

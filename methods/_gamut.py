@@ -10,7 +10,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from bench.images.colour import lab
+from sslbench import colour
 
 STEP = 10.0  # between two bins' centres, in units of a* and b*
 NEIGHBOURS, SIGMA = 5, 5.0  # of the soft encoding (section 2.2)
@@ -30,7 +30,7 @@ def in_gamut_bins() -> Tensor:
     levels = torch.linspace(0, 1, LEVELS)
     cube = torch.cartesian_prod(levels, levels, levels)
     surface = cube[((cube == 0) | (cube == 1)).any(1)]
-    return STEP * (lab(surface.view(-1, 3, 1, 1))[:, 1:, 0, 0] / STEP).round().unique(dim=0)
+    return STEP * (colour.lab(surface.view(-1, 3, 1, 1))[:, 1:, 0, 0] / STEP).round().unique(dim=0)
 
 
 @cache

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods._gather import gathered, processes, rank
+from ._gather import gathered, processes, rank
 
 
 def teacher_of(student: nn.Module) -> nn.Module:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.images.augment import floats, in_full_precision
+from sslbench import augment
 
 SHOWN = 192  # pixels of a side of what is shown, about
 YELLOW, GREEN = (1.0, 0.85, 0.0), (0.2, 0.9, 0.2)
@@ -48,12 +48,12 @@ def neighbours(grid: int, window: int) -> list[tuple[int, int]]:
 
 def alike(patches: Tensor) -> Tensor:
     """Gives every patch (..., C, s, s) the same mean and spread per channel: 0.5 and 0.25."""
-    patches = floats(patches)
+    patches = augment.floats(patches)
     spread, mean = torch.std_mean(patches, (-2, -1), keepdim=True, correction=0)
     return 0.5 + 0.25 * (patches - mean) / (spread + 1e-2)
 
 
-@in_full_precision
+@augment.in_full_precision
 def uncoloured(patches: Tensor, colour: str) -> Tensor:
     """Takes from float patches (N, P, 3, s, s) the colours that betray place (Doersch et al. 2015, section 3.1).
 

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.images.augment import in_full_precision
-from bench.method import Panel
-from methods._contrast import products
+from sslbench import Panel, augment
+
+from ._contrast import products
 
 
 class Prototypes(nn.Module):
@@ -32,7 +32,7 @@ class Prototypes(nn.Module):
         self.seen = int(state)
 
 
-@in_full_precision
+@augment.in_full_precision
 def swapped(targets: Tensor, logits: Tensor) -> Tensor:
     """Targets (2, N, K) of the first two views, logits (V, N, K) of all -> cross-entropy, a scalar.
 

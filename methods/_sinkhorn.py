@@ -7,9 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from bench.images.augment import in_full_precision
-from methods._gather import gathered, processes, rank
-from methods._momentum import Queue
+from sslbench import augment
+
+from ._gather import gathered, processes, rank
+from ._momentum import Queue
 
 
 class Codes(nn.Module):
@@ -49,7 +50,7 @@ class Codes(nn.Module):
 
 
 @torch.no_grad()
-@in_full_precision
+@augment.in_full_precision
 def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
     """Scores (B, K) -> soft assignments (B, K): rows sum to 1, and each of the K prototypes gets about B / K.
 

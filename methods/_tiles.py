@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods._patches import squares
+from ._patches import squares
 
 GRID = 3
 TILES = GRID * GRID

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.images.augment import GREY, floats, in_full_precision
+from sslbench import augment
 
 GRID = 32  # pixels: tracks are found in frames of at most this side
 CAMERA = 2  # pixels that the camera may move the background from one frame to the next
@@ -25,7 +25,7 @@ def pairs(clips: Tensor, share: float, moving: float) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-@in_full_precision
+@augment.in_full_precision
 def tracks(clips: Tensor, share: float, moving: float) -> Tensor:
     """Clips (N, T, 3, S, S) -> corners (N, T, 2) of one window through each clip, as shares of the side.
 
@@ -34,7 +34,7 @@ def tracks(clips: Tensor, share: float, moving: float) -> Tensor:
     """
     N, T, _, S, _ = clips.shape
     side = min(S, GRID)
-    frames = floats(clips)
+    frames = augment.floats(clips)
     if side < S:
         frames = F.interpolate(frames.flatten(0, 1), size=(side, side), mode="area").unflatten(0, (N, T))
     window = max(1, round(side * share))
@@ -61,7 +61,7 @@ def motion_energy(first: Tensor, second: Tensor) -> Tensor:
     The camera's motion is the shift by whole pixels that leaves the least change at most of the pixels.
     """
     N, _, s, _ = first.shape
-    grey = first.new_tensor(GREY).view(3, 1, 1)
+    grey = first.new_tensor(augment.GREY).view(3, 1, 1)
     before, after = (first * grey).sum(1), (second * grey).sum(1)
     shifts = F.pad(after.unsqueeze(1), (CAMERA,) * 4, mode="replicate").squeeze(1).unfold(1, s, 1).unfold(2, s, 1)
     change = (shifts - before[:, None, None]).abs().flatten(1, 2)  # (N, shifts, s, s)
@@ -97,19 +97,19 @@ def box_means(values: Tensor, window: int) -> Tensor:
     return box @ values @ box.T
 
 
-@in_full_precision
+@augment.in_full_precision
 def cut_out(images: Tensor, corners: Tensor, share: float) -> Tensor:
     """Images (N, 3, S, S), corners (N, 2) as shares -> the windows there, enlarged: floats (N, 3, S, S)."""
     centres = 2 * (corners + share / 2) - 1
     zero, scale = torch.zeros_like(centres[:, 0]), torch.full_like(centres[:, 0], share)
     affine = torch.stack([scale, zero, centres[:, 1], zero, scale, centres[:, 0]], dim=1).view(-1, 2, 3)
     grid = F.affine_grid(affine, list(images.shape), align_corners=False)
-    return F.grid_sample(floats(images), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return F.grid_sample(augment.floats(images), grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def framed(images: Tensor, corners: Tensor, share: float) -> Tensor:
     """Images (N, 3, S, S) as floats with a red border around the window at the corners (N, 2)."""
-    images, S = floats(images), images.shape[-1]
+    images, S = augment.floats(images), images.shape[-1]
     low, high = (corners * S).round().unsqueeze(2), ((corners + share) * S).round().unsqueeze(2) - 1
     steps = torch.arange(S, device=images.device)
     within, edge = (steps >= low) & (steps <= high), (steps == low) | (steps == high)  # (N, 2, S)

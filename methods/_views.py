@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.images.augment import blurred, recoloured, resized_crops, solarised
-from bench.method import Panel
-from methods._contrast import nearest_panel
+from sslbench import Panel, augment
+
+from ._contrast import nearest_panel
 
 BLUR_FROM = 64  # pixels: on smaller images blur is left out, as on CIFAR (Chen et al. 2020, appendix B.9)
 SMALL = 3 / 7  # side of a small crop: 96 pixels where large ones have 224 (Caron et al. 2020, section 4.1)
@@ -51,8 +51,8 @@ def paler(look: Look, strength: float) -> Look:
 
 def view(images: Tensor, look: Look = SIMCLR, size: int | None = None) -> Tensor:
     """One view of each image: crop, mirror, colour jitter, grey, blur, solarisation; floats (N, 3, size, size)."""
-    views = recoloured(
-        resized_crops(images, scale=(look.crop, look.most), size=size),
+    views = augment.recoloured(
+        augment.resized_crops(images, scale=(look.crop, look.most), size=size),
         brightness=look.brightness,
         contrast=look.contrast,
         saturation=look.saturation,
@@ -61,8 +61,8 @@ def view(images: Tensor, look: Look = SIMCLR, size: int | None = None) -> Tensor
         grey=look.grey,
     )
     if look.blur and images.shape[-1] >= BLUR_FROM:
-        views = blurred(views, probability=look.blur)
-    return solarised(views, probability=look.solarise) if look.solarise else views
+        views = augment.blurred(views, probability=look.blur)
+    return augment.solarised(views, probability=look.solarise) if look.solarise else views
 
 
 def two_views(images: Tensor, first: Look = SIMCLR, second: Look | None = None) -> Tensor:

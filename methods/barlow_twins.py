@@ -20,14 +20,12 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.images.augment import in_full_precision
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._gather import gathered
-from methods._heads import mlp, spread
-from methods._momentum import in_groups
-from methods._views import BYOL, pair_panels, two_views
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+
+from ._gather import gathered
+from ._heads import mlp, spread
+from ._momentum import in_groups
+from ._views import BYOL, pair_panels, two_views
 
 
 class BarlowTwins(Method):
@@ -110,7 +108,7 @@ class BarlowTwins(Method):
         return [*pair_panels(views, z), matrix]
 
 
-@in_full_precision
+@augment.in_full_precision
 def cross_correlation(one: Tensor, other: Tensor) -> Tensor:
     """Projections of two views (N, dim) -> the correlation of each number with each over the batch (dim, dim)."""
     one, other = (F.batch_norm(gathered(z), None, None, training=True) for z in (one, other))

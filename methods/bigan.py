@@ -23,13 +23,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.images.augment import flip_some, floats
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._adversarial import Eyes, equalised, held, steepness, told_apart
-from methods._decoder import Decoder, side_of_maps
-from methods._heads import spread
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+
+from ._adversarial import Eyes, equalised, held, steepness, told_apart
+from ._decoder import Decoder, side_of_maps
+from ._heads import spread
 
 SEED = 4  # pixels, the side that the generator starts from
 
@@ -67,7 +65,7 @@ class BiGAN(Method):
 
     def loss(self, batch: Batch) -> Tensor:
         """The critic's loss on pairs that it cannot change, and the encoder's and generator's with labels inverted."""
-        images = floats(flip_some(batch.images, self.flip))
+        images = augment.floats(augment.flip_some(batch.images, self.flip))
         z = self.drawn(images)
         Ex, Gz = self.encoded(images), self.generator(z).float()
         x, code = 2 * images - 1, Ex.detach()

@@ -25,13 +25,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._heads import mlp, spread
-from methods._momentum import follow, in_groups, risen, teacher_of
-from methods._views import BYOL as LOOKS
-from methods._views import pair_panels, two_views
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, require
+
+from ._heads import mlp, spread
+from ._momentum import follow, in_groups, risen, teacher_of
+from ._views import BYOL as LOOKS, pair_panels, two_views
 
 
 class BYOL(Method):

@@ -21,14 +21,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.images.augment import resized_crops
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._captions import Reader
-from methods._contrast import few, info_nce, products
-from methods._gather import gathered, rank
-from methods._heads import spread
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+
+from ._captions import Reader
+from ._contrast import few, info_nce, products
+from ._gather import gathered, rank
+from ._heads import spread
 
 SHARPEST = 100.0  # what logits are scaled by at most (section 2.5)
 
@@ -72,7 +70,7 @@ class CLIP(Method):
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean of the cross-entropies of each picture's caption and of each caption's picture (figure 3)."""
-        views = resized_crops(batch.images, scale=(self.crop, 1.0), ratio=(1.0, 1.0), flip=0.0)
+        views = augment.resized_crops(batch.images, scale=(self.crop, 1.0), ratio=(1.0, 1.0), flip=0.0)
         images, texts = self.seen(views), self.read(batch)
         answers = rank() * len(images) + torch.arange(len(images), device=images.device)
         of_texts = few(self.logits(texts, gathered(images)), answers, self.negatives)

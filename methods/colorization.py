@@ -24,13 +24,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.images.augment import floats, in_full_precision, resized_crops
-from bench.images.colour import lab, rgb
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._gamut import RANGE, SIGMA, Gamut, cross_entropy
-from methods._quarter import QuarterMaps, enlarged, quartered
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, colour, require
+
+from ._gamut import RANGE, SIGMA, Gamut, cross_entropy
+from ._quarter import QuarterMaps, enlarged, quartered
 
 
 class Colorization(Method):
@@ -75,8 +72,8 @@ class Colorization(Method):
 
     def loss(self, batch: Batch) -> Tensor:
         """Rebalanced cross-entropy of each pixel's bin (equation 2), or the squared error of a* and b*."""
-        views = resized_crops(batch.images, scale=(self.crop, 1.0), flip=self.flip)
-        answers, ab = self.answers(views), lab(quartered(views))[:, 1:]
+        views = augment.resized_crops(batch.images, scale=(self.crop, 1.0), flip=self.flip)
+        answers, ab = self.answers(views), colour.lab(quartered(views))[:, 1:]
         guess, some = self.colours(answers.detach()[..., ::2, ::2]), ab[..., ::2, ::2]  # a quarter of them tell enough
         self.watched["ab_error"] = (guess - some).square().sum(1).sqrt().mean()
         if self.target == "regression":
@@ -100,11 +97,11 @@ class Colorization(Method):
 
     def panels(self, batch: Batch) -> list[Panel]:
         """The picture, what the encoder sees of it, and that painted with the colours predicted."""
-        images = floats(batch.images)
-        lightness = lab(images)[:, :1]
+        images = augment.floats(batch.images)
+        lightness = colour.lab(images)[:, :1]
         ab = enlarged(self.colours(self.answers(images)), images.shape[-1])
-        grey, coloured = (rgb(torch.cat([lightness, chroma], dim=1)).clamp(0, 1) for chroma in (0 * ab, ab))
-        error = (quartered(ab) - lab(quartered(images))[:, 1:]).norm(dim=1).mean((1, 2))
+        grey, coloured = (colour.rgb(torch.cat([lightness, chroma], dim=1)).clamp(0, 1) for chroma in (0 * ab, ab))
+        error = (quartered(ab) - colour.lab(quartered(images))[:, 1:]).norm(dim=1).mean((1, 2))
         return [
             Panel(title="truth", images=batch.images),
             Panel(title="grey", images=grey),
@@ -112,7 +109,7 @@ class Colorization(Method):
         ]
 
 
-@in_full_precision
+@augment.in_full_precision
 def rarity(counts: Tensor, bins: Tensor, uniform: float) -> Tensor:
     """Pixels of each bin (Q,) and the bins (Q, 2) -> weights (Q,), of mean 1 over the pixels (equation 4).
 

@@ -23,12 +23,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.images.augment import flip_some, floats
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._adversarial import Eyes, equalised, held, steepness, told_apart
-from methods._decoder import Across, Decoder, psnr, side_of_maps
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+
+from ._adversarial import Eyes, equalised, held, steepness, told_apart
+from ._decoder import Across, Decoder, psnr, side_of_maps
 
 BLOCKS = 4
 BORDER_WEIGHT = 10.0
@@ -69,7 +67,7 @@ class ContextEncoder(Method):
 
     def loss(self, batch: Batch) -> Tensor:
         """Weighted squared error of the painting, how far it fails to fool the critic, and the critic's own loss."""
-        images = floats(flip_some(batch.images, self.flip))
+        images = augment.floats(augment.flip_some(batch.images, self.flip))
         holes = self.holes(images)
         painted, real, missing = self.painted(images, holes), self.boxed(2 * images - 1), self.boxed(holes).float()
         near = F.max_pool2d(missing, 2 * self.border + 1, 1, self.border)
@@ -107,7 +105,7 @@ class ContextEncoder(Method):
 
     def panels(self, batch: Batch) -> list[Panel]:
         """The picture, what the encoder sees of it, the painting in its hole."""
-        images = floats(batch.images)
+        images = augment.floats(batch.images)
         holes = self.holes(images)
         whole = images.clone()
         whole[..., self.box, self.box] = self.painted(images, holes) / 2 + 0.5

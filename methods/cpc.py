@@ -19,16 +19,14 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from bench.encoders import Encoder
-from bench.errors import UserError, require
-from bench.images.augment import recoloured, resized_crops
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._context import Foretelling
-from methods._contrast import first_right, info_nce, products
-from methods._frames import drawn_frames
-from methods._gather import gathered, rank
-from methods._heads import spread
-from methods._patches import alike, laid_out, overlapping
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, UserError, augment, require
+
+from ._context import Foretelling
+from ._contrast import first_right, info_nce, products
+from ._frames import drawn_frames
+from ._gather import gathered, rank
+from ._heads import spread
+from ._patches import alike, laid_out, overlapping
 
 
 class CPC(Method):
@@ -93,8 +91,8 @@ class CPC(Method):
 
     def varied(self, images: Tensor) -> Tensor:
         """Images (N, F * 3, S, S), F frames cropped and mirrored alike -> (N, F, 3, S, S), grey or not."""
-        crops = resized_crops(images, scale=(self.crop, 1.0)).unflatten(1, (-1, 3))
-        return recoloured(crops.flatten(0, 1), jitter=0.0, grey=self.grey).view_as(crops)
+        crops = augment.resized_crops(images, scale=(self.crop, 1.0)).unflatten(1, (-1, 3))
+        return augment.recoloured(crops.flatten(0, 1), jitter=0.0, grey=self.grey).view_as(crops)
 
     def logits(self, z: Tensor) -> Tensor:
         """Embeddings (N, T, W, D) -> a row for each prediction: the product with the true one, then with others."""

@@ -23,12 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._clusters import Clusterings
-from methods._heads import mlp, spread
-from methods._views import SWAV, paler, two_views
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, require
+
+from ._clusters import Clusterings
+from ._heads import mlp, spread
+from ._views import SWAV, paler, two_views
 
 
 class DeepCluster(Method):

@@ -24,11 +24,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.images.augment import floats
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._decoder import Decoder, psnr, side_of_maps
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+
+from ._decoder import Decoder, psnr, side_of_maps
 
 
 class Denoising(Method):
@@ -59,7 +57,7 @@ class Denoising(Method):
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean over elements of the weighted cross-entropy or squared error against the clean images."""
-        clean = floats(batch.images)
+        clean = augment.floats(batch.images)
         noisy, touched = corrupted(clean, self.noise, self.level)
         outputs = self.decoder(self.encoder.deepest(noisy)).float()
         if self.reconstruction == "bce":
@@ -75,7 +73,7 @@ class Denoising(Method):
 
     def panels(self, batch: Batch) -> list[Panel]:
         """The picture, what the encoder sees, what the decoder makes of it."""
-        clean = floats(batch.images)
+        clean = augment.floats(batch.images)
         noisy = corrupted(clean, self.noise, self.level)[0]
         restored = self.pictures(self.decoder(self.encoder.deepest(noisy)).float())
 

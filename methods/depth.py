@@ -26,11 +26,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.images.augment import floats, in_full_precision, resized_crops
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._quarter import QuarterMaps, enlarged, quartered
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+
+from ._quarter import QuarterMaps, enlarged, quartered
 
 NEAR = 1.0  # metres, nearer than which disparity rises no further (as in the HHA authors' code)
 
@@ -63,8 +61,8 @@ class Depth(Method):
 
     def loss(self, batch: Batch) -> Tensor:
         """Squared error of the maps, cropped and mirrored with their picture."""
-        both = torch.cat([floats(batch.images), self.maps(batch)], dim=1)
-        views = resized_crops(both, scale=(self.crop, 1.0), flip=self.flip)
+        both = torch.cat([augment.floats(batch.images), self.maps(batch)], dim=1)
+        views = augment.resized_crops(both, scale=(self.crop, 1.0), flip=self.flip)
         truth = quartered(views[:, 3:])
         error = F.mse_loss(self.answers(views[:, :3]), truth)
         blind = truth.var(0, correction=0).mean()  # the error of the best answer that does not look at the picture
@@ -93,7 +91,7 @@ class Depth(Method):
         ]
 
 
-@in_full_precision
+@augment.in_full_precision
 def hha(depth: Tensor, slope: float, far: float) -> Tensor:
     """Metres (N, S, S) -> disparity, height above the lowest point, angle with gravity (N, 3, S, S), from 0 to 1.
 

@@ -24,14 +24,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._gather import gathered, processes
-from methods._heads import mlp, spread
-from methods._momentum import follow, risen, teacher_of
-from methods._prototypes import Prototypes, prototype_panels, swapped
-from methods._views import BYOL, crops, small_crops, two_views
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, require
+
+from ._gather import gathered, processes
+from ._heads import mlp, spread
+from ._momentum import follow, risen, teacher_of
+from ._prototypes import Prototypes, prototype_panels, swapped
+from ._views import BYOL, crops, small_crops, two_views
 
 
 class DINO(Method):

@@ -24,14 +24,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.images.augment import recoloured, resized_crops
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._bank import Bank
-from methods._contrast import first_right, info_nce, nearest_panel
-from methods._gather import gathered
-from methods._heads import spread
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+
+from ._bank import Bank
+from ._contrast import first_right, info_nce, nearest_panel
+from ._gather import gathered
+from ._heads import spread
 
 KEPT = 0.9  # of the last batches' Z, at each batch
 
@@ -138,7 +136,7 @@ class InstDisc(Method):
 
 def view(images: Tensor) -> Tensor:
     """The paper's views (section 4): crop, mirror, colour jitter, grey; floats (N, 3, S, S)."""
-    return recoloured(resized_crops(images), hue=0.4)
+    return augment.recoloured(augment.resized_crops(images), hue=0.4)
 
 
 def nce(scores: Tensor, images: int) -> Tensor:

@@ -27,12 +27,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.images.augment import recoloured, resized_crops
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._patches import alike
-from methods._tiles import GRID, TILES, cut, joined
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+
+from ._patches import alike
+from ._tiles import GRID, TILES, cut, joined
 
 
 class Jigsaw(Method):
@@ -125,7 +123,9 @@ class Jigsaw(Method):
 
     def parts(self, images: Tensor) -> Tensor:
         """What the tiles are cut from: a part of each image, some of them grey."""
-        return recoloured(resized_crops(images, scale=(self.crop, 1.0), flip=self.flip), jitter=0.0, grey=self.grey)
+        return augment.recoloured(
+            augment.resized_crops(images, scale=(self.crop, 1.0), flip=self.flip), jitter=0.0, grey=self.grey
+        )
 
     def panels(self, batch: Batch) -> list[Panel]:
         """A part of each image, its tiles shuffled, and put back by the permutation thought likeliest."""

@@ -19,13 +19,12 @@ import torch.nn.functional as F
 from timm.layers import build_sincos2d_pos_embed
 from torch import Tensor, nn
 
-from bench.encoders.vit import ViT
-from bench.errors import require
-from bench.images.augment import floats, resized_crops
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._decoder import psnr
-from methods._heads import spread
-from methods._transformer import Transformer
+from sslbench import Batch, Method, Panel, TrainFacts, augment, require
+
+from ..bench.encoders.vit import ViT
+from ._decoder import psnr
+from ._heads import spread
+from ._transformer import Transformer
 
 
 class MAE(Method):
@@ -93,7 +92,7 @@ class MAE(Method):
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean squared error of the hidden patches' values."""
-        views = resized_crops(batch.images, scale=(self.crop, 1.0), flip=self.flip)
+        views = augment.resized_crops(batch.images, scale=(self.crop, 1.0), flip=self.flip)
         painted, hidden = self.painted(views)
         truth = self.values(views)[0]
         error = ((painted - truth).square().mean(2) * hidden).sum() / hidden.sum()
@@ -124,7 +123,7 @@ class MAE(Method):
 
     def panels(self, batch: Batch) -> list[Panel]:
         """The patches that the encoder sees, what the decoder paints in place of the others, and the picture."""
-        images = floats(batch.images)
+        images = augment.floats(batch.images)
         painted, hidden = self.painted(images)
         truth, mean, deviation = self.values(images)
         pixels = truth * deviation + mean

@@ -19,10 +19,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.images.augment import recoloured, resized_crops
-from bench.method import TrainFacts
-from methods._dictionary import Dictionary
+from sslbench import Encoder, TrainFacts, augment
+
+from ._dictionary import Dictionary
 
 
 class MoCo(Dictionary):
@@ -85,4 +84,4 @@ class MoCo(Dictionary):
 
 def views(images: Tensor) -> Tensor:
     """The paper's views (section 3.3 after Wu et al. 2018): crop, mirror, colour jitter, grey; floats (N, 3, S, S)."""
-    return recoloured(resized_crops(images), hue=0.4)
+    return augment.recoloured(augment.resized_crops(images), hue=0.4)

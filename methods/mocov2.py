@@ -21,11 +21,11 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.method import TrainFacts
-from methods._dictionary import Dictionary
-from methods._heads import mlp
-from methods._views import MOCO, view
+from sslbench import Encoder, TrainFacts
+
+from ._dictionary import Dictionary
+from ._heads import mlp
+from ._views import MOCO, view
 
 
 class MoCoV2(Dictionary):

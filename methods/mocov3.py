@@ -25,14 +25,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._contrast import few, info_nce, products
-from methods._gather import gathered, rank
-from methods._heads import mlp, spread
-from methods._momentum import follow, in_groups, risen, teacher_of
-from methods._views import BYOL, pair_panels, two_views
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, require
+
+from ._contrast import few, info_nce, products
+from ._gather import gathered, rank
+from ._heads import mlp, spread
+from ._momentum import follow, in_groups, risen, teacher_of
+from ._views import BYOL, pair_panels, two_views
 
 LOOKS = tuple(replace(look, crop=0.2) for look in BYOL)  # the authors' crops for ResNet-50
 

@@ -23,12 +23,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.images.augment import recoloured, resized_crops
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._assignment import assigned
-from methods._heads import spread
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+
+from ._assignment import assigned
+from ._heads import spread
 
 
 class Nat(Method):
@@ -74,7 +72,7 @@ class Nat(Method):
 
     def views(self, images: Tensor) -> Tensor:
         """Crops, mirrored or not, some of them grey: floats (N, 3, S, S)."""
-        return recoloured(resized_crops(images, scale=(self.scale, 1.0)), jitter=0.0, grey=self.grey)
+        return augment.recoloured(augment.resized_crops(images, scale=(self.scale, 1.0)), jitter=0.0, grey=self.grey)
 
     def outputs(self, views: Tensor) -> Tensor:
         """Views (N, 3, S, S) -> unit vectors (N, dim)."""

@@ -24,14 +24,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.images.augment import flip_some, recoloured, resized_crops
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._bank import Bank
-from methods._contrast import first_right, info_nce, nearest_panel
-from methods._heads import spread
-from methods._tiles import GRID, TILES, cut, joined
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+
+from ._bank import Bank
+from ._contrast import first_right, info_nce, nearest_panel
+from ._heads import spread
+from ._tiles import GRID, TILES, cut, joined
 
 
 class PIRL(Method):
@@ -101,10 +99,10 @@ class PIRL(Method):
 
     def tiles(self, images: Tensor) -> Tensor:
         """Nine tiles (N, 9, 3, s, s) of a part of each image, in random order, each varied by itself."""
-        tiles = cut(resized_crops(images, scale=(0.6, 1.0), flip=0.0), self.cell, self.tile)
+        tiles = cut(augment.resized_crops(images, scale=(0.6, 1.0), flip=0.0), self.cell, self.tile)
         order = torch.rand(tiles.shape[:2], device=tiles.device).argsort(1)
         tiles = tiles[torch.arange(len(tiles), device=tiles.device).unsqueeze(1), order]
-        return recoloured(flip_some(tiles.flatten(0, 1)), hue=0.2).unflatten(0, (-1, TILES))
+        return augment.recoloured(augment.flip_some(tiles.flatten(0, 1)), hue=0.2).unflatten(0, (-1, TILES))
 
     def embedded(self, views: Tensor) -> Tensor:
         """Views (N, 3, S, S) -> unit vectors f (N, dim)."""
@@ -132,7 +130,7 @@ class PIRL(Method):
 
 def view(images: Tensor) -> Tensor:
     """The authors' views of the whole image: crop, mirror, colour jitter, grey; floats (N, 3, S, S)."""
-    return recoloured(resized_crops(images, scale=(0.08, 1.0)), hue=0.2)
+    return augment.recoloured(augment.resized_crops(images, scale=(0.08, 1.0)), hue=0.2)
 
 
 def nce(logits: Tensor) -> Tensor:

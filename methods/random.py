@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from bench.method import Batch, Method
+from sslbench import Batch, Method
 
 
 class Random(Method):

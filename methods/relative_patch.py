@@ -23,11 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.images.augment import resized_crops
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._patches import GREEN, SHOWN, YELLOW, framed, laid_out, magnified, placed, squares, uncoloured
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+
+from ._patches import GREEN, SHOWN, YELLOW, framed, laid_out, magnified, placed, squares, uncoloured
 
 CENTRE, AROUND = 4, [0, 1, 2, 3, 5, 6, 7, 8]  # places of the 3x3 grid, row by row
 NAMES = ("upper left", "above", "upper right", "left", "right", "lower left", "below", "lower right")
@@ -85,7 +83,7 @@ class RelativePatch(Method):
 
     def parts(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """A part of each image, enlarged, and top and left (N, 9) of its patches: a grid, each moved by itself."""
-        parts = resized_crops(images, scale=(self.crop, 1.0), ratio=(1.0, 1.0), flip=0.0)
+        parts = augment.resized_crops(images, scale=(self.crop, 1.0), ratio=(1.0, 1.0), flip=0.0)
         cells, step = torch.arange(9, device=images.device), self.patch + self.gap
         start = (images.shape[-1] - 2 * step - self.patch) // 2
         moved = torch.randint(-self.jitter, self.jitter + 1, (2, len(images), 9), device=images.device)

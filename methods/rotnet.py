@@ -22,10 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.images.augment import flip_some, floats, in_full_precision, uniform
-from bench.method import Batch, Method, Panel, TrainFacts
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
 
 WOBBLE = math.radians(2)
 
@@ -90,7 +87,7 @@ class RotNet(Method):
 
     def loss(self, batch: Batch) -> Tensor:
         """Cross-entropy of the rotation, averaged over all rotations of all images."""
-        views, turns = every_rotation(flip_some(batch.images, self.flip), self.angles)
+        views, turns = every_rotation(augment.flip_some(batch.images, self.flip), self.angles)
         logits = self.head(self.encoder(views))
         self.watched["accuracy"] = (logits.argmax(1) == turns).float().mean()
         return F.cross_entropy(logits, turns)
@@ -134,7 +131,7 @@ def every_rotation(images: Tensor, angles: tuple[int, ...]) -> tuple[Tensor, Ten
     turns = torch.arange(len(angles), device=images.device).repeat_interleave(len(images))
     if all(angle % 90 == 0 for angle in angles):
         return torch.cat([images.rot90(angle // 90, (2, 3)) for angle in angles]), turns
-    return torch.cat([rotated(floats(images), angle) for angle in angles]), turns
+    return torch.cat([rotated(augment.floats(images), angle) for angle in angles]), turns
 
 
 def inner_side(side: int) -> int:
@@ -142,12 +139,12 @@ def inner_side(side: int) -> int:
     return int(side / math.sqrt(2))
 
 
-@in_full_precision
+@augment.in_full_precision
 def rotated(images: Tensor, degrees: float) -> Tensor:
     """Turns each image counter-clockwise about its centre and keeps the largest square safe at any angle."""
     N, C, S, _ = images.shape
     side = inner_side(S)
-    angle = math.radians(degrees) + uniform(images, -WOBBLE, WOBBLE).flatten()
+    angle = math.radians(degrees) + augment.uniform(images, -WOBBLE, WOBBLE).flatten()
     cosine, sine, zero = angle.cos() * side / S, angle.sin() * side / S, torch.zeros_like(angle)
     affine = torch.stack([cosine, -sine, zero, sine, cosine, zero], dim=1).view(N, 2, 3)
     grid = F.affine_grid(affine, [N, C, side, side], align_corners=False)

@@ -28,13 +28,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._contrast import few, info_nce
-from methods._gather import gathered, rank
-from methods._heads import mlp, spread
-from methods._views import SIMCLR, pair_panels, two_views
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, require
+
+from ._contrast import few, info_nce
+from ._gather import gathered, rank
+from ._heads import mlp, spread
+from ._views import SIMCLR, pair_panels, two_views
 
 
 class SimCLR(Method):

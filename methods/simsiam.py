@@ -21,12 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._heads import mlp, spread
-from methods._momentum import in_groups
-from methods._views import MOCO, pair_panels, two_views
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, require
+
+from ._heads import mlp, spread
+from ._momentum import in_groups
+from ._views import MOCO, pair_panels, two_views
 
 
 class SimSiam(Method):

@@ -23,13 +23,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.images.augment import floats, resized_crops
-from bench.images.colour import lab, rgb
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._gamut import RANGE, Gamut, annealed_mean, cross_entropy
-from methods._quarter import QuarterMaps, enlarged, quartered
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, colour, require
+
+from ._gamut import RANGE, Gamut, annealed_mean, cross_entropy
+from ._quarter import QuarterMaps, enlarged, quartered
 
 
 class SplitBrain(Method):
@@ -63,8 +60,8 @@ class SplitBrain(Method):
 
     def loss(self, batch: Batch) -> Tensor:
         """The sum of both directions' cross-entropies or squared errors; they share no weight."""
-        views = resized_crops(batch.images, scale=(self.crop, 1.0), flip=self.flip)
-        truth = lab(quartered(views))
+        views = augment.resized_crops(batch.images, scale=(self.crop, 1.0), flip=self.flip)
+        truth = colour.lab(quartered(views))
         L, ab = truth[:, :1], truth[:, 1:]
         chroma, lightness = self.answers(views)
         if self.target == "regression":
@@ -92,10 +89,10 @@ class SplitBrain(Method):
 
     def panels(self, batch: Batch) -> list[Panel]:
         """The picture, its lightness as told from its colours, and its colours as told from its lightness."""
-        images = floats(batch.images)
-        truth = lab(images)
+        images = augment.floats(batch.images)
+        truth = colour.lab(images)
         L, ab = self.predicted(images)
-        grey, coloured = rgb(torch.cat([L, 0 * ab], dim=1)), rgb(torch.cat([truth[:, :1], ab], dim=1))
+        grey, coloured = colour.rgb(torch.cat([L, 0 * ab], dim=1)), colour.rgb(torch.cat([truth[:, :1], ab], dim=1))
         return [
             Panel(title="truth", images=batch.images),
             Panel(title="L* from a*b*", images=grey.clamp(0, 1)),

@@ -18,10 +18,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.images.augment import flip_some, shifted
-from bench.method import Batch, Method, Panel, TrainFacts
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
 
 
 class Supervised(Method):
@@ -53,7 +50,7 @@ class Supervised(Method):
     def loss(self, batch: Batch) -> Tensor:
         """Cross-entropy of the labels."""
         assert batch.labels is not None  # the data were asked for them
-        views = shifted(flip_some(batch.images, self.flip), self.shift)
+        views = augment.shifted(augment.flip_some(batch.images, self.flip), self.shift)
         logits = self.head(self.encoder(views))
         self.watched["accuracy"] = (logits.argmax(1) == batch.labels).float().mean()
         return F.cross_entropy(logits, batch.labels)
@@ -61,7 +58,7 @@ class Supervised(Method):
     def panels(self, batch: Batch) -> list[Panel]:
         """Each image with its label, and a view of it with the class that is thought likeliest."""
         assert batch.labels is not None
-        views = shifted(flip_some(batch.images, self.flip), self.shift)
+        views = augment.shifted(augment.flip_some(batch.images, self.flip), self.shift)
         shares, said = self.head(self.encoder(views)).float().softmax(1).max(1)
         labels = batch.labels.tolist()
         told = tuple(

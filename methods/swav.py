@@ -23,14 +23,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._gather import processes
-from methods._heads import mlp, spread
-from methods._prototypes import Prototypes, prototype_panels, swapped
-from methods._sinkhorn import Codes
-from methods._views import SWAV, crops, paler, small_crops, two_views
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, require
+
+from ._gather import processes
+from ._heads import mlp, spread
+from ._prototypes import Prototypes, prototype_panels, swapped
+from ._sinkhorn import Codes
+from ._views import SWAV, crops, paler, small_crops, two_views
 
 
 class SwAV(Method):

@@ -26,12 +26,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.images.augment import in_full_precision, recoloured
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._heads import spread
-from methods._tracks import framed, pairs
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+
+from ._heads import spread
+from ._tracks import framed, pairs
 
 
 class Tracking(Method):
@@ -76,7 +74,7 @@ class Tracking(Method):
         """Mean of max(0, D(x, x+) - D(x, x-) + margin) over all pairs and their negatives."""
         assert batch.clips is not None
         patches = pairs(batch.clips, self.patch, self.moving)[0].flatten(0, 1)
-        first, last = self.embeddings(recoloured(patches, jitter=self.jitter, grey=self.grey))
+        first, last = self.embeddings(augment.recoloured(patches, jitter=self.jitter, grey=self.grey))
         distance = distances(first, last)
         # A short data set may put one clip into a batch twice: no negative of itself.
         number = batch.clips[:, 0].flatten(1).sum(1)
@@ -114,7 +112,7 @@ class Tracking(Method):
         ]
 
 
-@in_full_precision
+@augment.in_full_precision
 def distances(first: Tensor, last: Tensor) -> Tensor:
     """Unit embeddings (N, dim) of first and last patches -> D = 1 - cos of each first with each last (N, N)."""
     return 1 - first @ last.T

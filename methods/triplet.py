@@ -22,13 +22,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.images.augment import in_full_precision
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._gather import gathered
-from methods._heads import spread
-from methods._views import two_views
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+
+from ._gather import gathered
+from ._heads import spread
+from ._views import two_views
 
 
 class Triplet(Method):
@@ -91,7 +89,7 @@ class Triplet(Method):
         ]
 
 
-@in_full_precision
+@augment.in_full_precision
 def squared_distances(z: Tensor) -> Tensor:
     """Unit vectors (M, dim) -> squared distances (M, M)."""
     return (2 - 2 * z @ z.T).clamp_min(0)

@@ -24,14 +24,12 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.images.augment import in_full_precision
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._gather import gathered
-from methods._heads import mlp, spread
-from methods._momentum import in_groups
-from methods._views import VICREG, pair_panels, two_views
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+
+from ._gather import gathered
+from ._heads import mlp, spread
+from ._momentum import in_groups
+from ._views import VICREG, pair_panels, two_views
 
 
 class VICReg(Method):
@@ -102,7 +100,7 @@ def shortfall(z: Tensor) -> Tensor:
     return F.relu(1 - (z.var(0) + 1e-4).sqrt()).mean()
 
 
-@in_full_precision
+@augment.in_full_precision
 def redundancy(z: Tensor) -> Tensor:
     """Embeddings (N, dim) -> the squared covariances off the diagonal, summed, over dim (equations 3 and 4)."""
     centred = z - z.mean(0)

@@ -23,14 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.errors import UserError, require
-from bench.images.augment import floats
-from bench.images.colour import lab, rgb
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._copying import Clusters, chroma, mixed, pointed, surprise
-from methods._frames import drawn_frames
-from methods._quarter import QuarterMaps, enlarged, quartered
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, UserError, augment, colour, require
+
+from ._copying import Clusters, chroma, mixed, pointed, surprise
+from ._frames import drawn_frames
+from ._quarter import QuarterMaps, enlarged, quartered
 
 
 class VideoColorization(Method):
@@ -98,12 +95,12 @@ class VideoColorization(Method):
         copied = mixed(self.attention(frames), ab[:, :-1].flatten(1, 2))  # (N, P, 2)
         error = (copied - ab[:, -1]).norm(dim=2).mean(1)
         side = quartered(frames[:, 0].float()).shape[-1]
-        lightness = lab(frames[:, -1])[:, :1]
+        lightness = colour.lab(frames[:, -1])[:, :1]
         painted = enlarged(copied.transpose(1, 2).unflatten(2, (side, side)), S)
-        grey, coloured = (rgb(torch.cat([lightness, c], dim=1)).clamp(0, 1) for c in (0 * painted, painted))
+        grey, coloured = (colour.rgb(torch.cat([lightness, c], dim=1)).clamp(0, 1) for c in (0 * painted, painted))
         return [
-            Panel(title="reference", images=floats(frames[:, -2])),
+            Panel(title="reference", images=augment.floats(frames[:, -2])),
             Panel(title="target", images=grey),
             Panel(title="copied colours", images=coloured, captions=tuple(f"ab error {e:.0f}" for e in error.tolist())),
-            Panel(title="truth", images=floats(frames[:, -1])),
+            Panel(title="truth", images=augment.floats(frames[:, -1])),
         ]

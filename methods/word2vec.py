@@ -21,12 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.images.augment import flip_some, floats
-from bench.method import Batch, Method, Panel, TrainFacts
-from methods._heads import spread
-from methods._patches import GREEN, SHOWN, YELLOW, framed, laid_out, magnified, neighbours, squares, uncoloured
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+
+from ._heads import spread
+from ._patches import GREEN, SHOWN, YELLOW, framed, laid_out, magnified, neighbours, squares, uncoloured
 
 
 class Word2Vec(Method):
@@ -80,7 +78,7 @@ class Word2Vec(Method):
         cells = torch.arange(self.grid**2, device=images.device)
         moved = torch.randint(self.cell - self.patch + 1, (2, len(images), len(cells)), device=images.device)
         top, left = cells // self.grid * self.cell + moved[0], cells % self.grid * self.cell + moved[1]
-        return flip_some(floats(images)), top, left
+        return augment.flip_some(augment.floats(images)), top, left
 
     def vectors(self, views: Tensor) -> tuple[Tensor, Tensor]:
         """Patches (N, P, 3, s, s) -> the vectors that they have as centres and as contexts, (N, P, dim) each."""

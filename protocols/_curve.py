@@ -5,8 +5,9 @@ from __future__ import annotations
 from math import log
 from typing import TYPE_CHECKING, Any
 
-from bench.protocol import named, percent, shown
-from protocols._sweep import listed
+from sslbench import named, percent, shown
+
+from ._sweep import listed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

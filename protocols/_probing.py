@@ -10,10 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from bench.errors import require
-from bench.evaluation.probes import Classifier, Probe, answers, linear_probe, mlp_probe, taught
-from bench.evaluation.representation import Encoder, Reading, Representation
-from bench.protocol import Number, Protocol, accuracies
+from sslbench import Encoder, Number, Protocol, Reading, Representation, accuracies, probes, require
 
 PAPERS_COURSE: dict[str, Any] = {
     "optimiser": partial(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4),
@@ -63,7 +60,7 @@ class Probing(Protocol):
         representation: Representation,
         reading: Reading,
         rows: Tensor | None = None,
-        classify: Callable[[], Probe] | None = None,
+        classify: Callable[[], probes.Probe] | None = None,
     ) -> tuple[Tensor, dict[str, Any]]:
         """Predictions (M,) on the test split by a classifier of frozen features, their confidences and what was chosen.
 
@@ -81,13 +78,13 @@ class Probing(Protocol):
             "validation_accuracy": float(probe.validation.max()),
         }
 
-    def classifier(self, representation: Representation, reading: Reading, rows: Tensor | None = None) -> Probe:
+    def classifier(self, representation: Representation, reading: Reading, rows: Tensor | None = None) -> probes.Probe:
         """The classifier of frozen features, taught by all train images or by those at ``rows`` (n,)."""
         features, labels = representation.train(reading), representation.train_labels.to(representation.device)
         if rows is not None:
             rows = rows.to(representation.device)
             features, labels = features[rows], labels[rows]
-        fit = partial(linear_probe, strengths=self.strengths) if self.head == "linear" else mlp_probe
+        fit = partial(probes.linear_probe, strengths=self.strengths) if self.head == "linear" else probes.mlp_probe
         return fit(features, labels, representation.test(reading), representation.classes, held_out=self.held_out)
 
     def learnt(
@@ -109,12 +106,14 @@ class Probing(Protocol):
         features, device = representation.test(reading).shape[1], representation.device
         where: dict[str, Any] = {"low": representation.low, "device": device}
 
-        def build() -> Classifier:
-            network = Classifier(encoder, reading, features, representation.classes, head=self.head, tuned=tuned)
+        def build() -> probes.Classifier:
+            network = probes.Classifier(encoder, reading, features, representation.classes, head=self.head, tuned=tuned)
             network = network.to(device)
             if start:
                 network.begin(representation.train(reading)[rows.to(device)], *start)
             return network
 
-        network = taught(build, representation.train_images, rows, representation.train_labels, **course, **where)
-        return answers(network, representation.test_images, **where)
+        network = probes.taught(
+            build, representation.train_images, rows, representation.train_labels, **course, **where
+        )
+        return probes.answers(network, representation.test_images, **where)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from bench.protocol import marked, percent
+from sslbench import marked, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

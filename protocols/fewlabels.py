@@ -20,13 +20,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from bench.data import Facts
-from bench.data._few import digest, few
-from bench.errors import UserError, require
-from bench.evaluation.representation import Reading, Representation
-from bench.protocol import Number, accuracies
-from protocols import _curve
-from protocols._probing import Probing
+from sslbench import Facts, Number, Reading, Representation, UserError, accuracies, require
+
+from ..bench.data._few import digest, few
+from . import _curve
+from ._probing import Probing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

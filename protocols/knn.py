@@ -11,11 +11,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from bench.data import Facts
-from bench.errors import UserError, require
-from bench.evaluation.probes import knn
-from bench.evaluation.representation import Reading, Representation
-from bench.protocol import Number, Protocol, accuracies, named, shown
+from sslbench import (
+    Facts,
+    Number,
+    Protocol,
+    Reading,
+    Representation,
+    UserError,
+    accuracies,
+    named,
+    probes,
+    require,
+    shown,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -50,7 +58,7 @@ class KNN(Protocol):
     def evaluate(self, representation: Representation) -> Iterator[Number]:
         """Yields micro and macro accuracy at each tap, and of several (k, temperature) the accuracy of each by name."""
         for reading in self.readings():
-            votes = knn(
+            votes = probes.knn(
                 representation.train(reading),
                 representation.train_labels.to(representation.device),
                 representation.test(reading),

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocols._probing import Probing
+from ._probing import Probing
 
 
 @dataclass(frozen=True, kw_only=True)

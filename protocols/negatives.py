@@ -21,14 +21,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch.nn.functional import normalize
 
-from bench.data import Facts
-from bench.errors import UserError, require
-from bench.evaluation.probes import agreement, alignment, assigned, false_negatives, k_means, knn, uniformity
-from bench.evaluation.representation import Reading, Representation, evenly
-from bench.protocol import Number
-from bench.statistics import bootstrap_interval
-from protocols import _sweep
-from protocols._probing import Probing
+from sslbench import Facts, Number, Reading, Representation, UserError, evenly, probes, require, statistics
+
+from . import _sweep
+from ._probing import Probing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -116,27 +112,27 @@ class Negatives(Probing):
         bank, labels = representation.train(Reading(tap)), representation.train_labels.to(representation.device)
         queries, truth = representation.test(Reading(tap)), representation.test_labels.to(representation.device)
         k = min(self.neighbours, len(bank))
-        vote = knn(bank, labels, queries, representation.classes, k=[k], temperature=[self.temperature])
+        vote = probes.knn(bank, labels, queries, representation.classes, k=[k], temperature=[self.temperature])
         (predictions,) = vote.values()
         correct = (predictions == truth).cpu().numpy()
-        low, high = bootstrap_interval(correct)
+        low, high = statistics.bootstrap_interval(correct)
         told = {"k": k, "temperature": self.temperature}
         yield Number(tap=tap, metric="knn_accuracy", value=float(correct.mean()), low=low, high=high, details=told)
         some = evenly(len(queries), self.paired)
-        every, hardest = false_negatives(bank, labels, queries[some], truth[some], self.hardest)
+        every, hardest = probes.false_negatives(bank, labels, queries[some], truth[some], self.hardest)
         yield Number(tap=tap, metric="false_negatives", value=every)
         yield Number(tap=tap, metric="false_negatives_hardest", value=hardest)
         first, second = representation.views(Reading(tap), self.paired)
-        yield Number(tap=tap, metric="alignment", value=alignment(first, second))
-        yield Number(tap=tap, metric="uniformity", value=uniformity(first))
+        yield Number(tap=tap, metric="alignment", value=probes.alignment(first, second))
+        yield Number(tap=tap, metric="uniformity", value=probes.uniformity(first))
 
     def groups(self, tap: str, representation: Representation) -> Iterator[Number]:
         """Yields how far the test images' classes are the clusters that k-means found in train images."""
         train, test = (normalize(side(Reading(tap)), dim=1) for side in (representation.train, representation.test))
         train = train[evenly(len(train), self.clustered)]
         for k in self.clusters(representation.classes):
-            found = assigned(test, k_means(train, k).centres)
-            for name, (value, low, high) in agreement(representation.test_labels, found).items():
+            found = probes.assigned(test, probes.k_means(train, k).centres)
+            for name, (value, low, high) in probes.agreement(representation.test_labels, found).items():
                 yield Number(tap=tap, metric=f"{name}_k{k}", value=value, low=low, high=high)
 
     @classmethod

@@ -12,8 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.protocol import percent, shown
-from protocols._probing import Probing
+from sslbench import percent, shown
+
+from ._probing import Probing
 
 if TYPE_CHECKING:
     from pandas import DataFrame

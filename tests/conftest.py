@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from bench.data import Dataset
-from bench.data.synthetic import Synthetic
+from sslbench.bench.data import Dataset
+from sslbench.bench.data.synthetic import Synthetic
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # the other processes have the other cores

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bench.encoders import Encoder
-from bench.encoders._halves import seeing
-from bench.encoders.convnet import ConvNet
-from bench.encoders.vit import ViT
-from bench.plugins.discovery import Plugin
+from sslbench.bench.encoders import Encoder
+from sslbench.bench.encoders._halves import seeing
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.encoders.vit import ViT
+from sslbench.bench.plugins.discovery import Plugin
 
 
 def encoder_for(method: Plugin, *, size: int = 32, width: int = 4) -> Encoder:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from methods._adversarial import Eyes, equalised, held, steepness, told_apart
+from sslbench.methods._adversarial import Eyes, equalised, held, steepness, told_apart
 
 
 @pytest.mark.parametrize(("size", "side"), [(16, 4), (32, 4), (64, 4), (113, 3)])

@@ -8,9 +8,9 @@ import pytest
 import torch
 from sklearn import metrics
 
-from bench.errors import UserError
-from bench.evaluation import probes
-from bench.evaluation.probes.agreement import contingency
+from sslbench.bench.errors import UserError
+from sslbench.bench.evaluation import probes
+from sslbench.bench.evaluation.probes.agreement import contingency
 
 GENERATOR = torch.Generator().manual_seed(0)
 LABELS = torch.randint(5, (300,), generator=GENERATOR)

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torchvision.transforms.v2 import functional
 
-from bench.data import Dataset
-from bench.images.augment import (
+from sslbench.bench.data import Dataset
+from sslbench.bench.images.augment import (
     GREY,
     blurred,
     chance,

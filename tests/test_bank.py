@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from methods._bank import Bank, products
+from sslbench.methods._bank import Bank, products
 
 
 def unit(*shape: int) -> torch.Tensor:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.data import Dataset
-from bench.encoders.convnet import ConvNet
-from bench.method import Batch, TrainFacts
-from methods._adversarial import steepness
-from methods.bigan import BiGAN
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.methods._adversarial import steepness
+from sslbench.methods.bigan import BiGAN
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from bench.data import Dataset
-from bench.encoders.convnet import ConvNet
-from bench.method import Batch, TrainFacts
-from methods._momentum import risen
-from methods._views import two_views
-from methods.byol import BYOL
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.methods._momentum import risen
+from sslbench.methods._views import two_views
+from sslbench.methods.byol import BYOL
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.cli import main
-from bench.cli.options import parser, request_of
-from bench.planning.build import plan
-from bench.planning.plan import Plan
-from bench.records import record as records
-from bench.report import card
-from bench.run.describe import described
+from sslbench.bench.cli import main
+from sslbench.bench.cli.options import parser, request_of
+from sslbench.bench.planning.build import plan
+from sslbench.bench.planning.plan import Plan
+from sslbench.bench.records import record as records
+from sslbench.bench.report import card
+from sslbench.bench.run.describe import described
 from tests.test_records import example
 
 

@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bench.checkpoints import store as checkpoints
-from bench.checkpoints.store import bundle, bundled, cached, found, interrupted, load, save, weights_hash
-from bench.encoders import Encoder
-from bench.encoders.convnet import ConvNet
-from bench.errors import UserError
-from bench.storage.hashing import file_hash
+from sslbench.bench.checkpoints import store as checkpoints
+from sslbench.bench.checkpoints.store import bundle, bundled, cached, found, interrupted, load, save, weights_hash
+from sslbench.bench.encoders import Encoder
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.errors import UserError
+from sslbench.bench.storage.hashing import file_hash
 
 FACTS: dict[str, Any] = {
     "method": "rotnet",

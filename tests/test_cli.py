@@ -13,13 +13,12 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.checkpoints import store as checkpoints
-from bench.cli import main
-from bench.plugins.discovery import ROOT
-from bench.records import record as records
-from bench.records.provenance import device_name
-from bench.run import encoder as weights
-from bench.run import runner
+from sslbench.bench.checkpoints import store as checkpoints
+from sslbench.bench.cli import main
+from sslbench.bench.plugins.discovery import ROOT
+from sslbench.bench.records import record as records
+from sslbench.bench.records.provenance import device_name
+from sslbench.bench.run import encoder as weights, runner
 
 SETTINGS = ("synthetic.train=200", "synthetic.test=50", "recipe.views=256", "recipe.batch_size=16")
 QUICK = [word for setting in SETTINGS for word in ("--set", setting)]
@@ -41,7 +40,7 @@ def plugin(folder: Path, name: str, body: str) -> str:
     path = folder / f"{name}.py"
     path.write_text(
         f'"""{name}: made by a test. https://example.org"""\n\n'
-        "import os, signal\nimport torch\nfrom bench.method import Method\n\n"
+        "import os, signal\nimport torch\nfrom sslbench import Method\n\n"
         f"class {name.title()}(Method):\n"
         "    def __init__(self, encoder, facts, *, size: int = 3):\n"
         "        super().__init__(encoder, facts)\n"
@@ -322,7 +321,7 @@ def test_killed_while_writing_a_record_a_run_loses_that_cell_alone(results):
     """SIGKILL at the worst moment leaves the cells before, whole and readable, and the next run measures the rest."""
     words = ["--methods", "random", "--protocol", "knn,linear", "--set", "knn.k=20", *QUICK, "--results", str(results)]
     code = (
-        "import os, signal, sys\nfrom bench.cli import main\nreplace = os.replace\n"
+        "import os, signal, sys\nfrom sslbench.bench.cli import main\nreplace = os.replace\n"
         "def deadly(part, whole):\n"
         "    if '-linear-' in str(whole) and str(whole).endswith('.json'): os.kill(os.getpid(), signal.SIGKILL)\n"
         f"    replace(part, whole)\nos.replace = deadly\nmain({words!r})\n"
@@ -383,7 +382,7 @@ def test_dry_run_tells_the_minutes_of_what_is_left(results, capsys, monkeypatch)
         ran("moco", "linear", 99999, 1200, 300),
         ran("moco", "linear", 99999, 1200, 300),
     ]
-    monkeypatch.setattr("bench.cli.dry_run.gathered", lambda folder: (past, []))
+    monkeypatch.setattr("sslbench.bench.cli.dry_run.gathered", lambda folder: (past, []))
     words = ["--protocol", "knn,linear", "--set", "knn.k=20", "--device", "cpu", "--dry-run"]
     assert run(results, "--methods", "rotnet,random", *words, "--set", "convnet.width=8") == 0
     out = capsys.readouterr().out
@@ -416,7 +415,7 @@ def test_dry_run_names_rows_as_they_were_asked_for(results, capsys):
 def test_answers_without_torch(words):
     """--help and list import no torch, pandas or numpy."""
     code = (
-        "import sys\nfrom bench.cli import main\n"
+        "import sys\nfrom sslbench.bench.cli import main\n"
         f"try: main({words!r})\nexcept SystemExit: pass\n"
         "print(sorted({'torch', 'pandas', 'numpy', 'timm'} & set(sys.modules)))"
     )
@@ -441,7 +440,7 @@ def test_readme_plugins_run_as_printed(tmp_path, results, capsys):
 
 def test_committed_shell_entry_point_matches():
     """run_bench.py and the installed command are the same function."""
-    assert "from bench.cli import main" in (ROOT / "run_bench.py").read_text()
+    assert "from sslbench.bench.cli import main" in (ROOT / "run_bench.py").read_text()
     assert 'sslbench = "bench.cli:main"' in (ROOT / "pyproject.toml").read_text()
 
 
@@ -499,7 +498,7 @@ def test_an_edited_plugin_is_measured_anew(tmp_path, results):
 
 def test_a_protocol_that_breaks_is_a_failed_cell(results, monkeypatch):
     """An error while probing is recorded with its reason, and the other protocol is measured."""
-    monkeypatch.setattr("protocols.knn.knn", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("sslbench.protocols.knn.knn", lambda *a, **k: 1 / 0)
     assert run(results, "--methods", "random", "--protocol", "knn,linear", "--set", "knn.k=20") == 1
     found = {record["cell"]["protocol"]: record for record in records.read_all(results / "records")[0]}
     assert found["linear"]["status"] == "ok"

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from bench.data import Dataset
-from bench.encoders.convnet import ConvNet
-from bench.images.augment import resized_crops
-from bench.method import Batch, TrainFacts
-from methods._captions import END, Reader, numbered
-from methods.clip import CLIP
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.images.augment import resized_crops
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.methods._captions import END, Reader, numbered
+from sslbench.methods.clip import CLIP
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 TINY = {"dim": 5, "width": 8, "depth": 1, "heads": 2, "vocabulary": 64}

@@ -15,10 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.data import clips
-from bench.data._frames import numbered, objects
-from bench.data.clips import Clips
-from bench.errors import UserError
+from sslbench.bench.data import clips
+from sslbench.bench.data._frames import numbered, objects
+from sslbench.bench.data.clips import Clips
+from sslbench.bench.errors import UserError
 
 IMAGES: frozenset[str] = frozenset()
 FILMED = frozenset({"clips"})
@@ -341,8 +341,8 @@ def test_frames_are_decoded_once(films: Path, monkeypatch: pytest.MonkeyPatch) -
         raise AssertionError("decoded again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("bench.data._pictures.decoded", fail)
-        patch.setattr("bench.data._frames.objects", fail)
+        patch.setattr("sslbench.bench.data._pictures.decoded", fail)
+        patch.setattr("sslbench.bench.data._frames.objects", fail)
         again = opened(films).load(MASKED)
     for what in ("images", "labels", "clips", "masks"):
         assert torch.equal(getattr(first.train, what), getattr(again.train, what))
@@ -389,7 +389,7 @@ def test_check_needs_no_torch(films: Path) -> None:
     """Planning a run must stay quick."""
     code = f"""
 import sys
-from bench.data.clips import Clips
+from sslbench.bench.data.clips import Clips
 Clips(data_dir={str(films)!r}, frames=3, gap=2).check()
 assert not {{"torch", "torchvision"}} & set(sys.modules)
 """

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.data import Dataset
-from bench.encoders._halves import seeing
-from bench.encoders.convnet import ConvNet
-from bench.errors import UserError
-from bench.images.augment import resized_crops
-from bench.images.colour import lab, rgb
-from bench.method import Batch, TrainFacts
-from methods._quarter import quarter, quartered
-from methods.colorization import Colorization, rarity
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders._halves import seeing
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.errors import UserError
+from sslbench.bench.images.augment import resized_crops
+from sslbench.bench.images.colour import lab, rgb
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.methods._quarter import quarter, quartered
+from sslbench.methods.colorization import Colorization, rarity
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 

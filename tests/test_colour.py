@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.encoders import seen
-from bench.encoders._halves import Halves, seeing
-from bench.encoders.convnet import ConvNet
-from bench.errors import UserError
-from bench.images.colour import lab, rgb
+from sslbench.bench.encoders import seen
+from sslbench.bench.encoders._halves import Halves, seeing
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.errors import UserError
+from sslbench.bench.images.colour import lab, rgb
 
 
 @pytest.mark.parametrize(

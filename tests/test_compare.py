@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from bench.cli import main
-from bench.records import record as records
-from bench.report.compare import Comparison, compared
-from bench.storage.hashing import fingerprint
+from sslbench.bench.cli import main
+from sslbench.bench.records import record as records
+from sslbench.bench.report.compare import Comparison, compared
+from sslbench.bench.storage.hashing import fingerprint
 from tests.test_records import example
 
 LABELS = np.arange(200) % 10

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.data import Dataset
-from bench.encoders.convnet import ConvNet
-from bench.method import Batch, TrainFacts
-from methods._adversarial import steepness
-from methods.context_encoder import ContextEncoder
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.methods._adversarial import steepness
+from sslbench.methods.context_encoder import ContextEncoder
 
 
 def built(*, size: int = 32, **settings: Any) -> ContextEncoder:

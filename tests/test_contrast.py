@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from methods._contrast import few, first_right, info_nce, nearest_panel
+from sslbench.methods._contrast import few, first_right, info_nce, nearest_panel
 
 
 def test_info_nce_matches_a_loop() -> None:

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.data import Dataset
-from bench.encoders.convnet import ConvNet
-from bench.errors import UserError
-from bench.method import Batch, TrainFacts
-from methods._context import Context
-from methods._frames import drawn_frames
-from methods._patches import GREEN, overlapping
-from methods.cpc import CPC
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.errors import UserError
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.methods._context import Context
+from sslbench.methods._frames import drawn_frames
+from sslbench.methods._patches import GREEN, overlapping
+from sslbench.methods.cpc import CPC
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 

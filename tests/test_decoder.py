@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench.encoders.convnet import ConvNet
-from methods._decoder import Across, Decoder, psnr, side_of_maps
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.methods._decoder import Across, Decoder, psnr, side_of_maps
 
 
 @pytest.mark.parametrize(

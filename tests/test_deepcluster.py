@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.data import Dataset
-from bench.encoders.convnet import ConvNet
-from bench.method import Batch, TrainFacts
-from methods import _clusters
-from methods._clusters import Clusterings, assigned, seeds, spherical_k_means
-from methods._views import two_views
-from methods.deepcluster import DeepCluster
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.methods import _clusters
+from sslbench.methods._clusters import Clusterings, assigned, seeds, spherical_k_means
+from sslbench.methods._views import two_views
+from sslbench.methods.deepcluster import DeepCluster
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from bench.data import Dataset
-from bench.encoders.convnet import ConvNet
-from bench.errors import UserError
-from bench.method import Batch, TrainFacts
-from methods.denoising import Denoising, corrupted
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.errors import UserError
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.methods.denoising import Denoising, corrupted
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.data import Dataset
-from bench.encoders.convnet import ConvNet
-from bench.errors import UserError
-from bench.images.augment import floats, resized_crops
-from bench.method import Batch, TrainFacts
-from methods._quarter import quartered
-from methods.depth import Depth, hha
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.errors import UserError
+from sslbench.bench.images.augment import floats, resized_crops
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.methods._quarter import quartered
+from sslbench.methods.depth import Depth, hha
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.data import Dataset
-from bench.encoders.convnet import ConvNet
-from bench.method import Batch, TrainFacts
-from methods._views import BYOL, small_crops, two_views
-from methods.dino import DINO
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.methods._views import BYOL, small_crops, two_views
+from sslbench.methods.dino import DINO
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 LARGE, OTHER = (replace(look, crop=0.4) for look in BYOL)

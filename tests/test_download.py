@@ -13,12 +13,12 @@ from typing import ClassVar
 
 import pytest
 
-from bench.checkpoints.fetch import fetched
-from bench.checkpoints.registry import Absent, Checkpoint
-from bench.cli import main
-from bench.errors import UserError
-from bench.storage import download
-from bench.storage.download import GONE, downloaded, noted
+from sslbench.bench.checkpoints.fetch import fetched
+from sslbench.bench.checkpoints.registry import Absent, Checkpoint
+from sslbench.bench.cli import main
+from sslbench.bench.errors import UserError
+from sslbench.bench.storage import download
+from sslbench.bench.storage.download import GONE, downloaded, noted
 
 CONTENT = bytes(range(256)) * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

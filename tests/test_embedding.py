@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.cli import main
-from bench.visualise.tsne import grid, neighbourhoods
+from sslbench.bench.cli import main
+from sslbench.bench.visualise.tsne import grid, neighbourhoods
 
 SMALL = ["--set", "synthetic.train=64", "--set", "synthetic.test=60"]
 

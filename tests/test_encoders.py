@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from bench.data import Dataset
-from bench.encoders import Encoder
-from bench.errors import UserError
-from bench.plugins.discovery import plugins
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders import Encoder
+from sslbench.bench.errors import UserError
+from sslbench.bench.plugins.discovery import plugins
 
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "alexnet": [{}, {"batch_norm": 3, "lrn": True, "groups": 2, "widths": (96, 256, 384, 384, 256)}],

@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from bench.data._few import digest, few
-from bench.errors import UserError
+from sslbench.bench.data._few import digest, few
+from sslbench.bench.errors import UserError
 
 LABELS = torch.tensor([2, 0, 1, 0, 2, 0, 1, 2, 0, 0, 2, 1] * 5)  # 25 of class 0, 15 of class 1, 20 of class 2
 

@@ -13,22 +13,22 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from bench.data import Dataset, Facts
-from bench.encoders.convnet import ConvNet
-from bench.errors import UserError
-from bench.evaluation.representation import Representation
-from bench.planning.build import plan
-from bench.planning.plan import Request
-from bench.plugins.discovery import ROOT
-from bench.records import record as records
-from bench.report.plots.bars import sources
-from bench.report.published import published
-from bench.report.render import report
-from bench.run import runner
-from bench.statistics import holm, mcnemar
-from protocols import _probing, fewlabels
-from protocols._curve import legible
-from protocols.fewlabels import FewLabels
+from sslbench.bench.data import Dataset, Facts
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.errors import UserError
+from sslbench.bench.evaluation.representation import Representation
+from sslbench.bench.planning.build import plan
+from sslbench.bench.planning.plan import Request
+from sslbench.bench.plugins.discovery import ROOT
+from sslbench.bench.records import record as records
+from sslbench.bench.report.plots.bars import sources
+from sslbench.bench.report.published import published
+from sslbench.bench.report.render import report
+from sslbench.bench.run import runner
+from sslbench.bench.statistics import holm, mcnemar
+from sslbench.protocols import _probing, fewlabels
+from sslbench.protocols._curve import legible
+from sslbench.protocols.fewlabels import FewLabels
 from tests.test_report import cell, failed
 
 CPU = torch.device("cpu")
@@ -50,13 +50,13 @@ def seen(encoder: ConvNet, dataset: Dataset, shared: dict | None = None) -> Repr
 def lessons(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Notes the index hash of each training."""
     found: list[str] = []
-    real = _probing.taught
+    real = _probing.probes.taught
 
     def taught(build, images, rows, *rest, **settings):  # type: ignore[no-untyped-def]
         found.append(fewlabels.digest(rows))
         return real(build, images, rows, *rest, **settings)
 
-    monkeypatch.setattr(_probing, "taught", taught)
+    monkeypatch.setattr(_probing.probes, "taught", taught)
     return found
 
 

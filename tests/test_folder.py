@@ -20,12 +20,12 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.data import _archive, _pictures, _splits
-from bench.data._pictures import LazyImages, decoded
-from bench.data._store import replacing
-from bench.data.folder import Folder
-from bench.data.imagenet import ImageNet
-from bench.errors import UserError
+from sslbench.bench.data import _archive, _pictures, _splits
+from sslbench.bench.data._pictures import LazyImages, decoded
+from sslbench.bench.data._store import replacing
+from sslbench.bench.data.folder import Folder
+from sslbench.bench.data.imagenet import ImageNet
+from sslbench.bench.errors import UserError
 
 LOAD: frozenset[str] = frozenset()
 
@@ -281,10 +281,10 @@ def test_image_size_is_the_pictures_own_only_if_it_is_one_and_small(pets: Path) 
 def test_check_needs_no_torch(pets: Path) -> None:
     code = f"""
 import sys
-from bench.data.folder import Folder
-from bench.data.imagenet import ImageNet
-from bench.data.cifar10 import Cifar10
-from bench.data.stl10 import Stl10
+from sslbench.bench.data.folder import Folder
+from sslbench.bench.data.imagenet import ImageNet
+from sslbench.bench.data.cifar10 import Cifar10
+from sslbench.bench.data.stl10 import Stl10
 Folder(data_dir={str(pets)!r}).check(); Cifar10().check(); Stl10().check()
 assert not {{"torch", "torchvision"}} & set(sys.modules)
 """
@@ -481,7 +481,7 @@ def test_two_processes_prepare_an_entry_once(tmp_path: Path, cache: Path) -> Non
     code = """
 import sys, time
 import numpy as np
-from bench.data._store import stored
+from sslbench.bench.data._store import stored
 def chunks():
     with open(sys.argv[1], "a") as file:
         file.write("decoded ")
@@ -497,7 +497,7 @@ def test_two_processes_look_a_large_set_over_once(tmp_path: Path, cache: Path) -
     """The second one waits for the first and takes its word."""
     code = """
 import sys, time
-from bench.data._store import remembered
+from sslbench.bench.data._store import remembered
 def find():
     with open(sys.argv[1], "a") as file:
         file.write("looked ")

@@ -12,17 +12,15 @@ import torch
 from torch import nn
 from torchvision.models import resnet18
 
-from bench.checkpoints import detect as recognition
-from bench.checkpoints import resolve as tokens
-from bench.checkpoints import store as checkpoints
-from bench.checkpoints.registry import Checkpoint, checkpoint, registered
-from bench.cli import main
-from bench.encoders import Encoder
-from bench.encoders.convnet import ConvNet
-from bench.errors import UserError
-from bench.images.input_spec import Input
-from bench.plugins.discovery import FOLDERS, plugins
-from bench.records import record as records
+from sslbench.bench.checkpoints import detect as recognition, resolve as tokens, store as checkpoints
+from sslbench.bench.checkpoints.registry import Checkpoint, checkpoint, registered
+from sslbench.bench.cli import main
+from sslbench.bench.encoders import Encoder
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.errors import UserError
+from sslbench.bench.images.input_spec import Input
+from sslbench.bench.plugins.discovery import FOLDERS, plugins
+from sslbench.bench.records import record as records
 from tests import layouts
 
 KNOWN = {kind: plugins(kind) for kind in FOLDERS}
@@ -187,7 +185,7 @@ def test_one_table_of_all_kinds(tmp_path: Path, capsys: pytest.CaptureFixture[st
             '''
             """Tiny: made by a test. https://example.org"""
             from typing import ClassVar
-            from bench.method import Method
+            from sslbench import Method
             class Tiny(Method):
                 checkpoints: ClassVar = {
                     "small": {

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.images.colour import lab
-from methods._gamut import Gamut, cross_entropy, in_gamut_bins
+from sslbench.bench.images.colour import lab
+from sslbench.methods._gamut import Gamut, cross_entropy, in_gamut_bins
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.multiprocessing import spawn
 
-from methods._gather import Gathered, gathered, rank
-from methods.barlow_twins import cross_correlation, distance_from_identity
-from methods.simclr import nt_xent
-from methods.vicreg import redundancy, shortfall
+from sslbench.methods._gather import Gathered, gathered, rank
+from sslbench.methods.barlow_twins import cross_correlation, distance_from_identity
+from sslbench.methods.simclr import nt_xent
+from sslbench.methods.vicreg import redundancy, shortfall
 
 PROCESSES = 2
 

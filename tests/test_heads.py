@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from bench.data import Dataset
-from bench.images.augment import floats
-from methods import _views
-from methods._heads import mlp, spread
-from methods._views import (
+from sslbench.bench.data import Dataset
+from sslbench.bench.images.augment import floats
+from sslbench.methods import _views
+from sslbench.methods._heads import mlp, spread
+from sslbench.methods._views import (
     BYOL,
     MOCO,
     SIMCLR,

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from bench.data import Dataset
-from bench.encoders.convnet import ConvNet
-from bench.images.augment import recoloured, resized_crops
-from bench.method import Batch, TrainFacts
-from methods import jigsaw
-from methods.jigsaw import Jigsaw, alike, cut, permutation_set
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.images.augment import recoloured, resized_crops
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.methods import jigsaw
+from sslbench.methods.jigsaw import Jigsaw, alike, cut, permutation_set
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 

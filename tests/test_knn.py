@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.records import record as records
-from bench.report.render import report
-from protocols.knn import KNN
+from sslbench.bench.records import record as records
+from sslbench.bench.report.render import report
+from sslbench.protocols.knn import KNN
 from tests.test_protocols_contract import CLASSES, Given
 from tests.test_report import cell
 

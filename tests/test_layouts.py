@@ -19,15 +19,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from bench.checkpoints import safe_load as reading
-from bench.checkpoints.store import load
-from bench.encoders import Encoder, edges
-from bench.encoders._resnet import ResidualEncoder
-from bench.encoders.alexnet import AlexNet
-from bench.encoders.nin import NIN
-from bench.encoders.timm import Timm
-from bench.errors import UserError
-from bench.images.input_spec import Input
+from sslbench.bench.checkpoints import safe_load as reading
+from sslbench.bench.checkpoints.store import load
+from sslbench.bench.encoders import Encoder, edges
+from sslbench.bench.encoders._resnet import ResidualEncoder
+from sslbench.bench.encoders.alexnet import AlexNet
+from sslbench.bench.encoders.nin import NIN
+from sslbench.bench.encoders.timm import Timm
+from sslbench.bench.errors import UserError
+from sslbench.bench.images.input_spec import Input
 from tests import layouts
 from tests.layouts import State
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.data import Dataset
-from bench.encoders.convnet import ConvNet
-from bench.errors import UserError
-from bench.evaluation.representation import Representation
-from bench.planning.build import plan
-from bench.planning.plan import Request
-from protocols.linear import Linear
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.errors import UserError
+from sslbench.bench.evaluation.representation import Representation
+from sslbench.bench.planning.build import plan
+from sslbench.bench.planning.plan import Request
+from sslbench.protocols.linear import Linear
 
 
 def seen(dataset: Dataset) -> Representation:

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.data import Dataset
-from bench.encoders.vit import ViT
-from bench.errors import UserError
-from bench.method import Batch, TrainFacts
-from methods import mae
-from methods.mae import MAE
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.vit import ViT
+from sslbench.bench.errors import UserError
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.methods import mae
+from sslbench.methods.mae import MAE
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 
@@ -35,7 +35,7 @@ def test_the_loss_matches_a_loop(normalise: bool, tiny: Dataset, monkeypatch: py
     """The squared error of hidden patches alone, each brought to mean 0 and variance 1 by itself, or as it is."""
     method = small(normalise=normalise)
     images = tiny.train.images[:3].float() / 255
-    monkeypatch.setattr(mae, "resized_crops", lambda images, **_: images.float() / 255)
+    monkeypatch.setattr(mae.augment, "resized_crops", lambda images, **_: images.float() / 255)
     torch.manual_seed(5)
     loss = method.loss(batch(tiny))
     torch.manual_seed(5)

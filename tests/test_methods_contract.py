@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from bench.data import Dataset
-from bench.errors import UserError
-from bench.method import Batch, Method, TrainFacts
-from bench.planning.plan import needs_of
-from bench.plugins.discovery import Plugin, plugins
-from bench.report.tables import CEILING
-from bench.training.loop import batch_of
+from sslbench.bench.data import Dataset
+from sslbench.bench.errors import UserError
+from sslbench.bench.method import Batch, Method, TrainFacts
+from sslbench.bench.planning.plan import needs_of
+from sslbench.bench.plugins.discovery import Plugin, plugins
+from sslbench.bench.report.tables import CEILING
+from sslbench.bench.training.loop import batch_of
 from tests.encoders import encoder_for
 
 ALL = list(plugins("method").values())

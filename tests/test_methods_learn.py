@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 import torch
 
-from bench.data import Dataset
-from bench.data.synthetic import Synthetic
-from bench.encoders import Encoder
-from bench.evaluation.probes import linear_probe
-from bench.evaluation.representation import Reading, Representation
-from bench.method import TrainFacts
-from bench.plugins.discovery import Plugin, plugins
-from bench.training.loop import pretrain, steps_of
-from bench.training.recipe import Recipe
+from sslbench.bench.data import Dataset
+from sslbench.bench.data.synthetic import Synthetic
+from sslbench.bench.encoders import Encoder
+from sslbench.bench.evaluation.probes import linear_probe
+from sslbench.bench.evaluation.representation import Reading, Representation
+from sslbench.bench.method import TrainFacts
+from sslbench.bench.plugins.discovery import Plugin, plugins
+from sslbench.bench.training.loop import pretrain, steps_of
+from sslbench.bench.training.recipe import Recipe
 from tests.encoders import encoder_for
 
 pytestmark = pytest.mark.slow

@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.data import Dataset
-from bench.encoders.convnet import ConvNet
-from bench.images.augment import floats
-from bench.method import Batch, TrainFacts
-from methods import moco
-from methods._dictionary import info_nce_logits
-from methods._momentum import Queue, follow, in_groups, in_shuffled_groups, teacher_of
-from methods.moco import MoCo, views
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.images.augment import floats
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.methods import moco
+from sslbench.methods._dictionary import info_nce_logits
+from sslbench.methods._momentum import Queue, follow, in_groups, in_shuffled_groups, teacher_of
+from sslbench.methods.moco import MoCo, views
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bench.data import Dataset
-from bench.encoders.convnet import ConvNet
-from bench.method import Batch, TrainFacts
-from methods import mocov2
-from methods._views import MOCO, Look, view
-from methods.mocov2 import MoCoV2
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.methods import mocov2
+from sslbench.methods._views import MOCO, Look, view
+from sslbench.methods.mocov2 import MoCoV2
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 

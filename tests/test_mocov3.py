@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bench.data import Dataset
-from bench.encoders.convnet import ConvNet
-from bench.method import Batch, TrainFacts
-from methods._momentum import risen
-from methods._views import two_views
-from methods.mocov3 import LOOKS, MoCoV3
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.methods._momentum import risen
+from sslbench.methods._views import two_views
+from sslbench.methods.mocov3 import LOOKS, MoCoV3
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 

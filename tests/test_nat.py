@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.data import Dataset
-from bench.encoders.convnet import ConvNet
-from bench.method import Batch, TrainFacts
-from methods import nat
-from methods._assignment import assigned
-from methods.nat import Nat, distances, pattern
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.methods import nat
+from sslbench.methods._assignment import assigned
+from sslbench.methods.nat import Nat, distances, pattern
 
 FACTS = TrainFacts(images=12, classes=10, image_size=32)
 

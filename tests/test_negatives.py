@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from bench.data import Facts
-from bench.errors import UserError
-from bench.planning.build import plan
-from bench.planning.plan import Request
-from bench.protocol import BEST, SECOND
-from bench.records import record as records
-from bench.report.groups import comparable
-from bench.report.render import report
-from protocols._sweep import listed, negatives, sweeps, verdicts
-from protocols.negatives import Negatives
+from sslbench.bench.data import Facts
+from sslbench.bench.errors import UserError
+from sslbench.bench.planning.build import plan
+from sslbench.bench.planning.plan import Request
+from sslbench.bench.protocol import BEST, SECOND
+from sslbench.bench.records import record as records
+from sslbench.bench.report.groups import comparable
+from sslbench.bench.report.render import report
+from sslbench.protocols._sweep import listed, negatives, sweeps, verdicts
+from sslbench.protocols.negatives import Negatives
 from tests.test_protocols_contract import given
 
 

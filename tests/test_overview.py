@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from bench.records.record import Record
-from bench.report.groups import comparable
-from bench.report.overview import overviews
-from bench.report.plots.cost import front
-from bench.report.plots.ranks import cliques
-from bench.report.render import Report, report
-from bench.report.tables import CEILING, FLOOR, tables_of
+from sslbench.bench.records.record import Record
+from sslbench.bench.report.groups import comparable
+from sslbench.bench.report.overview import overviews
+from sslbench.bench.report.plots.cost import front
+from sslbench.bench.report.plots.ranks import cliques
+from sslbench.bench.report.render import Report, report
+from sslbench.bench.report.tables import CEILING, FLOOR, tables_of
 from tests.test_report import cell, failed
 
 

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from bench.cli import main
-from bench.protocol import Number
-from bench.records import record as records
-from bench.records.mistakes import KEPT, SIDE, mistakes, sheet, surest
-from bench.report.page import page
-from bench.report.render import report
+from sslbench.bench.cli import main
+from sslbench.bench.protocol import Number
+from sslbench.bench.records import record as records
+from sslbench.bench.records.mistakes import KEPT, SIDE, mistakes, sheet, surest
+from sslbench.bench.report.page import page
+from sslbench.bench.report.render import report
 from tests.test_report import cell, failed
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -146,8 +146,8 @@ def test_what_would_make_the_page_large_is_left_out(tmp_path: Path, monkeypatch:
         stored(tmp_path, method, 20)
     made = report(records.read_all(tmp_path / "records")[0], folder=tmp_path, formats=("png",))
     first = len(data_of(page(made))["cells"][0]["pictures"])
-    monkeypatch.setattr("bench.report.page.PICTURES", first)
-    monkeypatch.setattr("bench.report.page.FIGURES", 100)
+    monkeypatch.setattr("sslbench.bench.report.page.PICTURES", first)
+    monkeypatch.setattr("sslbench.bench.report.page.FIGURES", 100)
     text = page(made)
     cells = data_of(text)["cells"]
     assert cells[0]["pictures"]

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bench.cli import planned_from
-from bench.cli.options import parser
-from bench.errors import UserError
-from bench.planning.build import plan
-from bench.planning.plan import Plan, Request
-from bench.plugins.discovery import ROOT, plugins
-from bench.training.recipe import Recipe
+from sslbench.bench.cli import planned_from
+from sslbench.bench.cli.options import parser
+from sslbench.bench.errors import UserError
+from sslbench.bench.planning.build import plan
+from sslbench.bench.planning.plan import Plan, Request
+from sslbench.bench.plugins.discovery import ROOT, plugins
+from sslbench.bench.training.recipe import Recipe
 
 METHODS = set(plugins("method"))
 BUNDLE = ROOT / "methods" / "pretrained"

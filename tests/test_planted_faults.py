@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from bench.cli import main
-from bench.data import Dataset
-from bench.evaluation import probes
-from bench.evaluation.representation import Representation
-from bench.plugins.discovery import ROOT, plugins
-from bench.report.compare import Comparison, compared
-from bench.training import loop as training
-from methods import barlow_twins, rotnet
+from sslbench.bench.cli import main
+from sslbench.bench.data import Dataset
+from sslbench.bench.evaluation import probes
+from sslbench.bench.evaluation.representation import Representation
+from sslbench.bench.plugins.discovery import ROOT, plugins
+from sslbench.bench.report.compare import Comparison, compared
+from sslbench.bench.training import loop as training
+from sslbench.methods import barlow_twins, rotnet
 from tests import (
     test_barlow_twins,
     test_methods_contract,

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import UserError
-from bench.plugins import discovery as plugins
+from sslbench.bench.errors import UserError
+from sslbench.bench.plugins import discovery as plugins
 
 METHOD = '''"""{summary}"""
-from bench.method import Method
+from sslbench import Method
 
 class {name}(Method):
     needs = frozenset({{"labels"}})
@@ -147,7 +147,7 @@ def test_a_file_that_is_no_plugin_is_refused(tmp_path):
 def test_a_default_that_is_computed_is_left_to_the_class(tmp_path):
     """A default that is no literal is not passed on as None, and the setting can still be set."""
     (tmp_path / "computed.py").write_text(
-        '"""Computed."""\nfrom bench.method import Method\nWIDTH = 8\nNEEDS = {"labels"}\n'
+        '"""Computed."""\nfrom sslbench import Method\nWIDTH = 8\nNEEDS = {"labels"}\n'
         "class Computed(Method):\n    needs = frozenset(NEEDS)\n"
         "    def __init__(self, encoder, facts, *, width: int = WIDTH, none: int | None = None): ...\n"
     )
@@ -159,7 +159,7 @@ def test_a_default_that_is_computed_is_left_to_the_class(tmp_path):
 def test_a_plugin_that_fails_on_import_is_told(tmp_path):
     """An error inside a plugin's file is one line with its name."""
     (tmp_path / "raising.py").write_text(
-        '"""R."""\nfrom bench.method import Method\nclass Raising(Method): ...\n1 / 0\n'
+        '"""R."""\nfrom sslbench import Method\nclass Raising(Method): ...\n1 / 0\n'
     )
     with pytest.raises(UserError, match=r"raising\.py: fails on import \(ZeroDivisionError"):
         plugins.given(str(tmp_path / "raising.py")).load()

@@ -9,9 +9,9 @@ from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor
 
-from bench.errors import UserError
-from bench.evaluation import probes
-from bench.evaluation.probes import clusters, curvature, linear, logistic, neighbours, rows
+from sslbench.bench.errors import UserError
+from sslbench.bench.evaluation import probes
+from sslbench.bench.evaluation.probes import clusters, curvature, linear, logistic, neighbours, rows
 
 
 def blobs(n: int, d: int, classes: int = 4, *, seed: int = 0, apart: float = 1.0) -> tuple[Tensor, Tensor]:

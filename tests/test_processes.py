@@ -18,11 +18,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.multiprocessing import spawn
 
-from bench.encoders.convnet import ConvNet
-from bench.images.augment import floats
-from bench.method import Batch, Method, TrainFacts
-from bench.plugins.discovery import ROOT, plugins
-from bench.training import distributed as processes
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.images.augment import floats
+from sslbench.bench.method import Batch, Method, TrainFacts
+from sslbench.bench.plugins.discovery import ROOT, plugins
+from sslbench.bench.training import distributed as processes
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 N = 8  # images of the whole batch
@@ -77,13 +77,13 @@ def without_chance() -> Iterator[None]:
     with ExitStack() as stack:
         paired = ("simclr", "barlow_twins", "vicreg", "swav", "dino", "mocov3", "byol", "simsiam", "triplet")
         for name in (*paired, "deepcluster"):
-            stack.enter_context(mock.patch(f"methods.{name}.two_views", two))
+            stack.enter_context(mock.patch(f"sslbench.methods.{name}.two_views", two))
         for name in ("swav", "dino"):
-            stack.enter_context(mock.patch(f"methods.{name}.small_crops", small))
+            stack.enter_context(mock.patch(f"sslbench.methods.{name}.small_crops", small))
         for name in ("moco.views", "instdisc.view", "pirl.view", "clip.resized_crops"):
-            stack.enter_context(mock.patch(f"methods.{name}", precise))
-        stack.enter_context(mock.patch("methods.cpc.CPC.parts", parts))
-        stack.enter_context(mock.patch("methods.pirl.PIRL.tiles", tiles))
+            stack.enter_context(mock.patch(f"sslbench.methods.{name}", precise))
+        stack.enter_context(mock.patch("sslbench.methods.cpc.CPC.parts", parts))
+        stack.enter_context(mock.patch("sslbench.methods.pirl.PIRL.tiles", tiles))
         yield
 
 

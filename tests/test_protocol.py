@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from bench.plugins.discovery import plugins
-from bench.protocol import Protocol, percent
-from bench.report.render import report
+from sslbench.bench.plugins.discovery import plugins
+from sslbench.bench.protocol import Protocol, percent
+from sslbench.bench.report.render import report
 from tests.test_report import cell
 
 

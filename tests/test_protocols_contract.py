@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 import torch
 
-from bench.data import Facts
-from bench.errors import UserError
-from bench.evaluation.representation import Reading, Representation
-from bench.plugins.discovery import plugins
+from sslbench.bench.data import Facts
+from sslbench.bench.errors import UserError
+from sslbench.bench.evaluation.representation import Reading, Representation
+from sslbench.bench.plugins.discovery import plugins
 
 CLASSES = 4
 PROTOCOLS = plugins("protocol")
@@ -128,7 +128,7 @@ def test_is_frozen_and_its_card_says_everything(protocol):
 
 def test_encoder_is_bit_identical_afterwards(protocol, tiny):
     """Probing changes no weight and no batch-norm statistic."""
-    from bench.encoders.convnet import ConvNet
+    from sslbench.bench.encoders.convnet import ConvNet
 
     encoder = ConvNet(32, width=4)
     before = {name: value.clone() for name, value in encoder.state_dict().items()}

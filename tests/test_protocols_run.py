@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import main
-from bench.plugins.discovery import plugins
-from bench.records import record as records
+from sslbench.bench.cli import main
+from sslbench.bench.plugins.discovery import plugins
+from sslbench.bench.records import record as records
 
 PROTOCOLS = plugins("protocol")
 FEW = ("synthetic.train=200", "synthetic.test=50", "recipe.views=128", "recipe.batch_size=16", "convnet.width=4")

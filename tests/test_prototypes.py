@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from methods._prototypes import Prototypes, prototype_panels, swapped
+from sslbench.methods._prototypes import Prototypes, prototype_panels, swapped
 
 
 def test_scores_are_cosines() -> None:

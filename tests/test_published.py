@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import UserError
-from bench.report.published import COLUMNS, FOLDER, beside, published
+from sslbench.bench.errors import UserError
+from sslbench.bench.report.published import COLUMNS, FOLDER, beside, published
 
 ROW = dict.fromkeys(COLUMNS, "x") | {
     "metric": "accuracy",

@@ -5,10 +5,10 @@ import shlex
 
 import pytest
 
-from bench.checkpoints.resolve import published
-from bench.cli import main
-from bench.plugins.discovery import ROOT, plugins
-from bench.report import readme
+from sslbench.bench.checkpoints.resolve import published
+from sslbench.bench.cli import main
+from sslbench.bench.plugins.discovery import ROOT, plugins
+from sslbench.bench.report import readme
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.errors import UserError
-from bench.records import record as records
+from sslbench.bench.errors import UserError
+from sslbench.bench.records import record as records
 
 
 def example(key: str = "0123456789abcdef", **changes: Any) -> records.Record:

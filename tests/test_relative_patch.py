@@ -8,13 +8,13 @@ import math
 import pytest
 import torch
 
-from bench.data import Dataset
-from bench.encoders.convnet import ConvNet
-from bench.errors import UserError
-from bench.images.augment import resized_crops
-from bench.method import Batch, TrainFacts
-from methods._patches import GREEN, YELLOW, framed, magnified, placed, squares, uncoloured
-from methods.relative_patch import NAMES, RelativePatch, lengths
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.errors import UserError
+from sslbench.bench.images.augment import resized_crops
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.methods._patches import GREEN, YELLOW, framed, magnified, placed, squares, uncoloured
+from sslbench.methods.relative_patch import NAMES, RelativePatch, lengths
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 

@@ -11,11 +11,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.records import record as records
-from bench.report.groups import comparable
-from bench.report.plots.bars import draw
-from bench.report.render import Report, report
-from bench.report.tables import CEILING, FLOOR, half_width, tables_of, tap_table
+from sslbench.bench.records import record as records
+from sslbench.bench.report.groups import comparable
+from sslbench.bench.report.plots.bars import draw
+from sslbench.bench.report.render import Report, report
+from sslbench.bench.report.tables import CEILING, FLOOR, half_width, tables_of, tap_table
 
 
 def cell(

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bench.encoders.convnet import ConvNet
-from bench.errors import UserError
-from bench.evaluation.representation import Reading, Representation, evenly, folded
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.errors import UserError
+from sslbench.bench.evaluation.representation import Reading, Representation, evenly, folded
 
 READINGS = (Reading("conv4", 2048), Reading("conv5", 1024), Reading("conv5"))
 

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.errors import UserError
-from bench.planning.build import plan
-from bench.planning.plan import Request
-from bench.records import record as records
-from bench.report.published import beside
-from bench.report.render import report
-from protocols.rotations import Rotations
+from sslbench.bench.errors import UserError
+from sslbench.bench.planning.build import plan
+from sslbench.bench.planning.plan import Request
+from sslbench.bench.records import record as records
+from sslbench.bench.report.published import beside
+from sslbench.bench.report.render import report
+from sslbench.protocols.rotations import Rotations
 
 ANGLES = {(0, 90, 180, 270), (0, 45, 90, 135, 180, 225, 270, 315), (0, 180), (90, 270)}
 

@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.data import Dataset
-from bench.encoders.convnet import ConvNet
-from bench.errors import UserError
-from bench.images.augment import flip_some
-from bench.method import Batch, TrainFacts
-from methods import rotnet
-from methods.rotnet import RotNet, every_rotation, rotated
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.errors import UserError
+from sslbench.bench.images.augment import flip_some
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.methods import rotnet
+from sslbench.methods.rotnet import RotNet, every_rotation, rotated
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 

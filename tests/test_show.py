@@ -15,25 +15,25 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from bench.checkpoints import store as checkpoints
-from bench.cli import main
-from bench.data import Dataset
-from bench.encoders.convnet import ConvNet
-from bench.method import Batch, Method, Panel, TrainFacts
-from bench.planning.build import plan
-from bench.planning.plan import Data, Plan, Request
-from bench.plugins.discovery import plugins
-from bench.run import encoder as weights
-from bench.visualise import pretext as show
-from bench.visualise.grid import CELL, GAP, MARGIN, Words, sheet
-from bench.visualise.pretext import answers, method_of, of_all_classes
-from methods import moco as moco_file
-from methods._patches import alike
-from methods._tiles import cut, joined
-from methods.jigsaw import Jigsaw
-from methods.moco import MoCo
-from methods.rotnet import RotNet
-from methods.supervised import Supervised
+from sslbench.bench.checkpoints import store as checkpoints
+from sslbench.bench.cli import main
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.method import Batch, Method, Panel, TrainFacts
+from sslbench.bench.planning.build import plan
+from sslbench.bench.planning.plan import Data, Plan, Request
+from sslbench.bench.plugins.discovery import plugins
+from sslbench.bench.run import encoder as weights
+from sslbench.bench.visualise import pretext as show
+from sslbench.bench.visualise.grid import CELL, GAP, MARGIN, Words, sheet
+from sslbench.bench.visualise.pretext import answers, method_of, of_all_classes
+from sslbench.methods import moco as moco_file
+from sslbench.methods._patches import alike
+from sslbench.methods._tiles import cut, joined
+from sslbench.methods.jigsaw import Jigsaw
+from sslbench.methods.moco import MoCo
+from sslbench.methods.rotnet import RotNet
+from sslbench.methods.supervised import Supervised
 
 CPU = torch.device("cpu")
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
@@ -108,7 +108,7 @@ def plugin(folder: Path, name: str, loss: str, panels: str = "") -> str:
     path = folder / f"{name}.py"
     path.write_text(
         f'"""{name}: made by a test. https://example.org"""\n\n'
-        "import os, signal\nimport torch\nfrom bench.method import Method, Panel\n\n"
+        "import os, signal\nimport torch\nfrom sslbench import Method, Panel\n\n"
         f"class {name.title()}(Method):\n"
         "    def __init__(self, encoder, facts, *, size: int = 3):\n"
         "        super().__init__(encoder, facts)\n"

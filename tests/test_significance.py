@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.records import record as records
-from bench.records.record import Record
-from bench.report.render import report
-from bench.report.significance import at_most
-from bench.statistics import holm, mcnemar, randomisation_test
+from sslbench.bench.records import record as records
+from sslbench.bench.records.record import Record
+from sslbench.bench.report.render import report
+from sslbench.bench.report.significance import at_most
+from sslbench.bench.statistics import holm, mcnemar, randomisation_test
 from tests.test_report import cell
 
 N = 400
@@ -76,7 +76,7 @@ def test_what_is_surely_significant_is_not_read(tmp_path: Path, monkeypatch: pyt
         answered(tmp_path, method, 0, wrong, card=card)
     read = []
     monkeypatch.setattr(
-        "bench.report.render.significance.read_predictions",
+        "sslbench.bench.report.significance.read_predictions",
         lambda folder, record: read.append(record["cell"]["method"]) or records.read_predictions(folder, record),
     )
     assert marks(tmp_path) == {"a": [False] * 2, "b": [True] * 2, "c": [False] * 2}

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.data import Dataset
-from bench.encoders.convnet import ConvNet
-from bench.method import Batch, TrainFacts
-from methods._contrast import few, info_nce
-from methods._views import two_views
-from methods.simclr import SimCLR, nt_xent
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.methods._contrast import few, info_nce
+from sslbench.methods._views import two_views
+from sslbench.methods.simclr import SimCLR, nt_xent
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.data import Dataset
-from bench.encoders.convnet import ConvNet
-from bench.method import Batch, TrainFacts
-from methods._views import two_views
-from methods.simsiam import SimSiam
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.methods._views import two_views
+from sslbench.methods.simsiam import SimSiam
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 

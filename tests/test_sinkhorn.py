@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from methods._sinkhorn import Codes, sinkhorn
+from sslbench.methods._sinkhorn import Codes, sinkhorn
 
 
 def balanced(scores: list[list[float]], epsilon: float, iterations: int) -> list[list[float]]:

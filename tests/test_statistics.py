@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench import statistics
-from bench.errors import UserError
+from sslbench.bench import statistics
+from sslbench.bench.errors import UserError
 
 HALF = np.arange(400) % 2 == 0
 

@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 
-from bench.data import Dataset
-from bench.encoders.convnet import ConvNet
-from bench.images.augment import flip_some, shifted
-from bench.method import Batch, TrainFacts
-from methods.supervised import Supervised
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.images.augment import flip_some, shifted
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.methods.supervised import Supervised
 
 
 def test_the_loss_matches_a_loop(tiny: Dataset) -> None:

@@ -9,11 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bench.data import Dataset
-from bench.encoders.convnet import ConvNet
-from bench.method import Batch, TrainFacts
-from methods._views import SWAV, small_crops, two_views
-from methods.swav import SwAV
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.methods._views import SWAV, small_crops, two_views
+from sslbench.methods.swav import SwAV
 from tests.test_sinkhorn import balanced
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)

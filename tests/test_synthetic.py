@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.data import Dataset
-from bench.data._arrays import kept
-from bench.data.synthetic import Synthetic
-from bench.errors import UserError
+from sslbench.bench.data import Dataset
+from sslbench.bench.data._arrays import kept
+from sslbench.bench.data.synthetic import Synthetic
+from sslbench.bench.errors import UserError
 
 EVERYTHING = Synthetic.provides
 
@@ -212,6 +212,6 @@ def test_wrong_settings_are_refused(wrong: dict[str, int]) -> None:
 def test_check_needs_no_torch() -> None:
     """Planning a run must stay quick."""
     script = (
-        "import sys; from bench.data.synthetic import Synthetic; Synthetic().check(); assert 'torch' not in sys.modules"
+        "import sys; from sslbench.bench.data.synthetic import Synthetic; Synthetic().check(); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

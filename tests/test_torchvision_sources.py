@@ -19,12 +19,12 @@ import torch
 import torchvision.datasets.cifar  # type: ignore[import-untyped, unused-ignore]
 import torchvision.datasets.stl10  # type: ignore[import-untyped, unused-ignore]
 
-from bench.data._published import PublishedSource
-from bench.data.cifar10 import Cifar10
-from bench.data.cifar100 import Cifar100
-from bench.data.stl10 import Stl10
-from bench.errors import UserError
-from bench.storage import download
+from sslbench.bench.data._published import PublishedSource
+from sslbench.bench.data.cifar10 import Cifar10
+from sslbench.bench.data.cifar100 import Cifar100
+from sslbench.bench.data.stl10 import Stl10
+from sslbench.bench.errors import UserError
+from sslbench.bench.storage import download
 
 LOAD: frozenset[str] = frozenset()
 ANSWERING = urllib.request.urlopen  # before a test takes the network away

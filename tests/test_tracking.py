@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.data import Dataset, Split
-from bench.data.synthetic import Synthetic
-from bench.encoders.convnet import ConvNet
-from bench.images.augment import recoloured
-from bench.method import Batch, TrainFacts
-from methods._tracks import box_means, cut_out, framed, matches, motion_energy, pairs, tracks
-from methods.tracking import Tracking
+from sslbench.bench.data import Dataset, Split
+from sslbench.bench.data.synthetic import Synthetic
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.images.augment import recoloured
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.methods._tracks import box_means, cut_out, framed, matches, motion_energy, pairs, tracks
+from sslbench.methods.tracking import Tracking
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 

@@ -15,12 +15,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.data import Dataset
-from bench.encoders.convnet import ConvNet
-from bench.errors import UserError
-from bench.method import Batch, Method, TrainFacts
-from bench.plugins.discovery import plugins
-from bench.training.loop import (
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.errors import UserError
+from sslbench.bench.method import Batch, Method, TrainFacts
+from sslbench.bench.plugins.discovery import plugins
+from sslbench.bench.training.loop import (
     Diverged,
     batch_of,
     batches,
@@ -31,7 +31,7 @@ from bench.training.loop import (
     schedule,
     steps_of,
 )
-from bench.training.recipe import Recipe
+from sslbench.bench.training.recipe import Recipe
 from tests.encoders import encoder_for
 
 CPU = torch.device("cpu")

@@ -8,11 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bench.data import Dataset
-from bench.encoders.convnet import ConvNet
-from bench.method import Batch, TrainFacts
-from methods._views import two_views
-from methods.triplet import Triplet, mined, same_image, squared_distances, twins
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.methods._views import two_views
+from sslbench.methods.triplet import Triplet, mined, same_image, squared_distances, twins
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from bench.encoders.convnet import ConvNet
-from bench.errors import UserError
-from bench.evaluation.probes.finetune import Classifier, answers, endless, taught
-from bench.evaluation.representation import Reading
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.errors import UserError
+from sslbench.bench.evaluation.probes.finetune import Classifier, answers, endless, taught
+from sslbench.bench.evaluation.representation import Reading
 
 CPU = torch.device("cpu")
 LABELS = torch.arange(48) % 3

@@ -9,14 +9,14 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
-from bench.encoders.convnet import ConvNet
-from bench.method import Batch, Method, TrainFacts
-from methods._bank import Bank
-from methods._clusters import Clusterings
-from methods._contrast import first_right
-from methods._dictionary import info_nce_logits
-from methods.mocov2 import MoCoV2
-from methods.mocov3 import MoCoV3
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.method import Batch, Method, TrainFacts
+from sslbench.methods._bank import Bank
+from sslbench.methods._clusters import Clusterings
+from sslbench.methods._contrast import first_right
+from sslbench.methods._dictionary import info_nce_logits
+from sslbench.methods.mocov2 import MoCoV2
+from sslbench.methods.mocov3 import MoCoV3
 
 FACTS = TrainFacts(images=16, classes=10, image_size=32)
 N = 4  # images of a process
@@ -98,8 +98,8 @@ def test_memories_hold_the_whole_batch(tmp_path: Path) -> None:
 
 def check_v3(method: MoCoV3, losses: list[float]) -> None:
     """Each process's queries are told from the keys of both."""
-    from methods._views import two_views
-    from methods.mocov3 import LOOKS
+    from sslbench.methods._views import two_views
+    from sslbench.methods.mocov3 import LOOKS
 
     pairs = []
     for rank in range(2):

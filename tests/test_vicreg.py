@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from bench.data import Dataset
-from bench.encoders.convnet import ConvNet
-from bench.method import Batch, TrainFacts
-from methods._views import two_views
-from methods.vicreg import VICReg, redundancy, shortfall
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.methods._views import two_views
+from sslbench.methods.vicreg import VICReg, redundancy, shortfall
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 

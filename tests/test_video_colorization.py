@@ -10,18 +10,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.data import Dataset
-from bench.data.synthetic import Synthetic
-from bench.encoders._halves import seeing
-from bench.encoders.convnet import ConvNet
-from bench.errors import UserError
-from bench.images.augment import floats
-from bench.images.colour import lab, rgb
-from bench.method import Batch, TrainFacts
-from bench.training.loop import pretrain
-from bench.training.recipe import Recipe
-from methods._copying import UNSEEN, Clusters, chroma, pointed
-from methods.video_colorization import VideoColorization
+from sslbench.bench.data import Dataset
+from sslbench.bench.data.synthetic import Synthetic
+from sslbench.bench.encoders._halves import seeing
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.errors import UserError
+from sslbench.bench.images.augment import floats
+from sslbench.bench.images.colour import lab, rgb
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.training.loop import pretrain
+from sslbench.bench.training.recipe import Recipe
+from sslbench.methods._copying import UNSEEN, Clusters, chroma, pointed
+from sslbench.methods.video_colorization import VideoColorization
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.run.encoder import pretext
+from sslbench.bench.run.encoder import pretext
 
 WATCHED = (("accuracy", 0.4, 0.6), ("spread", 0.9, 0.04), ("spread", 0.05, 0.01))
 

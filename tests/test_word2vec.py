@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.data import Dataset
-from bench.encoders.convnet import ConvNet
-from bench.method import Batch, TrainFacts
-from methods import word2vec
-from methods._patches import GREEN, neighbours
-from methods.word2vec import Word2Vec, products
+from sslbench.bench.data import Dataset
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.method import Batch, TrainFacts
+from sslbench.methods import word2vec
+from sslbench.methods._patches import GREEN, neighbours
+from sslbench.methods.word2vec import Word2Vec, products
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 
@@ -67,7 +67,7 @@ def test_the_loss_matches_a_loop(tiny: Dataset, monkeypatch: pytest.MonkeyPatch)
         return drawn[-1]
 
     monkeypatch.setattr(torch, "randint", recorded)
-    monkeypatch.setattr(word2vec, "flip_some", lambda images: images)
+    monkeypatch.setattr(word2vec.augment, "flip_some", lambda images: images)
     images = batch(tiny)
     loss = method.loss(images)
     _, shift, places = drawn

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
-from bench.checkpoints.registry import Checkpoint
-from bench.checkpoints.safe_load import contents
-from bench.checkpoints.state_dict import Search, refusal, search
-from bench.encoders import Encoder
-from bench.errors import UserError
+from ..encoders import Encoder
+from ..errors import UserError
+from .registry import Checkpoint
+from .safe_load import contents
+from .state_dict import Search, refusal, search
 
 
 def built(found: Checkpoint, image_size: int) -> Encoder:

@@ -9,11 +9,11 @@ from typing import Any
 
 from safetensors.torch import save
 
-from bench.checkpoints.state_dict import respelt
-from bench.encoders import Encoder
-from bench.encoders._resnet import ResidualEncoder
-from bench.records.record import Record, joined
-from bench.storage.atomic import write_whole
+from ..encoders import Encoder
+from ..encoders._resnet import ResidualEncoder
+from ..records.record import Record, joined
+from ..storage.atomic import write_whole
+from .state_dict import respelt
 
 
 def exported(

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.checkpoints.registry import Absent, Checkpoint
-from bench.errors import UserError
-from bench.storage.download import GONE, downloaded, told
+from ..errors import UserError
+from ..storage.download import GONE, downloaded, told
+from .registry import Absent, Checkpoint
 
 
 def fetched(found: Checkpoint) -> Iterator[tuple[int, int]]:
@@ -57,7 +57,7 @@ def by_hand(found: Checkpoint, reason: str) -> str:
 
 def fill(found: Checkpoint, encoder: Any) -> dict[str, Any]:
     """Fills the encoder and returns what is known of the weights; raises Absent or UserError."""
-    from bench.checkpoints import store as checkpoints
+    from . import store as checkpoints
 
     if found.kind == "untrained":
         return {}
@@ -65,6 +65,6 @@ def fill(found: Checkpoint, encoder: Any) -> dict[str, Any]:
         if not found.file.exists():
             raise Absent(by_hand(found, "it is not here"))
         return checkpoints.load(found.file, encoder)
-    from bench.checkpoints.libraries import weights
+    from .libraries import weights
 
     return checkpoints.take(Path(found.token), {"": weights(found)}, encoder)

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from bench.checkpoints.registry import Absent, Checkpoint, Kind
-from bench.errors import UserError, did_you_mean
-from bench.images.input_spec import MEAN, STD, Input
+from ..errors import UserError, did_you_mean
+from ..images.input_spec import MEAN, STD, Input
+from .registry import Absent, Checkpoint, Kind
 
 
 def described(word: str, library: str, name: str, state: str) -> Checkpoint:

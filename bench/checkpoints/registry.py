@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.errors import UserError
-from bench.images.input_spec import CHANNELS, Input
-from bench.plugins.discovery import Plugin
-from bench.storage.cache import cache_folder
-from bench.storage.hashing import file_hash
+from ..errors import UserError
+from ..images.input_spec import CHANNELS, Input
+from ..plugins.discovery import Plugin
+from ..storage.cache import cache_folder
+from ..storage.hashing import file_hash
 
 Kind = Literal["url", "file", "hub", "timm", "torchvision", "untrained"]
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.checkpoints.registry import Checkpoint, registered
-from bench.errors import UserError, did_you_mean
-from bench.plugins import discovery as plugins
-from bench.plugins.discovery import Plugin
+from ..errors import UserError, did_you_mean
+from ..plugins import discovery as plugins
+from ..plugins.discovery import Plugin
+from .registry import Checkpoint, registered
 
 LIBRARIES = ("timm", "torchvision")
 SOURCES = (*LIBRARIES, "hf", "file")
@@ -31,7 +31,7 @@ def checkpoints(word: str, known: Known, fallback: Checkpoint, image_size: int) 
     """
     source, slash, rest = word.partition("/")
     if source in LIBRARIES and slash:
-        from bench.checkpoints.libraries import described
+        from .libraries import described
 
         name, _, state = rest.partition("@")
         if state not in ("", "random") and source == "timm":
@@ -78,7 +78,7 @@ def files(word: str, rest: str, known: Known, fallback: Checkpoint, image_size: 
         raise UserError(f"--methods {word}: no file matches {path}.")
     if missing := [one for one in found if not Path(one).is_file()]:
         raise UserError(f"--methods {word}: {missing[0]} is no file; give a .safetensors or torch file.")
-    from bench.checkpoints.detect import Skeletons, recognised
+    from .detect import Skeletons, recognised
 
     if encoder:
         candidates = readings(word, encoder)
@@ -105,7 +105,7 @@ def files(word: str, rest: str, known: Known, fallback: Checkpoint, image_size: 
 
 def readings(word: str, encoder: str) -> list[Checkpoint]:
     """An encoder as published ones see pictures, as it sees those of the data set, and as CIFAR's are."""
-    from bench.images.input_spec import Input
+    from ..images.input_spec import Input
 
     asked = named_encoder(word, encoder, kind="file")
     if asked.wants is None:
@@ -117,10 +117,10 @@ def named_encoder(word: str, encoder: str, **more: Any) -> Checkpoint:
     """An encoder named after @, with what it wants to see."""
     library, _, name = encoder.partition("/")
     if library in LIBRARIES:
-        from bench.checkpoints.libraries import described
+        from .libraries import described
 
         return replace(described(word, library, name, "random"), encoder=encoder, published={}, **more)
-    from bench.images.input_spec import Input
+    from ..images.input_spec import Input
 
     at_home = library in ("convnet", "own", "pixels")  # no network of these was published at a size of its own
     wants = None if at_home else Input()

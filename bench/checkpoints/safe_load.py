@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from bench.errors import UserError
+from ..errors import UserError
 
 LIMIT = 16 * 2**30  # bytes of a file, and of what an archive unpacks to
 DEEP = 8  # dictionaries within dictionaries

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.errors import UserError
+from ..encoders import Encoder
+from ..errors import UserError
 
 COUNTER = "num_batches_tracked"  # steers nothing in evaluation, and many files leave it out
 MEANT = 0.25  # share of an encoder above which a place is where it was, though damaged

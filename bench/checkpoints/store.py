@@ -16,15 +16,15 @@ import torch
 from safetensors.torch import save as packed
 from torch import Tensor
 
-from bench.checkpoints.safe_load import contents
-from bench.checkpoints.state_dict import COUNTER, fitted
-from bench.encoders import Encoder
-from bench.errors import UserError
-from bench.method import Method
-from bench.plugins.discovery import ROOT
-from bench.storage.atomic import write_whole
-from bench.storage.cache import cache_folder
-from bench.storage.hashing import file_hash
+from ..encoders import Encoder
+from ..errors import UserError
+from ..method import Method
+from ..plugins.discovery import ROOT
+from ..storage.atomic import write_whole
+from ..storage.cache import cache_folder
+from ..storage.hashing import file_hash
+from .safe_load import contents
+from .state_dict import COUNTER, fitted
 
 BUNDLE = ROOT / "methods" / "pretrained"
 

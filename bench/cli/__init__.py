@@ -9,20 +9,20 @@ from dataclasses import replace
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
-from bench.cli.options import parser, request_of
-from bench.errors import UserError, did_you_mean
-from bench.plugins import discovery as plugins
-from bench.progress import Interrupted, followed
+from ..errors import UserError, did_you_mean
+from ..plugins import discovery as plugins
+from ..progress import Interrupted, followed
+from .options import parser, request_of
 
 if TYPE_CHECKING:
-    from bench.planning.plan import Plan
+    from ..planning.plan import Plan
 
 OTHERS = {  # verbs with options of their own, each imported when it is asked for
-    "list": "bench.cli.listing:show_list",
-    "fetch": "bench.cli.weights:fetch",
-    "export": "bench.cli.weights:export",
-    "report": "bench.cli.report:report",
-    "compare": "bench.cli.report:compare",
+    "list": "sslbench.bench.cli.listing:show_list",
+    "fetch": "sslbench.bench.cli.weights:fetch",
+    "export": "sslbench.bench.cli.weights:export",
+    "report": "sslbench.bench.cli.report:report",
+    "compare": "sslbench.bench.cli.report:compare",
 }
 
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = parser(verb).parse_args(words)
         planned = planned_from(options)
         if options.dry_run:
-            from bench.cli.dry_run import forecast
+            from .dry_run import forecast
 
             print(forecast(planned))
             return 0
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def planned_from(options: argparse.Namespace) -> Plan:
     """The plan of parsed options; planning needs numpy, which ``--help`` and ``list`` need not wait for."""
-    from bench.planning.build import plan
+    from ..planning.build import plan
 
     if "method" in options:
         method = plugins.named(options.method, plugins.plugins("method", tuple(options.plugin)), "show")
@@ -74,12 +74,12 @@ def planned_from(options: argparse.Namespace) -> Plan:
 
 def run(planned: Plan, options: argparse.Namespace) -> int:
     """Measures the cells that are missing and prints the table."""
-    from bench.cli.report import tell
+    from .report import tell
 
     failed = 0
     if planned.missing:
-        from bench.run import runner
-        from bench.training import distributed as processes
+        from ..run import runner
+        from ..training import distributed as processes
 
         with processes.joined(planned):
             if processes.rank():  # the others help to pretrain, the first alone probes and prints
@@ -96,9 +96,9 @@ def run(planned: Plan, options: argparse.Namespace) -> int:
 
 def pretrain(planned: Plan, options: argparse.Namespace) -> int:
     """Makes encoders without asking anything of them."""
-    from bench.checkpoints import store as checkpoints
-    from bench.run import runner
-    from bench.training import distributed as processes
+    from ..checkpoints import store as checkpoints
+    from ..run import runner
+    from ..training import distributed as processes
 
     failed = 0
     with processes.joined(planned):
@@ -119,7 +119,7 @@ def pretrain(planned: Plan, options: argparse.Namespace) -> int:
 
 def show(planned: Plan, options: argparse.Namespace) -> int:
     """Draws one picture of a method's pretext task."""
-    from bench.visualise.pretext import Drawn, shown
+    from ..visualise.pretext import Drawn, shown
 
     file = options.out or options.results / "figures" / f"show-{options.method}.png"
     for event in followed(shown(planned, options.images, file)):
@@ -133,7 +133,7 @@ def show(planned: Plan, options: argparse.Namespace) -> int:
 
 def draw_map(planned: Plan, options: argparse.Namespace) -> int:
     """Draws the test images as the encoders see them."""
-    from bench.visualise.tsne import Mapped, mapped
+    from ..visualise.tsne import Mapped, mapped
 
     failed: dict[str, str] = {}
     for event in followed(mapped(planned, options.taps, options.results / "figures")):

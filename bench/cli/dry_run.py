@@ -9,12 +9,12 @@ from typing import Any
 
 from tabulate import tabulate
 
-from bench.cli.report import gathered
-from bench.planning.plan import Cell, Job, Plan
-from bench.records.provenance import device_name
-from bench.records.record import Record
-from bench.run.encoder import kept
-from bench.run.preflight import checked, device_of
+from ..planning.plan import Cell, Job, Plan
+from ..records.provenance import device_name
+from ..records.record import Record
+from ..run.encoder import kept
+from ..run.preflight import checked, device_of
+from .report import gathered
 
 
 def forecast(planned: Plan) -> str:

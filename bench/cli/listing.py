@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 
-from bench.cli.options import Parser
-from bench.errors import UserError, did_you_mean
-from bench.plugins import discovery as plugins
-from bench.plugins.settings import shown
+from ..errors import UserError, did_you_mean
+from ..plugins import discovery as plugins
+from ..plugins.settings import shown
+from .options import Parser
 
 
 def show_list(words: list[str]) -> int:
@@ -21,7 +21,7 @@ def show_list(words: list[str]) -> int:
     made.add_argument("--plugin", action="append", default=[], metavar="FILE")
     options = made.parse_args(words)
     if options.name == "checkpoints":
-        from bench.checkpoints.registry import listing
+        from ..checkpoints.registry import listing
 
         print(listing(plugins.plugins("method", tuple(options.plugin)).values()))
         return 0

@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import UserError, did_you_mean
-from bench.plugins import discovery as plugins
-from bench.training.recipe import PRESETS
+from ..errors import UserError, did_you_mean
+from ..plugins import discovery as plugins
+from ..training.recipe import PRESETS
 
 if TYPE_CHECKING:
-    from bench.planning.plan import Request
+    from ..planning.plan import Request
 
 EXAMPLES = """\
 examples:
@@ -227,7 +227,7 @@ def add_manner(made: Parser, verb: str) -> None:
 
 def request_of(options: argparse.Namespace) -> Request:
     """Parsed options as a request."""
-    from bench.planning.plan import Request
+    from ..planning.plan import Request
 
     files = {}
     for assignment in getattr(options, "checkpoint", []):

@@ -6,14 +6,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.cli.options import Parser, comma
-from bench.errors import UserError
-from bench.plugins import discovery as plugins
+from ..errors import UserError
+from ..plugins import discovery as plugins
+from .options import Parser, comma
 
 if TYPE_CHECKING:
-    from bench.planning.plan import Plan
-    from bench.records.record import Record
-    from bench.report.render import Report
+    from ..planning.plan import Plan
+    from ..records.record import Record
+    from ..report.render import Report
 
 
 def tell(planned: Plan) -> None:
@@ -29,7 +29,7 @@ def tell(planned: Plan) -> None:
 
 def gathered(results: Path) -> tuple[list[Record], list[tuple[Path, str]]]:
     """The project's own records and those of a results folder after them; and the damaged files among the latter."""
-    from bench.records.record import read_all
+    from ..records.record import read_all
 
     folders = sorted(plugins.ROOT.glob("results/*/records"))
     committed = [r for folder in folders if folder.parent != results.resolve() for r in read_all(folder)[0]]
@@ -47,7 +47,7 @@ def show_tables(
     whole: bool = False,
 ) -> Report:
     """Prints and saves the tables of records, and names damaged files and those written; see `render.report`."""
-    from bench.report.render import report as reported
+    from ..report.render import report as reported
 
     for path, reason in damaged:
         print(f"skipped: {path}: {reason}", file=sys.stderr)
@@ -88,7 +88,7 @@ def report(words: list[str]) -> int:
         help="also one web page of everything (default report.html in --results)",
     )
     options = made.parse_args(words)
-    from bench.records.record import read_all
+    from ..records.record import read_all
 
     found, damaged = read_all(options.results / "records")
     if not found:
@@ -99,14 +99,14 @@ def report(words: list[str]) -> int:
             f"python run_bench.py --methods rotnet --results {options.results} makes some."
         )
     if options.card:
-        from bench.report.card import card, chosen
+        from ..report.card import card, chosen
 
         print(card(chosen(found, options.card)), end="")
         return 0
     reported = show_tables(found, damaged, options.results, options.methods, whole=True)
     if options.html:
-        from bench.report.page import page
-        from bench.storage.atomic import write_whole
+        from ..report.page import page
+        from ..storage.atomic import write_whole
 
         file = options.results / "report.html" if options.html is True else options.html
         # A map is drawn from encoders, not from records: it is shown where there is one.
@@ -134,9 +134,9 @@ def compare(words: list[str]) -> int:
         made.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"also write {what}")
     made.add_argument("--plugin", action="append", default=[], metavar="FILE")
     options = made.parse_args(words)
-    from bench.report import comparison_formats as verdicts
-    from bench.report.compare import compared
-    from bench.storage.atomic import write_whole
+    from ..report import comparison_formats as verdicts
+    from ..report.compare import compared
+    from ..storage.atomic import write_whole
 
     known = plugins.plugins("protocol", tuple(options.plugin))
     result = compared(

@@ -6,13 +6,13 @@ import sys
 from collections.abc import Generator
 from pathlib import Path
 
-from bench.checkpoints.fetch import fetched
-from bench.checkpoints.registry import Absent, Checkpoint
-from bench.checkpoints.resolve import published
-from bench.cli.options import Parser, parser, request_of
-from bench.errors import UserError
-from bench.plugins import discovery as plugins
-from bench.progress import Progress, followed
+from ..checkpoints.fetch import fetched
+from ..checkpoints.registry import Absent, Checkpoint
+from ..checkpoints.resolve import published
+from ..errors import UserError
+from ..plugins import discovery as plugins
+from ..progress import Progress, followed
+from .options import Parser, parser, request_of
 
 
 def fetch(words: list[str]) -> int:
@@ -43,23 +43,23 @@ def export(words: list[str]) -> int:
         "--out", type=Path, default=Path("exported"), metavar="DIR", help="where the files go (default exported/)"
     )
     options = made.parse_args(words)
-    from bench.planning.build import plan
+    from ..planning.build import plan
 
     planned = plan(request_of(options))
     if not any(job.trains for job in planned.jobs):
         raise UserError("export: nothing here is pretrained by us; name a method, such as --methods rotnet.")
-    from bench.cli.dry_run import forecast
-    from bench.cli.report import gathered
+    from .dry_run import forecast
+    from .report import gathered
 
     if options.dry_run:
         print(forecast(planned))
         return 0
     import torch
 
-    from bench.checkpoints import store as checkpoints
-    from bench.checkpoints.export import exported
-    from bench.run import runner
-    from bench.run.encoder import built_encoder
+    from ..checkpoints import store as checkpoints
+    from ..checkpoints.export import exported
+    from ..run import runner
+    from ..run.encoder import built_encoder
 
     failed = 0
     for event in followed(runner.pretrained(planned)):

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
 
-from bench.data._pictures import watched
-from bench.data._store import cache_writes, replacing
-from bench.errors import UserError, require
-from bench.storage.cache import cache_folder, locked
+from ..errors import UserError, require
+from ..storage.cache import cache_folder, locked
+from ._pictures import watched
+from ._store import cache_writes, replacing
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
 LARGEST = 64 * 2**30  # bytes unpacked: far above any set that is handed around as one archive

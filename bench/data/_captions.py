@@ -1,7 +1,7 @@
 """Says in a sentence what a synthetic scene shows."""
 
-from bench.data._scenes import NAMES, Scenes
-from bench.data._shapes import CLUTTER
+from ._scenes import NAMES, Scenes
+from ._shapes import CLUTTER
 
 
 def described(group: Scenes) -> list[str]:

@@ -7,7 +7,7 @@ import hashlib
 import torch
 from torch import Tensor
 
-from bench.errors import UserError
+from ..errors import UserError
 
 
 def few(labels: Tensor, *, each: int | None = None, share: float = 1.0, seed: int = 0) -> Tensor:

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data._arrays import kept
-from bench.data._pictures import FORMATS, PREPARATION, SUFFIXES, Broken, Pixels, chunks_decoded, reason, watched
-from bench.data._store import Chunk, cache_writes, stored
-from bench.data._tree import SAMPLE, permitted
-from bench.errors import UserError
-from bench.storage.cache import cache_folder
+from ..errors import UserError
+from ..storage.cache import cache_folder
+from ._arrays import kept
+from ._pictures import FORMATS, PREPARATION, SUFFIXES, Broken, Pixels, chunks_decoded, reason, watched
+from ._store import Chunk, cache_writes, stored
+from ._tree import SAMPLE, permitted
 
 FRAMES, MASKS = "JPEGImages", "Annotations"
 LAYOUT = f"{FRAMES}/<sequence>/00000.jpg, 00001.jpg, …"

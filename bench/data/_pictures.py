@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import UserError
+from ..errors import UserError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -13,13 +13,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import Dataset, Facts, Source, Split
-from bench.data._archive import unpack
-from bench.data._pictures import CHUNK, PREPARATION, Pixels, cores, square, threaded, watched
-from bench.data._store import Chunk, stored
-from bench.errors import UserError, require
-from bench.storage.cache import cache_folder, locked
-from bench.storage.download import GONE, downloaded, told
+from ..errors import UserError, require
+from ..storage.cache import cache_folder, locked
+from ..storage.download import GONE, downloaded, told
+from . import Dataset, Facts, Source, Split
+from ._archive import unpack
+from ._pictures import CHUNK, PREPARATION, Pixels, cores, square, threaded, watched
+from ._store import Chunk, stored
 
 Pictures = NDArray[np.uint8]  # (N, S, S, 3)
 Reader = Callable[[str, bool], tuple[Pictures, NDArray[Any]]]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.data._scenes import PAINTED, Bytes, Reals, Scenes, Thing
-from bench.data._shapes import Floats, Shape
+from ._scenes import PAINTED, Bytes, Reals, Scenes, Thing
+from ._shapes import Floats, Shape
 
 SUPERSAMPLING = 2  # along each side
 CHUNK_SAMPLES = 1 << 16  # about what a core's cache holds

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data._shapes import CLUTTER, COLOURS, DARK, KINDS, LIGHT, MAIN, SECOND, Part, Shape, capsule
+from ._shapes import CLUTTER, COLOURS, DARK, KINDS, LIGHT, MAIN, SECOND, Part, Shape, capsule
 
 Reals = NDArray[np.float64]
 Bytes = NDArray[np.uint8]

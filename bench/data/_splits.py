@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bench.data import Dataset, Facts, Split
-from bench.data._pictures import PREPARATION, Broken, LazyImages, Pixels, chunks_decoded, unreadable, watched
-from bench.data._store import Chunk, remembered, stored
-from bench.data._tree import SMALL, Files, Tree, some
-from bench.errors import UserError, require
+from ..errors import UserError, require
+from . import Dataset, Facts, Split
+from ._pictures import PREPARATION, Broken, LazyImages, Pixels, chunks_decoded, unreadable, watched
+from ._store import Chunk, remembered, stored
+from ._tree import SMALL, Files, Tree, some
 
 RESIDENT = 4 * 2**30  # bytes: up to here small pictures are kept
 GLANCE = 8  # pixels to which a picture is decoded to see that it can be: the smallest is the fastest

@@ -15,9 +15,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data._pictures import Broken, Pixels
-from bench.errors import UserError
-from bench.storage.cache import cache_folder, locked
+from ..errors import UserError
+from ..storage.cache import cache_folder, locked
+from ._pictures import Broken, Pixels
 
 Labels = NDArray[np.int64]
 Chunk = tuple[Pixels, Labels, list[Broken]]

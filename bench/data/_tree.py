@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import Facts
-from bench.data._archive import is_archive, unpacked
-from bench.data._pictures import PREPARATION, SUFFIXES, shorter_side
-from bench.errors import UserError, require
+from ..errors import UserError, require
+from . import Facts
+from ._archive import is_archive, unpacked
+from ._pictures import PREPARATION, SUFFIXES, shorter_side
 
 LAYOUT = "train/<class>/ and test/<class>/"
 SMALL = 96  # pixels: up to here pictures are kept as they are

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.data._published import Pictures, Published, PublishedSource
+from ._published import Pictures, Published, PublishedSource
 
 CLASSES = """
 apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can

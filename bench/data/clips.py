@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from bench.data import Dataset, Facts, Source, Split
-from bench.data._archive import name_of
-from bench.data._frames import LAYOUT, Film, Part, frames_of, identity, listed, masks_of
-from bench.data._pictures import cores, unreadable
-from bench.data._splits import RESIDENT
-from bench.data._tree import located
-from bench.errors import UserError, require
-from bench.storage.hashing import fingerprint
+from ..errors import UserError, require
+from ..storage.hashing import fingerprint
+from . import Dataset, Facts, Source, Split
+from ._archive import name_of
+from ._frames import LAYOUT, Film, Part, frames_of, identity, listed, masks_of
+from ._pictures import cores, unreadable
+from ._splits import RESIDENT
+from ._tree import located
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,12 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from bench.data import Dataset, Facts, Source
-from bench.data._archive import name_of
-from bench.data._pictures import cores
-from bench.data._splits import dataset
-from bench.data._tree import LAYOUT, Tree, facts, grown, located
-from bench.errors import require
+from ..errors import require
+from . import Dataset, Facts, Source
+from ._archive import name_of
+from ._pictures import cores
+from ._splits import dataset
+from ._tree import LAYOUT, Tree, facts, grown, located
 
 ADVICE = f"a directory, or a .zip or .tar of one, that holds {LAYOUT} with pictures."
 

@@ -14,11 +14,11 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-from bench.data import Dataset, Facts, Source
-from bench.data._pictures import cores
-from bench.data._splits import dataset
-from bench.data._tree import Tree, facts, grown, located
-from bench.errors import UserError, require
+from ..errors import UserError, require
+from . import Dataset, Facts, Source
+from ._pictures import cores
+from ._splits import dataset
+from ._tree import Tree, facts, grown, located
 
 ADVICE = (
     "a directory with train/<wnid>/*.JPEG and val/<wnid>/*.JPEG. Fetch ILSVRC2012_img_train.tar, "

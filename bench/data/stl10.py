@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.data._published import Pictures, Published, PublishedSource
+from ._published import Pictures, Published, PublishedSource
 
 
 def read(root: str, train: bool) -> tuple[Pictures, Any]:

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import Dataset, Facts, Source, Split
-from bench.data._arrays import Array, kept
-from bench.data._captions import described
-from bench.data._render import rendered
-from bench.data._scenes import Scenes, filmed, scenes
-from bench.data._shapes import KINDS
-from bench.errors import require
-from bench.storage.cache import cache_folder
+from ..errors import require
+from ..storage.cache import cache_folder
+from . import Dataset, Facts, Source, Split
+from ._arrays import Array, kept
+from ._captions import described
+from ._render import rendered
+from ._scenes import Scenes, filmed, scenes
+from ._shapes import KINDS
 
 if TYPE_CHECKING:
     from torch import Tensor

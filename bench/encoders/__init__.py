@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.images.colour import lab
-from bench.images.input_spec import CHANNELS, Input
+from ..images.colour import lab
+from ..images.input_spec import CHANNELS, Input
 
 Part = Literal["colour", "lightness", "chroma"]
 

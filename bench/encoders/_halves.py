@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.encoders import Encoder
-from bench.errors import UserError
+from ..errors import UserError
+from . import Encoder
 
 
 class Halves(Encoder):

@@ -8,9 +8,9 @@ from typing import Any
 from torch import nn
 from torchvision.models.resnet import ResNet
 
-from bench.encoders import Encoder
-from bench.errors import require
-from bench.images.input_spec import MEAN, STD
+from ..errors import require
+from ..images.input_spec import MEAN, STD
+from . import Encoder
 
 CIFAR_STEM_UP_TO = 96  # pixels: below this a stride-4 stem would leave nothing to see
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.errors import UserError
+from ..errors import UserError
+from . import Encoder
 
 
 class Tapped(Encoder):

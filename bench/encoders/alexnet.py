@@ -13,8 +13,8 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from bench.encoders import Encoder
-from bench.errors import require
+from ..errors import require
+from . import Encoder
 
 
 class AlexNet(Encoder):

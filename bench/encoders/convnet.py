@@ -6,8 +6,8 @@ resolution of small pictures.
 
 from __future__ import annotations
 
-from bench.encoders import Encoder, convolution
-from bench.errors import require
+from ..errors import require
+from . import Encoder, convolution
 
 
 class ConvNet(Encoder):

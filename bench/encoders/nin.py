@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from bench.encoders import Encoder, convolution
-from bench.errors import require
+from ..errors import require
+from . import Encoder, convolution
 
 
 class NIN(Encoder):

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from torch import nn
 
-from bench.encoders._tapped import Tapped
-from bench.errors import UserError, require
-from bench.images.input_spec import MEAN, STD, Input
+from ..errors import UserError, require
+from ..images.input_spec import MEAN, STD, Input
+from ._tapped import Tapped
 
 
 class Own(Tapped):

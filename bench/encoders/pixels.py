@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from bench.encoders import Encoder
+from . import Encoder
 
 
 class Pixels(Encoder):

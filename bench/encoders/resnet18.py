@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torchvision.models import resnet18
 
-from bench.encoders._resnet import ResidualEncoder
+from ._resnet import ResidualEncoder
 
 
 class ResNet18(ResidualEncoder):

@@ -12,8 +12,8 @@ import timm
 import torch
 from torch import Tensor
 
-from bench.encoders import Encoder
-from bench.errors import UserError, did_you_mean
+from ..errors import UserError, did_you_mean
+from . import Encoder
 
 
 class Timm(Encoder):

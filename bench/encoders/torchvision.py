@@ -11,9 +11,9 @@ from typing import Any
 from torch import nn
 from torchvision.models import get_model, list_models
 
-from bench.encoders._tapped import Tapped
-from bench.errors import UserError, did_you_mean
-from bench.images.input_spec import MEAN, STD
+from ..errors import UserError, did_you_mean
+from ..images.input_spec import MEAN, STD
+from ._tapped import Tapped
 
 HEADS = ("fc", "classifier", "heads", "head", "avgpool", "flatten", "AuxLogits", "aux1", "aux2")
 

@@ -16,8 +16,8 @@ from timm.layers import build_sincos2d_pos_embed
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
-from bench.encoders import Encoder
-from bench.errors import require
+from ..errors import require
+from . import Encoder
 
 TAPS = 5
 

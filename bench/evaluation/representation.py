@@ -23,13 +23,13 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.checkpoints.store import weights_hash
-from bench.data import Dataset, Images, Split
-from bench.encoders import Encoder
-from bench.errors import UserError, did_you_mean
-from bench.images.augment import recoloured, resized_crops
-from bench.precision import low_precision
-from bench.storage.cache import cache_folder
+from ..checkpoints.store import weights_hash
+from ..data import Dataset, Images, Split
+from ..encoders import Encoder
+from ..errors import UserError, did_you_mean
+from ..images.augment import recoloured, resized_crops
+from ..precision import low_precision
+from ..storage.cache import cache_folder
 
 CACHE_LIMIT = 20 * 2**30  # bytes of features kept; the least recently used go first
 STILL_WANTED = 3600  # seconds since the last use in which features are not thrown away

@@ -10,15 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from bench.checkpoints.resolve import is_checkpoint
-from bench.data import Facts, Source
-from bench.errors import UserError, did_you_mean
-from bench.planning.jobs import foreign_jobs, jobs_of, merged, unfit, variants
-from bench.planning.plan import Chosen, Plan, Request
-from bench.plugins import discovery as plugins
-from bench.plugins.discovery import Plugin
-from bench.plugins.settings import Setting, settings_from
-from bench.training.recipe import PRESETS, Recipe
+from ..checkpoints.resolve import is_checkpoint
+from ..data import Facts, Source
+from ..errors import UserError, did_you_mean
+from ..plugins import discovery as plugins
+from ..plugins.discovery import Plugin
+from ..plugins.settings import Setting, settings_from
+from ..training.recipe import PRESETS, Recipe
+from .jobs import foreign_jobs, jobs_of, merged, unfit, variants
+from .plan import Chosen, Plan, Request
 
 RECIPE_SETTINGS = {
     f.name: Setting(f.name, str(f.type), f.default)

@@ -7,14 +7,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from bench.checkpoints.registry import Checkpoint
-from bench.checkpoints.resolve import checkpoints
-from bench.errors import UserError
-from bench.planning.plan import Cell, Job, Plan, needs_of
-from bench.plugins.discovery import Plugin
-from bench.records import record as records
-from bench.storage.hashing import file_hash, fingerprint
-from bench.training.recipe import PRESETS, Recipe
+from ..checkpoints.registry import Checkpoint
+from ..checkpoints.resolve import checkpoints
+from ..errors import UserError
+from ..plugins.discovery import Plugin
+from ..records import record as records
+from ..storage.hashing import file_hash, fingerprint
+from ..training.recipe import PRESETS, Recipe
+from .plan import Cell, Job, Plan, needs_of
 
 
 def variants(protocol: Plugin) -> dict[str, dict[str, dict[str, Any]]]:

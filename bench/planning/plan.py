@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench.checkpoints.registry import Checkpoint
-from bench.data import Dataset, Facts, Source
-from bench.plugins.discovery import Plugin
-from bench.training.recipe import Recipe
+from ..checkpoints.registry import Checkpoint
+from ..data import Dataset, Facts, Source
+from ..plugins.discovery import Plugin
+from ..training.recipe import Recipe
 
 Chosen = Mapping[str, dict[str, Any]]  # plugin -> setting -> value
 

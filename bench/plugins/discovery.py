@@ -20,8 +20,10 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from bench.errors import UserError, did_you_mean
-from bench.plugins.settings import Setting, is_literal, literal
+import sslbench
+
+from ..errors import UserError, did_you_mean
+from .settings import Setting, is_literal, literal
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = {"method": "methods", "protocol": "protocols", "dataset": "bench/data", "encoder": "bench/encoders"}
@@ -93,7 +95,7 @@ def files(kind: str) -> list[Path]:
 def ours(kind: str) -> Iterator[Plugin]:
     """The plugins in them."""
     for path in files(kind):
-        yield read(path, f"{FOLDERS[kind].replace('/', '.')}.{path.stem}", kind)
+        yield read(path, f"{sslbench.__name__}.{FOLDERS[kind].replace('/', '.')}.{path.stem}", kind)
 
 
 def summaries(kind: str, extra: tuple[str, ...] = ()) -> dict[str, str]:
@@ -149,8 +151,8 @@ def parsed(source: str, path: Path, module: str | None, kind: str | None) -> Plu
     if node is None:
         name = path.stem.title().replace("_", "")
         raise UserError(f"{path}: no class is named like the file; a plugin {path.name} needs a class {name}.")
-    lineage = list(ancestry(node, tree))
-    kind = kind or next((BASES[base.name] for base, _ in lineage if base.name in BASES), None)
+    lineage = list(ancestry(node, tree, path))
+    kind = kind or next((BASES[base.name] for base in lineage if base.name in BASES), None)
     if kind is None:
         raise UserError(f"{path}: class {node.name} is no Method, Protocol, Source or Encoder; derive it from one.")
     summary = (ast.get_docstring(tree) or "").partition("\n")[0]
@@ -158,39 +160,49 @@ def parsed(source: str, path: Path, module: str | None, kind: str | None) -> Plu
         raise UserError(f"{path}: the docstring's first line is what `list` prints; write one.")
     settings: dict[str, Setting] = {}
     constants: dict[str, Any] = {}
-    for base, _ in reversed(lineage):
+    for base in reversed(lineage):
         arguments, fields, plain = declared(base)
         settings = {**settings, **fields} if arguments is None else arguments
         constants |= plain
     settings = {name: s for name, s in settings.items() if name not in NO_SETTINGS}
-    own = [base for base, _ in lineage if base.name not in BASES]
+    own = [base for base in lineage if base.name not in BASES]
     functions = frozenset(part.name for base in own for part in base.body if isinstance(part, ast.FunctionDef))
     return Plugin(kind, path.stem, path, module, node.name, summary, settings, constants, functions)
 
 
-def ancestry(node: ast.ClassDef, tree: ast.Module) -> Iterator[tuple[ast.ClassDef, ast.Module]]:
-    """The class and the classes it derives from, as far as their source is ours or in the same file."""
-    yield node, tree
+def ancestry(node: ast.ClassDef, tree: ast.Module, path: Path) -> Iterator[ast.ClassDef]:
+    """The class and the classes that it derives from, as far as their source is ours or near the plugin's file."""
+    yield node
     for base in node.bases:
         name = base.id if isinstance(base, ast.Name) else ""
         for statement in tree.body:
             if isinstance(statement, ast.ClassDef) and statement.name == name:
-                yield from ancestry(statement, tree)
+                yield from ancestry(statement, tree, path)
             elif isinstance(statement, ast.ImportFrom) and name in {alias.name for alias in statement.names}:
-                other = parsed_module(statement.module or "")
-                for found in other.body if other else ():
-                    if isinstance(found, ast.ClassDef) and found.name == name and other:
-                        yield from ancestry(found, other)
+                file = imported_file(statement, name, path)
+                other = parse_file(file) if file else ast.Module([], [])
+                for found in other.body:
+                    if isinstance(found, ast.ClassDef) and found.name == name and file:
+                        yield from ancestry(found, other, file)
+
+
+def imported_file(statement: ast.ImportFrom, name: str, path: Path) -> Path | None:
+    """The file that ``from ... import name`` in the file ``path`` reads; None outside sslbench and relative imports."""
+    package, _, module = (statement.module or "").partition(".")
+    if statement.level:
+        folder, module = path.parents[statement.level - 1], statement.module or ""
+    elif package == sslbench.__name__:
+        folder, module = ROOT, module or sslbench.HOMES.get(name, "")
+    else:
+        return None
+    stem = folder.joinpath(*module.split("."))
+    return next((file for file in (stem.with_suffix(".py"), stem / "__init__.py") if file.is_file()), None)
 
 
 @cache
-def parsed_module(module: str) -> ast.Module | None:
-    """The syntax tree of a module of ours; None for others'."""
-    stem = ROOT / module.replace(".", "/")
-    for path in (stem.with_suffix(".py"), stem / "__init__.py"):
-        if path.is_file():
-            return ast.parse(path.read_text(encoding="utf-8"))
-    return None
+def parse_file(path: Path) -> ast.Module:
+    """The syntax tree of a source file."""
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def declared(node: ast.ClassDef) -> tuple[dict[str, Setting] | None, dict[str, Setting], dict[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.errors import UserError, did_you_mean
+from ..errors import UserError, did_you_mean
 
 
 @dataclass(frozen=True)

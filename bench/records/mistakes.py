@@ -14,8 +14,8 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.data import Images
-    from bench.protocol import Number
+    from ..data import Images
+    from ..protocol import Number
 
 KEPT = 5  # mistakes of a tap
 SIDE = 32  # pixels of a picture

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.plugins.discovery import ROOT
+from ..plugins.discovery import ROOT
 
 if TYPE_CHECKING:
     import torch

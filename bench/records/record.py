@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.errors import UserError
-from bench.storage.atomic import write_whole
-from bench.storage.hashing import fingerprint
+from ..errors import UserError
+from ..storage.atomic import write_whole
+from ..storage.hashing import fingerprint
 
 if TYPE_CHECKING:
     from pandas import DataFrame

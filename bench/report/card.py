@@ -12,11 +12,11 @@ from typing import Any
 
 from tabulate import tabulate
 
-from bench.errors import UserError
-from bench.plugins import discovery as plugins
-from bench.plugins.settings import shown
-from bench.records.record import Record, file_stem
-from bench.training.recipe import PRESETS, Recipe
+from ..errors import UserError
+from ..plugins import discovery as plugins
+from ..plugins.settings import shown
+from ..records.record import Record, file_stem
+from ..training.recipe import PRESETS, Recipe
 
 MANY = 8  # cells that still fit an error
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from bench.errors import UserError, did_you_mean, require
-from bench.records import record as records
-from bench.records.record import CELL, Record
-from bench.statistics import paired_bootstrap
-from bench.storage.hashing import fingerprint
+from ..errors import UserError, did_you_mean, require
+from ..records import record as records
+from ..records.record import CELL, Record
+from ..statistics import paired_bootstrap
+from ..storage.hashing import fingerprint
 
 NAMES = tuple(name for name in CELL if name != "seed")
 VERDICTS = ("worse", "incomparable", "missing", "better", "new", "same")

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 from tabulate import tabulate
 
-from bench.report.compare import NAMES, Compared, Comparison
+from .compare import NAMES, Compared, Comparison
 
 WIDTH = 100  # columns of a terminal
 NEEDED = ("method", "protocol")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from bench.records.record import Record
-from bench.report.published import Beside
-from bench.storage.hashing import fingerprint
+from ..records.record import Record
+from ..storage.hashing import fingerprint
+from .published import Beside
 
 OWN = "encoders of their own"
 

@@ -7,8 +7,8 @@ from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.records.record import Record
-from bench.report.published import Beside
+from ..records.record import Record
+from .published import Beside
 
 SOURCES = {"pretrained": "pretrained now", "file": "from a file"}
 MANY = 4  # neighbours named below a table

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from bench.records.record import Record
-from bench.report.external import hosted, is_guest
-from bench.storage.hashing import fingerprint
+from ..records.record import Record
+from ..storage.hashing import fingerprint
+from .external import hosted, is_guest
 
 QUESTION = ("protocol", "card")
 """The conditions that differ from column to column of an overview."""

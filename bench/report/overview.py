@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from bench.records.record import joined
-from bench.report.footnotes import apart, said
-from bench.report.groups import place, setting
-from bench.report.tables import Table
-from bench.statistics import average_ranks
-from bench.storage.hashing import fingerprint
+from ..records.record import joined
+from ..statistics import average_ranks
+from ..storage.hashing import fingerprint
+from .footnotes import apart, said
+from .groups import place, setting
+from .tables import Table
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import UserError
+from ..errors import UserError
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 
-from bench.plugins.discovery import ROOT
+from ..plugins.discovery import ROOT
 
 PART = re.compile(r"(<!-- from (?P<path>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -18,20 +18,20 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from tabulate import tabulate
 
-from bench.protocol import BEST, marked, named
-from bench.records.record import Record
-from bench.report.groups import comparable
-from bench.report.overview import Overview, overviews
-from bench.report.plots.bars import save_bars
-from bench.report.plots.cost import save_cost
-from bench.report.plots.heatmap import save_heat_map
-from bench.report.plots.ranks import save_ranks
-from bench.report.significance import LEVEL
-from bench.report.tables import CEILING, FLOOR, Table, tables_of
-from bench.storage.atomic import write_whole
+from ..protocol import BEST, marked, named
+from ..records.record import Record
+from ..storage.atomic import write_whole
+from .groups import comparable
+from .overview import Overview, overviews
+from .plots.bars import save_bars
+from .plots.cost import save_cost
+from .plots.heatmap import save_heat_map
+from .plots.ranks import save_ranks
+from .significance import LEVEL
+from .tables import CEILING, FLOOR, Table, tables_of
 
 if TYPE_CHECKING:
-    from bench.protocol import Protocol
+    from ..protocol import Protocol
 
 FORMATS = ("md", "csv", "tex", "html", "png", "svg")
 WIDTH = 100  # columns of a terminal

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.errors import UserError
-from bench.records.record import Record, read_predictions
-from bench.statistics import holm, mcnemar, randomisation_test
+from ..errors import UserError
+from ..records.record import Record, read_predictions
+from ..statistics import holm, mcnemar, randomisation_test
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bench.records.record import Record, frame, joined
-from bench.report.external import beside_checkpoints, guest_notes
-from bench.report.footnotes import apart, footnotes
-from bench.report.groups import budget, conditions, flat, place
-from bench.report.published import Beside, beside, cited, published
-from bench.report.significance import Answers, even
-from bench.statistics import mean_interval_over_seeds, rank_correlation
-from bench.storage.hashing import fingerprint
+from ..records.record import Record, frame, joined
+from ..statistics import mean_interval_over_seeds, rank_correlation
+from ..storage.hashing import fingerprint
+from .external import beside_checkpoints, guest_notes
+from .footnotes import apart, footnotes
+from .groups import budget, conditions, flat, place
+from .published import Beside, beside, cited, published
+from .significance import Answers, even
 
 if TYPE_CHECKING:
-    from bench.protocol import Protocol
+    from ..protocol import Protocol
 
 CEILING, FLOOR = "supervised", "random"
 """The rows that methods are measured against: they head every table and are never ranked."""

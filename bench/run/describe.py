@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from bench.data import Dataset, Source
-from bench.planning.plan import Cell, Job, Plan
-from bench.records import record as records
-from bench.records.provenance import provenance
-from bench.run.encoder import Weights
-from bench.storage.hashing import file_hash
+from ..data import Dataset, Source
+from ..planning.plan import Cell, Job, Plan
+from ..records import record as records
+from ..records.provenance import provenance
+from ..storage.hashing import file_hash
+from .encoder import Weights
 
 
 def described(plan: Plan, job: Job, cell: Cell, device: torch.device, weights: Weights | None = None) -> records.Record:

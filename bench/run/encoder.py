@@ -10,18 +10,17 @@ from typing import Any
 
 import torch
 
-from bench.checkpoints import fetch as foreign_weights
-from bench.checkpoints import store as checkpoints
-from bench.encoders import Encoder
-from bench.encoders._halves import seeing
-from bench.errors import UserError
-from bench.method import Method, TrainFacts
-from bench.planning.plan import Data, Job, Plan
-from bench.precision import low_precision
-from bench.progress import Progress
-from bench.records.provenance import provenance
-from bench.training import distributed as processes
-from bench.training.loop import flops_of_step, pretrain, steps_of
+from ..checkpoints import fetch as foreign_weights, store as checkpoints
+from ..encoders import Encoder
+from ..encoders._halves import seeing
+from ..errors import UserError
+from ..method import Method, TrainFacts
+from ..planning.plan import Data, Job, Plan
+from ..precision import low_precision
+from ..progress import Progress
+from ..records.provenance import provenance
+from ..training import distributed as processes
+from ..training.loop import flops_of_step, pretrain, steps_of
 
 COLLAPSED = 0.05  # of what fills the sphere: embeddings that are spread over less are all alike
 

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import torch
 
-from bench.checkpoints import fetch as foreign_weights
-from bench.checkpoints import store as checkpoints
-from bench.errors import UserError, did_you_mean
-from bench.method import Method
-from bench.planning.plan import Job, Plan
-from bench.protocol import Protocol
-from bench.run.encoder import built_encoder, train_facts
+from ..checkpoints import fetch as foreign_weights, store as checkpoints
+from ..errors import UserError, did_you_mean
+from ..method import Method
+from ..planning.plan import Job, Plan
+from ..protocol import Protocol
+from .encoder import built_encoder, train_facts
 
 
 def checked(plan: Plan, jobs: tuple[Job, ...]) -> dict[str, tuple[Protocol, ...]]:

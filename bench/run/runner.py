@@ -17,22 +17,21 @@ from typing import Any
 
 import numpy as np
 
-from bench.checkpoints import fetch as foreign_weights
-from bench.checkpoints import store as checkpoints
-from bench.data import Dataset
-from bench.errors import UserError
-from bench.evaluation.representation import Representation
-from bench.planning.plan import Data, Job, Plan
-from bench.progress import Progress
-from bench.protocol import Number, Protocol
-from bench.records import record as records
-from bench.records.mistakes import mistakes, sheet
-from bench.records.provenance import peak_memory
-from bench.run.describe import described, splits
-from bench.run.encoder import Weights, encoder_of, read, sight, untrained
-from bench.run.preflight import check_writable, checked, device_of
-from bench.storage.hashing import fingerprint
-from bench.training.loop import Diverged
+from ..checkpoints import fetch as foreign_weights, store as checkpoints
+from ..data import Dataset
+from ..errors import UserError
+from ..evaluation.representation import Representation
+from ..planning.plan import Data, Job, Plan
+from ..progress import Progress
+from ..protocol import Number, Protocol
+from ..records import record as records
+from ..records.mistakes import mistakes, sheet
+from ..records.provenance import peak_memory
+from ..storage.hashing import fingerprint
+from ..training.loop import Diverged
+from .describe import described, splits
+from .encoder import Weights, encoder_of, read, sight, untrained
+from .preflight import check_writable, checked, device_of
 
 STORED_BESIDE = ("predictions", "confidences")  # of a number: not in the record itself
 NAMED = 100  # classes whose names a record holds

@@ -6,7 +6,7 @@ import os
 import secrets
 from pathlib import Path
 
-from bench.errors import UserError
+from ..errors import UserError
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -12,10 +12,10 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.errors import UserError
-from bench.storage.atomic import write_whole
-from bench.storage.cache import locked
-from bench.storage.hashing import file_hash
+from ..errors import UserError
+from .atomic import write_whole
+from .cache import locked
+from .hashing import file_hash
 
 PATIENCE = 30.0  # seconds without a byte before a connection counts as gone
 PAUSE = 2.0  # seconds before the second try; twice as long before each further one

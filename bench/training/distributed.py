@@ -18,10 +18,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bench.errors import UserError
+from ..errors import UserError
 
 if TYPE_CHECKING:
-    from bench.planning.plan import Plan
+    from ..planning.plan import Plan
 
 WAIT = timedelta(days=1)  # the others wait for the first while it probes
 

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.data import Split
-from bench.errors import UserError
-from bench.method import Batch, Method
-from bench.precision import low_precision
-from bench.storage.atomic import write_whole
-from bench.training import distributed as processes
-from bench.training.recipe import Recipe
+from ..data import Split
+from ..errors import UserError
+from ..method import Batch, Method
+from ..precision import low_precision
+from ..storage.atomic import write_whole
+from . import distributed as processes
+from .recipe import Recipe
 
 
 class Diverged(Exception):

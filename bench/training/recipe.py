@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from math import inf, sqrt
 from typing import Any, Literal
 
-from bench.errors import require
+from ..errors import require
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"views": 4_000, "batch_size": 64},

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.method import Panel
-from bench.report.plots import DPI, TEXT
-from bench.storage.atomic import write_whole
+from ..method import Panel
+from ..report.plots import DPI, TEXT
+from ..storage.atomic import write_whole
 
 # Lengths are pixels of the picture.
 CELL = 192  # side of an image: a multiple of 32, 64 and 96

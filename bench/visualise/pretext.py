@@ -16,17 +16,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bench.checkpoints import store as checkpoints
-from bench.data import Split
-from bench.errors import UserError
-from bench.method import Method, Panel
-from bench.planning.plan import Data, Job, Plan
-from bench.progress import Progress
-from bench.run.encoder import encoder_of, read, train_facts
-from bench.run.preflight import checked, device_of
-from bench.run.runner import reason
-from bench.training.loop import batch_of, pretrain
-from bench.visualise.grid import sheet
+from ..checkpoints import store as checkpoints
+from ..data import Split
+from ..errors import UserError
+from ..method import Method, Panel
+from ..planning.plan import Data, Job, Plan
+from ..progress import Progress
+from ..run.encoder import encoder_of, read, train_facts
+from ..run.preflight import checked, device_of
+from ..run.runner import reason
+from ..training.loop import batch_of, pretrain
+from .grid import sheet
 
 TEACHING_VIEWS = 40_000  # the budget for heads alone: with the encoder done, they need little
 BATCH = 64  # images given to the method; those that are not drawn are what contrastive methods compare with

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from bench.checkpoints import store as checkpoints
-from bench.data import Dataset
-from bench.errors import UserError, did_you_mean
-from bench.evaluation.representation import Reading, Representation
-from bench.planning.plan import Data, Plan
-from bench.progress import Progress
-from bench.records.record import joined
-from bench.report import plots
-from bench.run.encoder import built_encoder, encoder_of, read
-from bench.run.preflight import checked, device_of
-from bench.run.runner import reason
-from bench.visualise.pretext import of_all_classes
+from ..checkpoints import store as checkpoints
+from ..data import Dataset
+from ..errors import UserError, did_you_mean
+from ..evaluation.representation import Reading, Representation
+from ..planning.plan import Data, Plan
+from ..progress import Progress
+from ..records.record import joined
+from ..report import plots
+from ..run.encoder import built_encoder, encoder_of, read
+from ..run.preflight import checked, device_of
+from ..run.runner import reason
+from .pretext import of_all_classes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

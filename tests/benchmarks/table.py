@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from bench.records.record import frame, read_all
+from sslbench.bench.records.record import frame, read_all
 
 SLOWER = {
     "mae": "its decoder is a second transformer, and sees all patches",

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.data.synthetic import Synthetic
-from bench.plugins.discovery import ROOT
+from sslbench.bench.data.synthetic import Synthetic
+from sslbench.bench.plugins.discovery import ROOT
 
 pytestmark = pytest.mark.slow
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.records import record as records
-from bench.report import comparison_formats as verdicts
-from bench.report.compare import compared
+from sslbench.bench.records import record as records
+from sslbench.bench.report import comparison_formats as verdicts
+from sslbench.bench.report.compare import compared
 from tests.test_records import example
 
 pytestmark = pytest.mark.slow

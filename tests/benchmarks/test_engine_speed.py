@@ -11,18 +11,18 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 from torchvision.transforms.functional import to_pil_image
 
-from bench.data import Dataset
-from bench.data.synthetic import Synthetic
-from bench.encoders import Encoder
-from bench.encoders.convnet import ConvNet
-from bench.encoders.resnet18 import ResNet18
-from bench.encoders.vit import ViT
-from bench.evaluation.representation import Reading, Representation
-from bench.method import Batch, Method, TrainFacts
-from bench.plugins.discovery import ROOT, plugins
-from bench.precision import low_precision
-from bench.training.loop import batch_of
-from methods.simclr import SimCLR
+from sslbench.bench.data import Dataset
+from sslbench.bench.data.synthetic import Synthetic
+from sslbench.bench.encoders import Encoder
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.encoders.resnet18 import ResNet18
+from sslbench.bench.encoders.vit import ViT
+from sslbench.bench.evaluation.representation import Reading, Representation
+from sslbench.bench.method import Batch, Method, TrainFacts
+from sslbench.bench.plugins.discovery import ROOT, plugins
+from sslbench.bench.precision import low_precision
+from sslbench.bench.training.loop import batch_of
+from sslbench.methods.simclr import SimCLR
 from tests.encoders import encoder_for
 
 pytestmark = pytest.mark.slow

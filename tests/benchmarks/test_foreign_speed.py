@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.checkpoints import store as checkpoints
-from bench.encoders.resnet50 import ResNet50
+from sslbench.bench.checkpoints import store as checkpoints
+from sslbench.bench.encoders.resnet50 import ResNet50
 from tests import layouts
 
 pytestmark = pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.evaluation.probes import knn, linear_probe
+from sslbench.bench.evaluation.probes import knn, linear_probe
 
 pytestmark = pytest.mark.slow
 

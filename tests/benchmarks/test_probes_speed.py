@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.data.folder import Folder
-from bench.data.synthetic import Synthetic
-from bench.encoders.convnet import ConvNet
-from bench.evaluation import probes
-from bench.evaluation.representation import Reading, Representation
+from sslbench.bench.data.folder import Folder
+from sslbench.bench.data.synthetic import Synthetic
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.evaluation import probes
+from sslbench.bench.evaluation.representation import Reading, Representation
 
 pytestmark = pytest.mark.slow
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.plugins.discovery import ROOT
-from bench.records import record as records
-from bench.records.mistakes import KEPT, SIDE
-from bench.report.page import page
-from bench.report.render import report
+from sslbench.bench.plugins.discovery import ROOT
+from sslbench.bench.records import record as records
+from sslbench.bench.records.mistakes import KEPT, SIDE
+from sslbench.bench.report.page import page
+from sslbench.bench.report.render import report
 from tests.test_report import cell
 
 pytestmark = pytest.mark.slow
@@ -26,10 +26,10 @@ READ = r"""
 import json, re, sys, time
 from pathlib import Path
 folder = Path(sys.argv[1])
-import bench.report, bench.records
+from sslbench.bench.records.record import read_all; from sslbench.bench.report.render import report
 began = time.process_time()
-found, damaged = bench.records.read_all(folder / "records")
-made = bench.report.report(found, folder=folder, formats=("md", "csv", "tex", "html"), whole=False)
+found, damaged = read_all(folder / "records")
+made = report(found, folder=folder, formats=("md", "csv", "tex", "html"), whole=False)
 seconds = time.process_time() - began
 # The resource module would tell the peak of the process that started this one, where that was higher.
 peak = int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.data.synthetic import Synthetic
-from bench.images.augment import floats
-from methods._views import SIMCLR, two_views
+from sslbench.bench.data.synthetic import Synthetic
+from sslbench.bench.images.augment import floats
+from sslbench.methods._views import SIMCLR, two_views
 
 pytestmark = pytest.mark.slow
 

@@ -6,15 +6,15 @@ features, which may be float16 or float32 and memory-mapped: rows are read in ch
 features stays bounded.
 """
 
-from bench.evaluation.probes.agreement import agreement
-from bench.evaluation.probes.clusters import Clusters, assigned, k_means
-from bench.evaluation.probes.finetune import Classifier, answers, taught
-from bench.evaluation.probes.geometry import alignment, false_negatives, uniformity
-from bench.evaluation.probes.linear import STRENGTHS, Probe, linear_probe
-from bench.evaluation.probes.logistic import Logistic, logistic_regression
-from bench.evaluation.probes.mlp import mlp_probe
-from bench.evaluation.probes.neighbours import knn, nearest
-from bench.evaluation.probes.ridge import ridge
+from .agreement import agreement
+from .clusters import Clusters, assigned, k_means
+from .finetune import Classifier, answers, taught
+from .geometry import alignment, false_negatives, uniformity
+from .linear import STRENGTHS, Probe, linear_probe
+from .logistic import Logistic, logistic_regression
+from .mlp import mlp_probe
+from .neighbours import knn, nearest
+from .ridge import ridge
 
 __all__ = [
     "STRENGTHS",

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.statistics import between
+from ...statistics import between
 
 Values = NDArray[np.float64]
 FLOORS = {"ari": -0.5}  # the least a measure can be, where that is not 0

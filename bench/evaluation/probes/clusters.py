@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.errors import require
-from bench.evaluation.probes.rows import check, chunk_rows
+from ...errors import require
+from .rows import check, chunk_rows
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.evaluation.probes.rows import Table
+from .rows import Table
 
 FEW = 2048  # up to so many images, if fewer than features, are described by their span alone
 

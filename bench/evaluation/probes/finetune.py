@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.data import Images
-from bench.encoders import Encoder
-from bench.errors import UserError
-from bench.evaluation.probes.mlp import mlp_head
-from bench.images.augment import flip_some, shifted
+from ...data import Images
+from ...encoders import Encoder
+from ...errors import UserError
+from ...images.augment import flip_some, shifted
+from .mlp import mlp_head
 
 if TYPE_CHECKING:
-    from bench.evaluation.representation import Reading
+    from ..representation import Reading
 
 BATCH = 256  # images a forward pass
 EPS = 1e-5  # that batch norm adds to a variance

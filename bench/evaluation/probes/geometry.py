@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.evaluation.probes.neighbours import nearest
-from bench.evaluation.probes.rows import check
+from .neighbours import nearest
+from .rows import check
 
 
 def alignment(first: Tensor, second: Tensor) -> float:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.evaluation.probes.logistic import Logistic, Regression
-from bench.evaluation.probes.rows import Table, check, chunk_rows, training_part
+from .logistic import Logistic, Regression
+from .rows import Table, check, chunk_rows, training_part
 
 STRENGTHS = tuple(10.0 ** (e / 2) for e in range(-12, 1))
 

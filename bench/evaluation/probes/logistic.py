@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.errors import UserError, require
-from bench.evaluation.probes.curvature import FEW, Curvature, row_space
-from bench.evaluation.probes.rows import Table, check, chunk_rows
-from bench.precision import low_precision
+from ...errors import UserError, require
+from ...precision import low_precision
+from .curvature import FEW, Curvature, row_space
+from .rows import Table, check, chunk_rows
 
 HISTORY = 10  # pairs of steps that L-BFGS remembers
 

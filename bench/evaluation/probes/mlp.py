@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.errors import UserError, require
-from bench.evaluation.probes.linear import Probe
-from bench.evaluation.probes.rows import Table, check, training_part
+from ...errors import UserError, require
+from .linear import Probe
+from .rows import Table, check, training_part
 
 
 def mlp_head(features: int, classes: int, hidden: int = 200) -> nn.Sequential:

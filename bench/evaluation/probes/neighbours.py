@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.errors import require
-from bench.evaluation.probes.rows import COPY_BYTES, check
+from ...errors import require
+from .rows import COPY_BYTES, check
 
 
 @torch.no_grad()

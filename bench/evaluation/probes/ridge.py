@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bench.errors import require
-from bench.evaluation.probes.rows import check
+from ...errors import require
+from .rows import check
 
 
 def ridge(features: Tensor, targets: Tensor, penalties: Sequence[float] | Tensor) -> tuple[Tensor, Tensor]:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from bench.data._few import few
-from bench.errors import UserError, require
+from ...data._few import few
+from ...errors import UserError, require
 
 COPY_BYTES = 2**30  # prepared features up to this size are kept; larger ones are prepared again chunk by chunk
 

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from bench.errors import UserError
-from bench.records.mistakes import KEPT
-from bench.records.record import Record, read_predictions
-from bench.report.card import command
-from bench.report.overview import Overview
-from bench.report.render import Report, hypertext
-from bench.report.tables import CEILING, FLOOR, Table
+from ...errors import UserError
+from ...records.mistakes import KEPT
+from ...records.record import Record, read_predictions
+from ..card import command
+from ..overview import Overview
+from ..render import Report, hypertext
+from ..tables import CEILING, FLOOR, Table
 
 HERE = Path(__file__).resolve().parent
 CLASSES = 20  # up to so many a confusion matrix is shown whole

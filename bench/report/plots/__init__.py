@@ -10,8 +10,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.storage.atomic import write_whole
-from bench.storage.hashing import fingerprint
+from ...storage.atomic import write_whole
+from ...storage.hashing import fingerprint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

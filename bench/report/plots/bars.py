@@ -7,13 +7,13 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.report.plots import TEXT, canvas, ruled, save, title
+from . import TEXT, canvas, ruled, save, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from bench.report.tables import Table
+    from ..tables import Table
 
 
 def save_bars(table: Table, folder: Path, formats: Collection[str]) -> list[Path]:

@@ -6,14 +6,14 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.report.plots import TEXT, canvas, ruled, save, settle, title
+from . import TEXT, canvas, ruled, save, settle, title
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from bench.report.tables import Table
+    from ..tables import Table
 
 COSTS = {"flops": "pretraining (FLOPs)", "seconds": "pretraining (seconds)"}
 

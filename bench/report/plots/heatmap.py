@@ -6,12 +6,12 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.report.plots import canvas, save, title
+from . import canvas, save, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bench.report.overview import Overview
+    from ..overview import Overview
 
 
 def save_heat_map(overview: Overview, folder: Path, formats: Collection[str]) -> list[Path]:

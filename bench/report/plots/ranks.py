@@ -6,13 +6,13 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.report.plots import TEXT, canvas, save, title
-from bench.statistics import critical_difference
+from ...statistics import critical_difference
+from . import TEXT, canvas, save, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bench.report.overview import Overview
+    from ..overview import Overview
 
 STEP = 0.32  # inches between two names
 

@@ -1,0 +1,60 @@
+"""sslbench: self-supervised vision methods on the same data, encoder, budget and probes.
+
+Everything that a plugin needs can be imported from here: ``from sslbench import Batch, Method, augment``.
+A name is loaded when it is first used, so that importing this package imports neither torch nor pandas.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
+
+# In a wheel `bench`, `methods`, `protocols` and `results` are inside this package; in a checkout they are next to it.
+__path__.append(str(Path(__file__).resolve().parents[1]))
+
+PUBLIC = {
+    "bench.method": ("Batch", "Method", "Panel", "TrainFacts"),
+    "bench.protocol": ("Number", "Protocol", "accuracies", "marked", "named", "percent", "shown"),
+    "bench.evaluation.representation": ("Reading", "Representation", "evenly"),
+    "bench.evaluation": ("probes",),
+    "bench.encoders": ("Encoder",),
+    "bench.data": ("Dataset", "Facts", "Source", "Split"),
+    "bench.images": ("augment", "colour"),
+    "bench.errors": ("UserError", "require"),
+    "bench": ("statistics",),
+}
+HOMES = {name: module for module, names in PUBLIC.items() for name in names}
+__all__ = [*HOMES]
+
+if TYPE_CHECKING:
+    from .bench import statistics as statistics
+    from .bench.data import Dataset as Dataset, Facts as Facts, Source as Source, Split as Split
+    from .bench.encoders import Encoder as Encoder
+    from .bench.errors import UserError as UserError, require as require
+    from .bench.evaluation import probes as probes
+    from .bench.evaluation.representation import Reading as Reading, Representation as Representation, evenly as evenly
+    from .bench.images import augment as augment, colour as colour
+    from .bench.method import Batch as Batch, Method as Method, Panel as Panel, TrainFacts as TrainFacts
+    from .bench.protocol import (
+        Number as Number,
+        Protocol as Protocol,
+        accuracies as accuracies,
+        marked as marked,
+        named as named,
+        percent as percent,
+        shown as shown,
+    )
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a public name when it is first used (PEP 562)."""
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = resolve_name(f"{__name__}.{HOMES[name]}.{name}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *HOMES})
