@@ -6,10 +6,11 @@ GATE = --methods random,supervised,rotnet,jigsaw,moco,simclr,barlow_twins --prot
 # A cache of its own, since cached encoders and features would hide what the code does now.
 MEASURE = cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && SSLBENCH_CACHE=$$cache python run_bench.py $(GATE) --results
 
-check:  ## format, lint, types, and nothing generated is stale
+check:  ## format, lint, types, layers, and nothing generated is stale
 	ruff format --check .
 	ruff check .
 	mypy
+	lint-imports
 	python -m sslbench.bench.report.readme --check
 
 smoke:  ## every method and protocol on the embedded data, in minutes

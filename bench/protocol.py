@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from .errors import UserError
+from .records.measurement import Number
 from .statistics import bootstrap_interval, macro_bootstrap_interval
 
 if TYPE_CHECKING:
@@ -23,20 +24,6 @@ if TYPE_CHECKING:
 
 BEST, SECOND = "\ue000{}\ue002", "\ue001{}\ue003"
 """A cell that is best or second best, until its table is printed and each kind of file marks it in its own way."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Number:
-    """One measured value, with its 95 % interval and what is needed to check it image by image."""
-
-    tap: str
-    metric: str  # "accuracy", "macro_accuracy", ...
-    value: float  # accuracies are fractions
-    low: float | None = None
-    high: float | None = None
-    predictions: np.ndarray | None = None  # int64 (N,), on the test split
-    confidences: np.ndarray | None = None  # float (N,) from 0 to 1, of the predictions; to show the surest mistakes
-    details: dict[str, Any] | None = None  # what was chosen on the way: a strength, a k
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import augment
-
-from ._gather import gathered
+from sslbench import augment, distributed
 
 
 class Bank(nn.Module):
@@ -29,7 +27,7 @@ class Bank(nn.Module):
 
         A new image takes f as it is: half of a random vector would stay in it for epochs.
         """
-        indices, embeddings = gathered(indices), gathered(embeddings.detach())
+        indices, embeddings = distributed.gather(indices), distributed.gather(embeddings.detach())
         before = torch.where(self.seen[indices].unsqueeze(1), self.vectors[indices], embeddings)
         self.vectors[indices] = F.normalize(torch.lerp(embeddings, before, self.momentum), dim=1)
         self.seen[indices] = True

@@ -6,10 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import augment
+from sslbench import augment, distributed
 
 from ._contrast import products
-from ._gather import gathered
 
 ROWS = 8192  # vectors that are compared with all centroids at once
 
@@ -37,7 +36,7 @@ class Clusterings(nn.Module):
     @torch.no_grad()
     def update(self, indices: Tensor, z: Tensor) -> None:
         """Remembers both views (2, N, dim) of the images (N,) of every process; after each period, clusters anew."""
-        indices, z = gathered(indices), gathered(z.transpose(0, 1).contiguous()).transpose(0, 1)
+        indices, z = distributed.gather(indices), distributed.gather(z.transpose(0, 1).contiguous()).transpose(0, 1)
         self.memory[:, indices] = z.to(self.memory.dtype)
         self.steps += 1
         if self.steps % max(1, int(self.period / len(indices))) == 0:
@@ -49,7 +48,7 @@ class Clusterings(nn.Module):
         found = []
         for head, K in enumerate(self.clusters):
             vectors = self.memory[head % 2]
-            first = gathered(seeds(vectors, K))[:K]  # those of the first process
+            first = distributed.gather(seeds(vectors, K))[:K]  # those of the first process
             found.append(spherical_k_means(vectors, first, self.iterations))
             self.assignments[head] = torch.where(vectors.any(1), assigned(vectors, found[-1]), -1)
         self.centroids.copy_(torch.cat(found))

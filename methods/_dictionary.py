@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, distributed, require
 
 from ._contrast import first_right, info_nce, nearest_panel
-from ._gather import processes
 from ._heads import spread
 from ._momentum import Queue, follow, in_groups, in_shuffled_groups, teacher_of
 
@@ -58,7 +57,7 @@ class Dictionary(Method):
 
     def loss(self, batch: Batch) -> Tensor:
         """InfoNCE of each query against its key and the queue (He et al. 2020, equation 1)."""
-        groups = max(1, self.groups // processes())
+        groups = max(1, self.groups // distributed.world_size())
         q = F.normalize(in_groups(self.query, self.views(batch.images), groups).float(), dim=1)  # (N, dim)
         with torch.no_grad():
             forward = in_shuffled_groups if self.shuffle_bn else in_groups

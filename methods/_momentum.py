@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._gather import gathered, processes, rank
+from sslbench import distributed
 
 
 def teacher_of(student: nn.Module) -> nn.Module:
@@ -37,7 +37,7 @@ class Queue(nn.Module):
     @torch.no_grad()
     def push(self, keys: Tensor) -> None:
         """Keys (N, dim) of every process replace the oldest."""
-        keys, size = gathered(keys), len(self.keys)
+        keys, size = distributed.gather(keys), len(self.keys)
         places = (self.place + torch.arange(len(keys), device=keys.device)) % size
         self.keys[places[-size:]] = keys[-size:].to(self.keys.dtype)
         self.place.copy_((self.place + len(keys)) % size)
@@ -53,10 +53,12 @@ def in_shuffled_groups(network: nn.Module, views: Tensor, groups: int) -> Tensor
 
     So no query shares its key's batch statistics (He et al. 2020, section 3.3).
     """
-    every = gathered(views)
-    order = gathered(torch.randperm(len(every), device=views.device).unsqueeze(0))[0]  # the first process's
-    mine = order.chunk(processes())[rank()]
-    return gathered(in_groups(network, every[mine], groups))[order.argsort()].chunk(processes())[rank()]
+    every = distributed.gather(views)
+    order = distributed.gather(torch.randperm(len(every), device=views.device).unsqueeze(0))[0]  # the first process's
+    mine = order.chunk(distributed.world_size())[distributed.rank()]
+    return distributed.gather(in_groups(network, every[mine], groups))[order.argsort()].chunk(distributed.world_size())[
+        distributed.rank()
+    ]
 
 
 def risen(base: float, progress: float) -> float:

@@ -7,9 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from sslbench import augment
+from sslbench import augment, distributed
 
-from ._gather import gathered, processes, rank
 from ._momentum import Queue
 
 
@@ -29,17 +28,17 @@ class Codes(nn.Module):
         """
         found = []
         for view, own in enumerate(z.chunk(2)):
-            every = gathered(own)
+            every = distributed.gather(own)
             before = self.queue.keys.chunk(2, dim=1)[view] if self.queue and self.held >= len(self.queue.keys) else None
             scores = prototypes(every if before is None else torch.cat([every, before]))
-            found.append(sinkhorn(scores, self.epsilon, self.iterations)[rank() * len(own) :][: len(own)])
+            found.append(sinkhorn(scores, self.epsilon, self.iterations)[distributed.rank() * len(own) :][: len(own)])
         return torch.stack(found)
 
     def push(self, z: Tensor) -> None:
         """Both views' unit vectors (2 N, dim) of every process enter the queue."""
         if self.queue is not None:
             self.queue.push(torch.cat(z.chunk(2), dim=1))
-            self.held += processes() * len(z) // 2
+            self.held += distributed.world_size() * len(z) // 2
 
     def get_extra_state(self) -> Tensor:
         """Images pushed: a number of Python's, as the prototypes' is."""

@@ -20,9 +20,8 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, distributed, require
 
-from ._gather import gathered
 from ._heads import mlp, spread
 from ._momentum import in_groups
 from ._views import BYOL, pair_panels, two_views
@@ -111,7 +110,7 @@ class BarlowTwins(Method):
 @augment.in_full_precision
 def cross_correlation(one: Tensor, other: Tensor) -> Tensor:
     """Projections of two views (N, dim) -> the correlation of each number with each over the batch (dim, dim)."""
-    one, other = (F.batch_norm(gathered(z), None, None, training=True) for z in (one, other))
+    one, other = (F.batch_norm(distributed.gather(z), None, None, training=True) for z in (one, other))
     return one.T @ other / len(one)
 
 

@@ -21,11 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, distributed, require
 
 from ._captions import Reader
 from ._contrast import few, info_nce, products
-from ._gather import gathered, rank
 from ._heads import spread
 
 SHARPEST = 100.0  # what logits are scaled by at most (section 2.5)
@@ -72,9 +71,9 @@ class CLIP(Method):
         """Mean of the cross-entropies of each picture's caption and of each caption's picture (figure 3)."""
         views = augment.resized_crops(batch.images, scale=(self.crop, 1.0), ratio=(1.0, 1.0), flip=0.0)
         images, texts = self.seen(views), self.read(batch)
-        answers = rank() * len(images) + torch.arange(len(images), device=images.device)
-        of_texts = few(self.logits(texts, gathered(images)), answers, self.negatives)
-        of_images = few(self.logits(images, gathered(texts)), answers, self.negatives)
+        answers = distributed.rank() * len(images) + torch.arange(len(images), device=images.device)
+        of_texts = few(self.logits(texts, distributed.gather(images)), answers, self.negatives)
+        of_images = few(self.logits(images, distributed.gather(texts)), answers, self.negatives)
         self.watched["spread"] = spread(images)
         self.watched["temperature"] = (-self.sharpness.detach()).exp()
         return (info_nce(*of_texts, self.watched) + info_nce(*of_images, self.watched)) / 2

@@ -19,12 +19,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, UserError, augment, require
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, UserError, augment, distributed, require
 
 from ._context import Foretelling
 from ._contrast import first_right, info_nce, products
 from ._frames import drawn_frames
-from ._gather import gathered, rank
 from ._heads import spread
 from ._patches import alike, laid_out, overlapping
 
@@ -96,9 +95,9 @@ class CPC(Method):
 
     def logits(self, z: Tensor) -> Tensor:
         """Embeddings (N, T, W, D) -> a row for each prediction: the product with the true one, then with others."""
-        (said, meant), every = self.foretelling(z), gathered(own := z.flatten(0, 2))
+        (said, meant), every = self.foretelling(z), distributed.gather(own := z.flatten(0, 2))
         drawn = torch.randperm(len(every), device=z.device)[: self.negatives]
-        itself = drawn == (meant + rank() * len(own)).unsqueeze(1)
+        itself = drawn == (meant + distributed.rank() * len(own)).unsqueeze(1)
         others = products(said, every[drawn]).masked_fill(itself, -torch.inf)
         return torch.cat([(said * own[meant]).sum(1, keepdim=True), others], dim=1)
 

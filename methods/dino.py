@@ -24,9 +24,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, require
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, distributed, require
 
-from ._gather import gathered, processes
 from ._heads import mlp, spread
 from ._momentum import follow, risen, teacher_of
 from ._prototypes import Prototypes, prototype_panels, swapped
@@ -148,9 +147,9 @@ class DINO(Method):
     def after_step(self, progress: float) -> None:
         """The teacher follows, ever more slowly (section 3.1); the centre follows its scores (equation 4)."""
         mean, images = self.newest
-        self.centre.copy_(torch.lerp(gathered(mean.unsqueeze(0)).mean(0), self.centre, self.centring))
+        self.centre.copy_(torch.lerp(distributed.gather(mean.unsqueeze(0)).mean(0), self.centre, self.centring))
         follow(self.teacher, self.student, risen(self.momentum, progress))
-        self.prototypes.seen += processes() * images
+        self.prototypes.seen += distributed.world_size() * images
 
     def panels(self, batch: Batch) -> list[Panel]:
         """A view with the teacher's prototype, what the student says of it from another, and which other is like it."""

@@ -24,11 +24,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, distributed, require
 
 from ._bank import Bank
 from ._contrast import first_right, info_nce, nearest_panel
-from ._gather import gathered
 from ._heads import spread
 
 KEPT = 0.9  # of the last batches' Z, at each batch
@@ -116,7 +115,7 @@ class InstDisc(Method):
 
     def estimate_z(self, noise: Tensor) -> None:
         """Z is n times the mean of exp over noise (equation 8), a running mean of the batches'."""
-        now = gathered(noise.exp().mean().unsqueeze(0)).mean() * self.facts.images
+        now = distributed.gather(noise.exp().mean().unsqueeze(0)).mean() * self.facts.images
         self.Z.copy_(torch.where(self.Z > 0, torch.lerp(now, self.Z, KEPT), now))
 
     def after_step(self, progress: float) -> None:

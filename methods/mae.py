@@ -19,9 +19,8 @@ import torch.nn.functional as F
 from timm.layers import build_sincos2d_pos_embed
 from torch import Tensor, nn
 
-from sslbench import Batch, Method, Panel, TrainFacts, augment, require
+from sslbench import Batch, Method, Panel, TrainFacts, ViT, augment, require
 
-from ..bench.encoders.vit import ViT
 from ._decoder import psnr
 from ._heads import spread
 from ._transformer import Transformer

@@ -25,10 +25,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, require
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, distributed, require
 
 from ._contrast import few, info_nce, products
-from ._gather import gathered, rank
 from ._heads import mlp, spread
 from ._momentum import follow, in_groups, risen, teacher_of
 from ._views import BYOL, pair_panels, two_views
@@ -117,8 +116,8 @@ class MoCoV3(Method):
 
     def ctr(self, q: Tensor, k: Tensor) -> Tensor:
         """2 tau times the cross-entropy of each query's own key among the keys (N, dim) of all processes."""
-        answers = rank() * len(q) + torch.arange(len(q), device=q.device)
-        logits, answers = few(products(q, gathered(k)) / self.temperature, answers, self.negatives)
+        answers = distributed.rank() * len(q) + torch.arange(len(q), device=q.device)
+        logits, answers = few(products(q, distributed.gather(k)) / self.temperature, answers, self.negatives)
         return 2 * self.temperature * info_nce(logits, answers, self.watched)
 
     def after_step(self, progress: float) -> None:

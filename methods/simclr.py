@@ -28,10 +28,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, require
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, distributed, require
 
 from ._contrast import few, info_nce
-from ._gather import gathered, rank
 from ._heads import mlp, spread
 from ._views import SIMCLR, pair_panels, two_views
 
@@ -138,8 +137,8 @@ def nt_xent(z: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     The columns are the M views of all processes in the order of first and second views, but for the row's own.
     """
     first, second = z.chunk(2)
-    every = torch.cat([gathered(first), gathered(second)])
-    mine = rank() * len(first) + torch.arange(len(first), device=z.device)
+    every = torch.cat([distributed.gather(first), distributed.gather(second)])
+    mine = distributed.rank() * len(first) + torch.arange(len(first), device=z.device)
     there = mine + len(every) // 2
     itself, twin = torch.cat([mine, there]).unsqueeze(1), torch.cat([there, mine])
     columns = torch.arange(len(every) - 1, device=z.device).expand(len(z), -1)

@@ -23,9 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, require
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, distributed, require
 
-from ._gather import processes
 from ._heads import mlp, spread
 from ._prototypes import Prototypes, prototype_panels, swapped
 from ._sinkhorn import Codes
@@ -157,7 +156,7 @@ class SwAV(Method):
         """The batch enters the queue once that has started."""
         if self.prototypes.seen >= self.queue_from:
             self.codes.push(self.newest)
-        self.prototypes.seen += processes() * len(self.newest) // 2
+        self.prototypes.seen += distributed.world_size() * len(self.newest) // 2
 
     def panels(self, batch: Batch) -> list[Panel]:
         """A view with its code, another view with what it says of that, and the other image likeliest to be of it."""

@@ -22,9 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, distributed, require
 
-from ._gather import gathered
 from ._heads import spread
 from ._views import two_views
 
@@ -54,7 +53,7 @@ class Triplet(Method):
     def loss(self, batch: Batch) -> Tensor:
         """max(0, d(anchor, positive) - d(anchor, negative) + margin) over all pairs of twins (section 3.1)."""
         first, second = self.embedded(two_views(batch.images)).chunk(2)
-        z = torch.cat([gathered(first), gathered(second)])
+        z = torch.cat([distributed.gather(first), distributed.gather(second)])
         distances, mine = squared_distances(z), same_image(z)
         positive = distances.gather(1, twins(z).unsqueeze(1))
         others = distances.masked_fill(mine, torch.inf).detach()

@@ -24,9 +24,8 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, distributed, require
 
-from ._gather import gathered
 from ._heads import mlp, spread
 from ._momentum import in_groups
 from ._views import VICREG, pair_panels, two_views
@@ -77,7 +76,7 @@ class VICReg(Method):
     def loss(self, batch: Batch) -> Tensor:
         """lambda s + mu (v + v') + nu (c + c'), with the three terms of algorithm 1."""
         z = self.embeddings(two_views(batch.images, self.look))
-        one, other = (gathered(part) for part in z.chunk(2))
+        one, other = (distributed.gather(part) for part in z.chunk(2))
         invariance = F.mse_loss(one, other)
         variance = shortfall(one) + shortfall(other)
         covariance = redundancy(one) + redundancy(other)

@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from sslbench import Facts, Number, Reading, Representation, UserError, accuracies, require
+from sslbench import Facts, Number, Reading, Representation, UserError, accuracies, probes, require
 
-from ..bench.data._few import digest, few
 from . import _curve
 from ._probing import Probing
 
@@ -84,7 +83,7 @@ class FewLabels(Probing):
                         start = None if way == "scratch" or representation.untrained else classify().linear
                         predictions = self.tuned(representation, reading, rows, way == "scratch", start)
                         details = {}
-                    details |= {"labelled": len(rows), "indices": digest(rows)}
+                    details |= {"labelled": len(rows), "indices": probes.subset_digest(rows)}
                     for number in accuracies(reading.tap, predictions, representation.test_labels, **details):
                         if (way, name) == (self.ways[0], next(iter(drawn))):
                             yield number
@@ -94,8 +93,8 @@ class FewLabels(Probing):
         """The places (n,) of the images that have a label, fewest first; as many as another are not drawn again."""
         smallest = int(torch.bincount(labels)[labels.unique()].min())
         counts = [n for n in self.labels if n <= smallest] if self.labels == FewLabels.labels else self.labels
-        chosen = [few(labels, each=n, seed=self.draw) for n in counts]
-        chosen += [few(labels, share=share, seed=self.draw) for share in self.shares]
+        chosen = [probes.label_subset(labels, per_class=n, seed=self.draw) for n in counts]
+        chosen += [probes.label_subset(labels, share=share, seed=self.draw) for share in self.shares]
         different = {len(rows): rows for rows in reversed(chosen)}
         return [different[n] for n in sorted(different)]
 
@@ -121,7 +120,7 @@ class FewLabels(Probing):
             self.learnt, representation, reading, rows, encoder, tuned=True, start=start, **course, **budget
         )
         # An untrained network learns the same for every method.
-        return representation.once(encoder, (self, reading, digest(rows)), learn)
+        return representation.once(encoder, (self, reading, probes.subset_digest(rows)), learn)
 
     @classmethod
     def among(cls, measured: DataFrame) -> Series:

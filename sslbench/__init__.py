@@ -19,6 +19,8 @@ PUBLIC = {
     "bench.evaluation.representation": ("Reading", "Representation", "evenly"),
     "bench.evaluation": ("probes",),
     "bench.encoders": ("Encoder",),
+    "bench.encoders.vit": ("ViT",),
+    "bench.training": ("distributed",),
     "bench.data": ("Dataset", "Facts", "Source", "Split"),
     "bench.images": ("augment", "colour"),
     "bench.errors": ("UserError", "require"),
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from .bench import statistics as statistics
     from .bench.data import Dataset as Dataset, Facts as Facts, Source as Source, Split as Split
     from .bench.encoders import Encoder as Encoder
+    from .bench.encoders.vit import ViT as ViT
     from .bench.errors import UserError as UserError, require as require
     from .bench.evaluation import probes as probes
     from .bench.evaluation.representation import Reading as Reading, Representation as Representation, evenly as evenly
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
         percent as percent,
         shown as shown,
     )
+    from .bench.training import distributed as distributed
 
 
 def __getattr__(name: str) -> Any:

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sslbench.bench.checkpoints import store as checkpoints
-from sslbench.bench.checkpoints.store import bundle, bundled, cached, found, interrupted, load, save, weights_hash
-from sslbench.bench.encoders import Encoder
+from sslbench.bench.checkpoints.store import bundle, bundled, cached, found, interrupted, load, save
+from sslbench.bench.encoders import Encoder, weights_hash
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.errors import UserError
 from sslbench.bench.storage.hashing import file_hash

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -438,23 +437,6 @@ def test_readme_plugins_run_as_printed(tmp_path, results, capsys):
     assert "sharpness" in out
 
 
-def test_committed_shell_entry_point_matches():
-    """run_bench.py and the installed command are the same function."""
-    assert "from sslbench.bench.cli import main" in (ROOT / "run_bench.py").read_text()
-    assert 'sslbench = "bench.cli:main"' in (ROOT / "pyproject.toml").read_text()
-
-
-def test_what_is_installed_is_whole():
-    """pyproject.toml names every folder of code, and every file that code reads beside itself, as part of a package."""
-    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    folders = {package: ROOT / package.replace(".", "/") for package in told["packages"]}
-    data = {path for package, (names,) in told["package-data"].items() for path in folders[package].glob(names)}
-    files = {p for name in ("bench", "methods", "protocols", "results/published") for p in (ROOT / name).rglob("*.*")}
-    files = {path for path in files if "__pycache__" not in path.parts}
-    assert {path for path in files if path.suffix == ".py" and path.parent not in folders.values()} == set()
-    assert {path for path in files if path.suffix != ".py"} == data
-
-
 def test_the_floor_of_one_preset_is_the_floor_of_another(results, capsys):
     """An untrained encoder has no budget: measured under one preset, it stands in the table of another."""
     assert run(results, "--methods", "random", "--protocol", "knn", "--set", "knn.k=20", "--preset", "smoke") == 0
@@ -498,7 +480,7 @@ def test_an_edited_plugin_is_measured_anew(tmp_path, results):
 
 def test_a_protocol_that_breaks_is_a_failed_cell(results, monkeypatch):
     """An error while probing is recorded with its reason, and the other protocol is measured."""
-    monkeypatch.setattr("sslbench.protocols.knn.knn", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("sslbench.bench.evaluation.probes.knn", lambda *a, **k: 1 / 0)
     assert run(results, "--methods", "random", "--protocol", "knn,linear", "--set", "knn.k=20") == 1
     found = {record["cell"]["protocol"]: record for record in records.read_all(results / "records")[0]}
     assert found["linear"]["status"] == "ok"

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from sslbench.bench.data import Dataset, Facts
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.errors import UserError
+from sslbench.bench.evaluation.probes.label_subset import subset_digest
 from sslbench.bench.evaluation.representation import Representation
 from sslbench.bench.planning.build import plan
 from sslbench.bench.planning.plan import Request
@@ -26,7 +27,7 @@ from sslbench.bench.report.published import published
 from sslbench.bench.report.render import report
 from sslbench.bench.run import runner
 from sslbench.bench.statistics import holm, mcnemar
-from sslbench.protocols import _probing, fewlabels
+from sslbench.protocols import _probing
 from sslbench.protocols._curve import legible
 from sslbench.protocols.fewlabels import FewLabels
 from tests.test_report import cell, failed
@@ -53,7 +54,7 @@ def lessons(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     real = _probing.probes.taught
 
     def taught(build, images, rows, *rest, **settings):  # type: ignore[no-untyped-def]
-        found.append(fewlabels.digest(rows))
+        found.append(subset_digest(rows))
         return real(build, images, rows, *rest, **settings)
 
     monkeypatch.setattr(_probing.probes, "taught", taught)
@@ -123,7 +124,7 @@ def test_frozen_by_the_papers_long_way(tiny: Dataset) -> None:
     """With solver = sgd the frozen way is taught through views, by the same images."""
     asked = FewLabels(shares=(1.0,), ways=("frozen",), solver="sgd", epochs=1)
     (number,) = [n for n in asked.evaluate(seen(encoder_of(1), tiny)) if n.metric == "accuracy"]
-    assert number.details == {"labelled": 64, "indices": fewlabels.digest(torch.arange(64))}
+    assert number.details == {"labelled": 64, "indices": subset_digest(torch.arange(64))}
 
 
 def facts(train: int = 10_000, per_class: int | None = 1000) -> Facts:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.multiprocessing import spawn
 
-from sslbench.methods._gather import Gathered, gathered, rank
+from sslbench.bench.training.distributed import Gather, gather, rank
 from sslbench.methods.barlow_twins import cross_correlation, distance_from_identity
 from sslbench.methods.simclr import nt_xent
 from sslbench.methods.vicreg import redundancy, shortfall
@@ -33,7 +33,7 @@ def correlated(one: Tensor, other: Tensor) -> Tensor:
 
 def regularised(one: Tensor, other: Tensor) -> Tensor:
     """VICReg's loss."""
-    one, other = gathered(one), gathered(other)
+    one, other = gather(one), gather(other)
     return F.mse_loss(one, other) + shortfall(one) + shortfall(other) + redundancy(one) + redundancy(other)
 
 
@@ -66,7 +66,7 @@ def share(process: int, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", **group)
     assert rank() == process
     rows = torch.arange(3.0).view(3, 1) + 10 * process
-    assert gathered(rows).flatten().tolist() == [0, 1, 2, 10, 11, 12]
+    assert gather(rows).flatten().tolist() == [0, 1, 2, 10, 11, 12]
     one, other = (values.chunk(PROCESSES)[process] for values in inputs()[:2])
     found = {}
     for name, loss in LOSSES.items():
@@ -102,7 +102,7 @@ def group_of_one() -> Iterator[None]:
 def test_one_process_keeps_what_it_has() -> None:
     """Without other processes nothing is copied, and this is process 0."""
     rows = torch.rand(3, 2, requires_grad=True)
-    assert gathered(rows) is rows
+    assert gather(rows) is rows
     assert rank() == 0
 
 
@@ -110,8 +110,8 @@ def test_one_process_keeps_what_it_has() -> None:
 def test_the_collectives_give_rows_and_gradients_back() -> None:
     """In a group of one the rows come back as they are, with their gradient, which is not written into."""
     rows = torch.rand(3, 2, requires_grad=True)
-    assert gathered(rows) is rows
-    whole = Gathered.apply(rows)
+    assert gather(rows) is rows
+    whole = Gather.apply(rows)
     assert torch.equal(whole, rows)
     weights = torch.rand(3, 2)
     whole.backward(weights)

@@ -14,7 +14,10 @@ HEAVY = ("torch", "torchvision", "pandas", "timm", "seaborn")
 @pytest.mark.parametrize(
     ("modules", "absent"),
     [
-        ("cli cli.listing cli.report plugins.discovery planning.plan planning.build planning.jobs records.record", HEAVY),
+        (
+            "cli cli.listing cli.report plugins.discovery planning.build planning.jobs records.record",
+            HEAVY,
+        ),
         ("report.render report.compare report.comparison_formats report.card report.page report.plots", HEAVY[:2]),
     ],
 )

@@ -158,8 +158,6 @@ def test_a_default_that_is_computed_is_left_to_the_class(tmp_path):
 
 def test_a_plugin_that_fails_on_import_is_told(tmp_path):
     """An error inside a plugin's file is one line with its name."""
-    (tmp_path / "raising.py").write_text(
-        '"""R."""\nfrom sslbench import Method\nclass Raising(Method): ...\n1 / 0\n'
-    )
+    (tmp_path / "raising.py").write_text('"""R."""\nfrom sslbench import Method\nclass Raising(Method): ...\n1 / 0\n')
     with pytest.raises(UserError, match=r"raising\.py: fails on import \(ZeroDivisionError"):
         plugins.given(str(tmp_path / "raising.py")).load()

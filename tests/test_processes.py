@@ -22,7 +22,7 @@ from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.images.augment import floats
 from sslbench.bench.method import Batch, Method, TrainFacts
 from sslbench.bench.plugins.discovery import ROOT, plugins
-from sslbench.bench.training import distributed as processes
+from sslbench.bench.training import distributed
 
 FACTS = TrainFacts(images=64, classes=10, image_size=32)
 N = 8  # images of the whole batch
@@ -90,7 +90,7 @@ def without_chance() -> Iterator[None]:
 def batch(step: int) -> Batch:
     """One's share: at each step other pictures of the same numbers, since a bank learns from what it has seen."""
     images = torch.randint(256, (N, 3, 32, 32), generator=torch.Generator().manual_seed(step), dtype=torch.uint8)
-    mine = processes.share(torch.arange(N))
+    mine = distributed.shard(torch.arange(N))
     return Batch(images=images[mine], indices=mine, captions=tuple(f"picture {n} of {step}" for n in mine.tolist()))
 
 
@@ -103,13 +103,13 @@ def stepped(name: str) -> dict[str, Tensor]:
             module.double()
     found: dict[str, Tensor] = {}
     for step in range(2):
-        torch.manual_seed(step + 100 * processes.rank())  # the first process's draws are those of one alone
-        with processes.shared_batch_norm(method if method.synchronised else nn.Identity()):
+        torch.manual_seed(step + 100 * distributed.rank())  # the first process's draws are those of one alone
+        with distributed.shared_batch_norm(method if method.synchronised else nn.Identity()):
             loss = method.loss(batch(step))
         method.zero_grad()
         loss.backward()
-        processes.average_gradients(method.parameters())
-        found[f"loss {step}"] = processes.averaged(loss.detach())
+        distributed.average_gradients(method.parameters())
+        found[f"loss {step}"] = distributed.all_reduce_mean(loss.detach())
         found |= {f"gradient {step} {n}": p.grad.clone() for n, p in method.named_parameters() if p.grad is not None}
         with torch.no_grad():
             for parameter in method.parameters():
@@ -162,8 +162,8 @@ def normed() -> list[Tensor]:
     norm, x = nn.BatchNorm2d(3), (5 + torch.randn(8, 3, 2, 2)).requires_grad_()
     with torch.no_grad():
         norm.weight.copy_(torch.tensor([0.5, 1.0, 2.0]))
-    with processes.shared_batch_norm(norm):
-        y = norm(processes.share(x))
+    with distributed.shared_batch_norm(norm):
+        y = norm(distributed.shard(x))
         y[::3].square().sum().backward()
         still = norm.eval()(x.detach())
     assert "forward" not in vars(norm)
@@ -197,13 +197,13 @@ def test_batch_norm_sees_all_processes(tmp_path: Path) -> None:
 def test_one_process_is_alone() -> None:
     """Without torchrun a batch is one's own, a mean is the value, and batch norm is torch's."""
     x, norm = torch.rand(4, 3, requires_grad=True), nn.BatchNorm1d(3)
-    assert (processes.count(), processes.rank()) == (1, 0)
-    assert torch.equal(processes.share(x), x)
-    assert processes.averaged(x) is x
-    with processes.shared_batch_norm(norm):
+    assert (distributed.world_size(), distributed.rank()) == (1, 0)
+    assert torch.equal(distributed.shard(x), x)
+    assert distributed.all_reduce_mean(x) is x
+    with distributed.shared_batch_norm(norm):
         assert "forward" not in vars(norm)
     x.sum().backward()
-    processes.average_gradients([nn.Parameter(torch.rand(2)), x])  # type: ignore[list-item]
+    distributed.average_gradients([nn.Parameter(torch.rand(2)), x])  # type: ignore[list-item]
     assert x.grad is not None
     assert torch.equal(x.grad, torch.ones(4, 3))
 

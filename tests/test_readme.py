@@ -38,19 +38,16 @@ def test_every_command_is_understood(command, tmp_path, capsys):
 
 
 def test_the_tree_names_what_is_there():
-    """Every path of the README's tree exists, and every file of the engine has its phrase."""
+    """Every path of the README's tree exists, and every part of the engine has its phrase."""
     tree = TEXT.split("## The tree")[1].split("```")[1]
-    folder = ""
+    listed, folder = set[str](), ""
     for line in tree.strip().splitlines():
-        for name in line[:22].split():
-            if name.startswith("…"):
-                continue
-            path = name if not line.startswith(" ") else folder + name
-            assert (ROOT / path).exists(), path
-        if not line.startswith(" ") and line.split()[0].endswith("/"):
-            folder = line.split()[0]
-    files = {path.name for path in (ROOT / "bench").glob("[!_]*.py")}
-    assert files == {name for name in files if re.search(rf"\b{name}\b", tree)}
+        name = line.split()[0]
+        folder = folder if line.startswith(" ") else name
+        listed.add(folder + name if line.startswith(" ") else name)
+    assert [path for path in listed if not (ROOT / path).exists()] == []
+    parts = {f"bench/{p.name}{'/' * p.is_dir()}" for p in (ROOT / "bench").glob("[!_]*")}
+    assert parts == {path for path in listed if path.startswith("bench/")} - {"bench/"}
 
 
 def test_parts_are_filled_from_their_files(tmp_path, monkeypatch, capsys):

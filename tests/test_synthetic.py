@@ -212,6 +212,7 @@ def test_wrong_settings_are_refused(wrong: dict[str, int]) -> None:
 def test_check_needs_no_torch() -> None:
     """Planning a run must stay quick."""
     script = (
-        "import sys; from sslbench.bench.data.synthetic import Synthetic; Synthetic().check(); assert 'torch' not in sys.modules"
+        "import sys; from sslbench.bench.data.synthetic import Synthetic\n"
+        "Synthetic().check(); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -12,10 +12,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from ..encoders import Encoder
+from ..encoders import COUNTER, Encoder
 from ..errors import UserError
 
-COUNTER = "num_batches_tracked"  # steers nothing in evaluation, and many files leave it out
 MEANT = 0.25  # share of an encoder above which a place is where it was, though damaged
 SHOWN = 3  # names of a list that an error shows
 

@@ -6,7 +6,6 @@ Weights are data, never code (``foreign/reading.py``). A file is taken whole, wh
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from safetensors.torch import save as packed
 from torch import Tensor
 
-from ..encoders import Encoder
+from ..encoders import Encoder, weights_hash
 from ..errors import UserError
 from ..method import Method
 from ..plugins.discovery import ROOT
@@ -24,7 +23,7 @@ from ..storage.atomic import write_whole
 from ..storage.cache import cache_folder
 from ..storage.hashing import file_hash
 from .safe_load import contents
-from .state_dict import COUNTER, fitted
+from .state_dict import fitted
 
 BUNDLE = ROOT / "methods" / "pretrained"
 
@@ -189,14 +188,3 @@ def tensors_in(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if "" not in inside.groups:
         raise UserError(f"{path}: holds no state dict of tensors; save encoder.state_dict() and give that file.")
     return inside.groups[""], inside.facts
-
-
-def weights_hash(encoder: Encoder) -> str:
-    """Hex digest of all weights and batch-norm statistics: the content, whatever the file was called."""
-    digest = hashlib.sha256()
-    for name, value in sorted(encoder.state_dict().items()):
-        if name.endswith(COUNTER):
-            continue
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -79,10 +79,10 @@ def run(planned: Plan, options: argparse.Namespace) -> int:
     failed = 0
     if planned.missing:
         from ..run import runner
-        from ..training import distributed as processes
+        from ..training import distributed
 
-        with processes.joined(planned):
-            if processes.rank():  # the others help to pretrain, the first alone probes and prints
+        with distributed.process_group(planned.batch_sizes, planned.request.device):
+            if distributed.rank():  # the others help to pretrain, the first alone probes and prints
                 for _ in runner.pretrained(replace(planned, jobs=planned.missing)):
                     pass
                 return 0
@@ -98,12 +98,12 @@ def pretrain(planned: Plan, options: argparse.Namespace) -> int:
     """Makes encoders without asking anything of them."""
     from ..checkpoints import store as checkpoints
     from ..run import runner
-    from ..training import distributed as processes
+    from ..training import distributed
 
     failed = 0
-    with processes.joined(planned):
+    with distributed.process_group(planned.batch_sizes, planned.request.device):
         for event in followed(runner.pretrained(planned)):
-            if isinstance(event, runner.Progress) or processes.rank():
+            if isinstance(event, runner.Progress) or distributed.rank():
                 continue
             job, weights = event
             if weights.kind == "failed":

@@ -6,6 +6,7 @@ keyword-only arguments are its settings.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Literal, Self
 
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 
 from ..images.colour import lab
 from ..images.input_spec import CHANNELS, Input
+
+COUNTER = "num_batches_tracked"  # of a batch norm: has no part in evaluation, and many files leave it out
 
 Part = Literal["colour", "lightness", "chroma"]
 
@@ -164,3 +167,14 @@ def seen(images: Tensor, part: Part) -> Tensor:
     L, a, b = lab(images).unbind(1)
     channels = [L / 100] * 3 if part == "lightness" else [a / 220 + 0.5, b / 220 + 0.5, (a + b) / 440 + 0.5]
     return torch.stack(channels, dim=1)
+
+
+def weights_hash(encoder: Encoder) -> str:
+    """Hex digest of all weights and batch-norm statistics: the content, whatever the file was called."""
+    digest = hashlib.sha256()
+    for name, value in sorted(encoder.state_dict().items()):
+        if name.endswith(COUNTER):
+            continue
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -23,9 +23,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..checkpoints.store import weights_hash
 from ..data import Dataset, Images, Split
-from ..encoders import Encoder
+from ..encoders import Encoder, weights_hash
 from ..errors import UserError, did_you_mean
 from ..images.augment import recoloured, resized_crops
 from ..precision import low_precision

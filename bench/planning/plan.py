@@ -104,6 +104,11 @@ class Plan:
         """The jobs with a cell still to be measured."""
         return tuple(job for job in self.jobs if job.missing)
 
+    @property
+    def batch_sizes(self) -> set[int]:
+        """The batch sizes of all jobs, in images."""
+        return {job.recipe.batch_size for job in self.jobs}
+
     def around(self, foreign: Checkpoint | None) -> Plan:
         """The plan as it is for a checkpoint, which brings its own encoder."""
         if foreign is None or foreign.plugin is None:

@@ -20,14 +20,18 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-import sslbench
-
 from ..errors import UserError, did_you_mean
 from .settings import Setting, is_literal, literal
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = {"method": "methods", "protocol": "protocols", "dataset": "bench/data", "encoder": "bench/encoders"}
-BASES = {"Method": "method", "Protocol": "protocol", "Source": "dataset", "Encoder": "encoder"}
+BASES = {  # class of a contract -> kind of plugin, and the module that defines it
+    "Method": ("method", "bench.method"),
+    "Protocol": ("protocol", "bench.protocol"),
+    "Source": ("dataset", "bench.data"),
+    "Encoder": ("encoder", "bench.encoders"),
+}
+PACKAGE = __name__.partition(".")[0]
 NO_SETTINGS = {"data_dir"}  # it has a flag of its own and no default worth showing
 
 
@@ -95,7 +99,7 @@ def files(kind: str) -> list[Path]:
 def ours(kind: str) -> Iterator[Plugin]:
     """The plugins in them."""
     for path in files(kind):
-        yield read(path, f"{sslbench.__name__}.{FOLDERS[kind].replace('/', '.')}.{path.stem}", kind)
+        yield read(path, f"{PACKAGE}.{FOLDERS[kind].replace('/', '.')}.{path.stem}", kind)
 
 
 def summaries(kind: str, extra: tuple[str, ...] = ()) -> dict[str, str]:
@@ -152,7 +156,7 @@ def parsed(source: str, path: Path, module: str | None, kind: str | None) -> Plu
         name = path.stem.title().replace("_", "")
         raise UserError(f"{path}: no class is named like the file; a plugin {path.name} needs a class {name}.")
     lineage = list(ancestry(node, tree, path))
-    kind = kind or next((BASES[base.name] for base in lineage if base.name in BASES), None)
+    kind = kind or next((BASES[base.name][0] for base in lineage if base.name in BASES), None)
     if kind is None:
         raise UserError(f"{path}: class {node.name} is no Method, Protocol, Source or Encoder; derive it from one.")
     summary = (ast.get_docstring(tree) or "").partition("\n")[0]
@@ -191,8 +195,8 @@ def imported_file(statement: ast.ImportFrom, name: str, path: Path) -> Path | No
     package, _, module = (statement.module or "").partition(".")
     if statement.level:
         folder, module = path.parents[statement.level - 1], statement.module or ""
-    elif package == sslbench.__name__:
-        folder, module = ROOT, module or sslbench.HOMES.get(name, "")
+    elif package == PACKAGE:
+        folder, module = ROOT, module or BASES.get(name, ("", ""))[1]
     else:
         return None
     stem = folder.joinpath(*module.split("."))

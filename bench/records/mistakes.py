@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..data import Images
-    from ..protocol import Number
+    from .measurement import Number
 
 KEPT = 5  # mistakes of a tap
 SIDE = 32  # pixels of a picture

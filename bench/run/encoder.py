@@ -19,7 +19,7 @@ from ..planning.plan import Data, Job, Plan
 from ..precision import low_precision
 from ..progress import Progress
 from ..records.provenance import provenance
-from ..training import distributed as processes
+from ..training import distributed
 from ..training.loop import flops_of_step, pretrain, steps_of
 
 COLLAPSED = 0.05  # of what fills the sphere: embeddings that are spread over less are all alike
@@ -81,7 +81,7 @@ def encoder_of(
     facts["pretext"] = pretext(losses, watched)
     facts["cost"] = {"pretrain_seconds": seconds, "pretrain_views": job.recipe.views, "pretrain_flops": flops}
     file = checkpoints.cached(job.recipe_hash)
-    if processes.rank():
+    if distributed.rank():
         return encoder, Weights(kind="pretrained", file=file, facts=facts)
     # The encoder goes last: whoever finds it finds its heads too.
     checkpoints.save_heads(checkpoints.cached_heads(job.recipe_hash), method, facts)

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from ..checkpoints import fetch as foreign_weights, store as checkpoints
+from ..checkpoints import fetch as foreign_weights
 from ..data import Dataset
+from ..encoders import weights_hash
 from ..errors import UserError
 from ..evaluation.representation import Representation
 from ..planning.plan import Data, Job, Plan
@@ -84,7 +85,7 @@ def run(plan: Plan) -> Generator[Progress | Measured, None, None]:
             yield Progress(title=title, done=0, total=1)
             record = described(plan, job, cell, device, weights) | {"card": protocol.card() | splits(dataset)}
             record["provenance"]["precision"] = "bf16" if seen.low else "fp32"
-            record["identity"]["weights"] = checkpoints.weights_hash(encoder)
+            record["identity"]["weights"] = weights_hash(encoder)
             numbers, failure = yield from answered(protocol, seen, title)
             record |= failure
             record["metrics"] = [

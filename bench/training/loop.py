@@ -22,7 +22,7 @@ from ..errors import UserError
 from ..method import Batch, Method
 from ..precision import low_precision
 from ..storage.atomic import write_whole
-from . import distributed as processes
+from . import distributed
 from .recipe import Recipe
 
 
@@ -81,7 +81,7 @@ def pretrain(
         yield Step(step=done, steps=steps, loss=loss, seconds=seconds, watched={})
     done, split = len(history), resident(split, device)
     order = batches(len(split), recipe.batch_size, recipe.seed)
-    norms = processes.shared_batch_norm if method.synchronised else nullcontext
+    norms = distributed.shared_batch_norm if method.synchronised else nullcontext
     saved = began = time.monotonic()
     try:
         for step in range(1, steps + 1):
@@ -90,16 +90,16 @@ def pretrain(
                 continue
             for group in optimiser.param_groups:
                 group["lr"] = recipe.learning_rate * schedule((step - 0.5) / steps, recipe.warmup)
-            torch.manual_seed((recipe.seed << 32) + (processes.rank() << 24) + step)
+            torch.manual_seed((recipe.seed << 32) + (distributed.rank() << 24) + step)
             with autocast, norms(method):
-                objective = method.loss(batch_of(method, split, processes.share(indices), device))
-            loss = processes.averaged(objective.detach()).item()
+                objective = method.loss(batch_of(method, split, distributed.shard(indices), device))
+            loss = distributed.all_reduce_mean(objective.detach()).item()
             if not math.isfinite(loss):
                 resume.unlink(missing_ok=True)
                 raise Diverged(f"the loss was {loss} at step {step} of {steps}")
             optimiser.zero_grad(set_to_none=True)
             objective.backward()
-            processes.average_gradients(method.parameters())
+            distributed.average_gradients(method.parameters())
             optimiser.step()
             method.after_step(step / steps)
             watched = {name: value.item() for name, value in method.watched.items()}
@@ -158,17 +158,17 @@ def batch_of(method: Method, split: Split, indices: Tensor, device: torch.device
 def flops_of_step(method: Method, split: Split, recipe: Recipe, device: torch.device) -> int:
     """Floating-point operations of a whole batch, forward and back; leaves method and randomness as they were."""
     state = {name: value.clone() for name, value in method.state_dict().items()}
-    indices = processes.share(torch.arange(recipe.batch_size))
+    indices = distributed.shard(torch.arange(recipe.batch_size))
     with FlopCounterMode(display=False) as counter, torch.random.fork_rng(devices=[]):
         method.loss(batch_of(method, split, indices, device)).backward()
     method.load_state_dict(state)
     method.zero_grad(set_to_none=True)
-    return counter.get_total_flops() * processes.count()
+    return counter.get_total_flops() * distributed.world_size()
 
 
 def save(path: Path, method: Method, optimiser: torch.optim.Optimizer, history: list[tuple[float, float]]) -> None:
     """Writes all that a run needs to go on, and the loss and seconds of each step done; only the first process does."""
-    if processes.rank():
+    if distributed.rank():
         return
     state = {"history": history, "method": method.state_dict(), "optimiser": optimiser.state_dict()}
     packed = BytesIO()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..checkpoints import store as checkpoints
 from ..data import Split
+from ..encoders import weights_hash
 from ..errors import UserError
 from ..method import Method, Panel
 from ..planning.plan import Data, Job, Plan
@@ -144,7 +145,7 @@ def taught(method: Method, split: Split, job: Job, device: torch.device) -> Gene
     recipe = replace(
         job.recipe, views=min(TEACHING_VIEWS, job.recipe.views), batch_size=min(job.recipe.batch_size, len(split))
     )
-    stem = f"{job.recipe_hash}-{checkpoints.weights_hash(method.encoder)}"
+    stem = f"{job.recipe_hash}-{weights_hash(method.encoder)}"
     partial = checkpoints.interrupted(f"{stem}.heads")
     done = 0
     with closing(pretrain(method, split, recipe, device, partial)) as training:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..checkpoints import store as checkpoints
 from ..data import Dataset
+from ..encoders import weights_hash
 from ..errors import UserError, did_you_mean
 from ..evaluation.representation import Reading, Representation
 from ..planning.plan import Data, Plan
@@ -68,7 +68,7 @@ def mapped(plan: Plan, taps: Sequence[str], folder: Path) -> Generator[Progress 
             failed[name] = reason(error)
             continue
         yield Progress(title=f"{name}: features", done=0, total=1)
-        weights.append(checkpoints.weights_hash(encoder))
+        weights.append(weights_hash(encoder))
         seen = Representation(encoder, dataset, f"map {plan.facts.identity}", device, plan.request.precision)
         features[name] = [seen.test(Reading(tap)).cpu().numpy() for tap in taps]
     cell = (plan.facts.name, plan.request.encoder, plan.request.preset)

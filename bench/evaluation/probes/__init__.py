@@ -10,6 +10,7 @@ from .agreement import agreement
 from .clusters import Clusters, assigned, k_means
 from .finetune import Classifier, answers, taught
 from .geometry import alignment, false_negatives, uniformity
+from .label_subset import label_subset, subset_digest
 from .linear import STRENGTHS, Probe, linear_probe
 from .logistic import Logistic, logistic_regression
 from .mlp import mlp_probe
@@ -29,11 +30,13 @@ __all__ = [
     "false_negatives",
     "k_means",
     "knn",
+    "label_subset",
     "linear_probe",
     "logistic_regression",
     "mlp_probe",
     "nearest",
     "ridge",
+    "subset_digest",
     "taught",
     "uniformity",
 ]

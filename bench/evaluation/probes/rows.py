@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ...data._few import few
 from ...errors import UserError, require
+from .label_subset import label_subset
 
 COPY_BYTES = 2**30  # prepared features up to this size are kept; larger ones are prepared again chunk by chunk
 
@@ -72,5 +72,5 @@ def training_part(labels: Tensor, held_out: float, seed: int) -> Tensor:
     """Which rows (N,) to train on: all but a share of each class; one image of a class always stays."""
     require(0 < held_out < 1, "held_out", held_out, "between 0 and 1")
     keep = torch.zeros(len(labels), dtype=torch.bool)
-    keep[few(labels, share=1 - held_out, seed=seed)] = True
+    keep[label_subset(labels, share=1 - held_out, seed=seed)] = True
     return keep.to(labels.device)
