@@ -33,7 +33,7 @@ class Panel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainFacts:
+class TrainInfo:
     """What a method may know of the data before it sees a batch, to size heads and banks."""
 
     images: int
@@ -55,7 +55,7 @@ class Method(nn.Module, ABC):
     needs_if: ClassVar[dict[str, str]] = {}
     """What it needs besides under some setting, which sets ``needs`` then: {"sequence=frames": "clips"}."""
 
-    sees: ClassVar[Literal["colour", "lightness", "halves", "patches"]] = "colour"
+    input_mode: ClassVar[Literal["colour", "lightness", "halves", "patches"]] = "colour"
     """What of a picture its encoder sees: all, L* alone, L* and a*b* by encoders of half the width, or some patches."""
 
     trains: ClassVar[bool] = True
@@ -64,7 +64,7 @@ class Method(nn.Module, ABC):
     synchronised: ClassVar[bool] = True
     """Whether batch norm sees the whole batch where several processes share it."""
 
-    short: ClassVar[dict[str, Any]] = {}
+    short_run_settings: ClassVar[dict[str, Any]] = {}
     """Settings that differ from the paper's in presets shorter than ``paper``: declared deviations."""
 
     checkpoints: ClassVar[dict[str, dict[str, Any]]] = {}
@@ -73,13 +73,13 @@ class Method(nn.Module, ABC):
     views_per_image: float = 1.0
     """Encoder views that one image costs, a smaller view counted by its share of the pixels."""
 
-    def __init__(self, encoder: Encoder, facts: TrainFacts) -> None:
+    def __init__(self, encoder: Encoder, facts: TrainInfo) -> None:
         super().__init__()
         self.encoder = encoder
         self.facts = facts
         self.view_size = facts.image_size
         """Side in pixels of the smallest view that the encoder is given."""
-        self.watched: dict[str, Tensor] = {}
+        self.logged: dict[str, Tensor] = {}
         """Scalars of the last step beside the loss (an accuracy), for logs and records.
 
         "spread" is the standard deviation of the normalised embeddings over the batch, averaged over their dim

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from .errors import UserError
-from .records.measurement import Number
+from .records.measurement import Measurement
 from .statistics import bootstrap_interval, macro_bootstrap_interval
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
     from torch import Tensor
 
-    from .data import Facts
-    from .evaluation.representation import Reading, Representation
+    from .data import DatasetInfo
+    from .evaluation.representation import FeatureSpec, Representation
 
 BEST, SECOND = "\ue000{}\ue002", "\ue001{}\ue003"
 """A cell that is best or second best, until its table is printed and each kind of file marks it in its own way."""
@@ -45,14 +45,14 @@ class Protocol(ABC):
     """The metric that tables show."""
 
     @abstractmethod
-    def readings(self) -> tuple[Reading, ...]:
+    def feature_specs(self) -> tuple[FeatureSpec, ...]:
         """The taps and poolings it will ask for, so that one forward pass serves every protocol."""
 
     @abstractmethod
-    def evaluate(self, representation: Representation) -> Iterator[Number]:
+    def evaluate(self, representation: Representation) -> Iterator[Measurement]:
         """Yields the numbers; where they are stored or printed is not its business."""
 
-    def check(self, facts: Facts) -> None:
+    def check(self, facts: DatasetInfo) -> None:
         """Raises UserError where these data cannot answer the question; called before any work."""
         if len(facts.classes) < 2:
             raise UserError(f"{facts.name}: all images are of one class; a question needs two or more to tell apart.")
@@ -113,12 +113,12 @@ def shown(row: Any, digits: int = 1) -> str:
 
 def accuracies(
     tap: str, predictions: Tensor, labels: Tensor, confidences: Tensor | None = None, **details: Any
-) -> Iterator[Number]:
+) -> Iterator[Measurement]:
     """Predictions and labels (N,) -> micro and macro accuracy with bootstrap intervals over test images."""
     predicted, truth = predictions.cpu().numpy(), labels.cpu().numpy()
     correct = predicted == truth
     low, high = bootstrap_interval(correct)
-    yield Number(
+    yield Measurement(
         tap=tap,
         metric="accuracy",
         value=float(correct.mean()),
@@ -130,4 +130,4 @@ def accuracies(
     )
     per_class = [correct[truth == label].mean() for label in np.unique(truth)]
     low, high = macro_bootstrap_interval(correct, truth)
-    yield Number(tap=tap, metric="macro_accuracy", value=float(np.mean(per_class)), low=low, high=high)
+    yield Measurement(tap=tap, metric="macro_accuracy", value=float(np.mean(per_class)), low=low, high=high)

@@ -1,4 +1,4 @@
-"""Finding the right one among candidates: the loss of contrastive methods, and what is watched of it."""
+"""Finding the right one among candidates: the loss of contrastive methods, and what is logged of it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ def products(ones: Tensor, others: Tensor) -> Tensor:
     return ones @ others.T
 
 
-def info_nce(logits: Tensor, answers: Tensor, watched: dict[str, Tensor]) -> Tensor:
+def info_nce(logits: Tensor, answers: Tensor, logged: dict[str, Tensor]) -> Tensor:
     """Logits (N, K), the column that is right int64 (N,) -> nats, a scalar (van den Oord et al. 2018, equation 4).
 
-    Writes into ``watched`` how often the right one scores highest (``accuracy``), and log K - loss (``bound``): so
+    Writes into ``logged`` how often the right one scores highest (``accuracy``), and log K - loss (``bound``): so
     many nats the two sides tell of each other at least (section 2.3). What scores minus infinity is no candidate.
     """
     loss = F.cross_entropy(logits, answers)
-    watched["accuracy"] = (logits.argmax(1) == answers).float().mean()
-    watched["bound"] = logits.isfinite().sum(1).log().mean() - loss.detach()
+    logged["accuracy"] = (logits.argmax(1) == answers).float().mean()
+    logged["bound"] = logits.isfinite().sum(1).log().mean() - loss.detach()
     return loss
 
 

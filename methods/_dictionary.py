@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, distributed, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, augment, distributed, require
 
 from ._contrast import first_right, info_nce, nearest_panel
 from ._heads import spread
@@ -25,7 +25,7 @@ class Dictionary(Method):
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         negatives: int,
         momentum: float,
@@ -64,8 +64,8 @@ class Dictionary(Method):
             k = F.normalize(forward(self.key, self.views(batch.images), groups).float(), dim=1)
         logits = info_nce_logits(q, k, self.queue.keys, self.temperature)
         self.newest = k
-        self.watched["spread"] = spread(q)
-        return info_nce(logits, first_right(logits), self.watched)
+        self.logged["spread"] = spread(q)
+        return info_nce(logits, first_right(logits), self.logged)
 
     def after_step(self, progress: float) -> None:
         """The keys of the batch enter the queue; the key encoder follows the query encoder."""

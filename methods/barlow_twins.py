@@ -20,7 +20,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, distributed, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, augment, distributed, require
 
 from ._heads import mlp, spread
 from ._momentum import in_groups
@@ -60,12 +60,12 @@ class BarlowTwins(Method):
         },
     }
     views_per_image = 2.0
-    short: ClassVar = {"dim": 512}
+    short_run_settings: ClassVar = {"dim": 512}
 
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         redundancy: float = 0.005,
         dim: int = 8192,
@@ -84,8 +84,8 @@ class BarlowTwins(Method):
         z = self.projections(two_views(batch.images, *self.looks))
         correlations = cross_correlation(*z.chunk(2))
         diagonal = correlations.diagonal()
-        self.watched["correlation"] = diagonal.detach().mean()
-        self.watched["spread"] = spread(z)
+        self.logged["correlation"] = diagonal.detach().mean()
+        self.logged["spread"] = spread(z)
         return distance_from_identity(correlations, self.redundancy)
 
     def projections(self, views: Tensor) -> Tensor:

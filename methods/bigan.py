@@ -23,7 +23,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, augment, require
 
 from ._adversarial import Eyes, equalised, held, steepness, told_apart
 from ._decoder import Decoder, side_of_maps
@@ -35,12 +35,12 @@ SEED = 4  # pixels, the side that the generator starts from
 class BiGAN(Method):
     """Encoder and generator against a critic of pairs."""
 
-    short: ClassVar = {"width": 16, "hidden": 256}
+    short_run_settings: ClassVar = {"width": 16, "hidden": 256}
 
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         latent: int = 200,
         width: int = 64,
@@ -73,9 +73,9 @@ class BiGAN(Method):
         yes, no = self.judge(seen, code), self.of_pair(Gz.detach(), z)
         critic = told_apart(yes, no)
         fooling = told_apart(held(self.judge, held(self.eyes, Gz), z), held(self.judge, seen.detach(), Ex))
-        self.watched |= {"critic": critic.detach(), "fooling": fooling.detach()}
-        self.watched["accuracy"] = ((yes > 0).float().mean() + (no < 0).float().mean()) / 2
-        self.watched["spread"] = spread(Ex)
+        self.logged |= {"critic": critic.detach(), "fooling": fooling.detach()}
+        self.logged["accuracy"] = ((yes > 0).float().mean() + (no < 0).float().mean()) / 2
+        self.logged["spread"] = spread(Ex)
         return critic + fooling + self.penalty * steepness(self.of_pair, yes, x, code)
 
     def of_pair(self, x: Tensor, z: Tensor) -> Tensor:

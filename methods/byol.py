@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, require
 
 from ._heads import mlp, spread
 from ._momentum import follow, in_groups, risen, teacher_of
@@ -52,12 +52,12 @@ class BYOL(Method):
         },
     }
     views_per_image = 2.0
-    short: ClassVar = {"momentum": 0.9, "hidden": 512, "dim": 128, "norm_last": True, "crop": 0.2}
+    short_run_settings: ClassVar = {"momentum": 0.9, "hidden": 512, "dim": 128, "norm_last": True, "crop": 0.2}
 
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         momentum: float = 0.996,
         hidden: int = 4096,
@@ -79,7 +79,7 @@ class BYOL(Method):
     def loss(self, batch: Batch) -> Tensor:
         """2 - 2 cos of prediction and target, for either view's prediction of the other, added (equation 2)."""
         predictions, targets, z = self.answers(two_views(batch.images, *self.looks))
-        self.watched["spread"] = spread(z)
+        self.logged["spread"] = spread(z)
         return 2 * (2 - 2 * F.cosine_similarity(predictions, targets, dim=1)).mean()
 
     def answers(self, views: Tensor) -> tuple[Tensor, Tensor, Tensor]:

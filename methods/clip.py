@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, distributed, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, augment, distributed, require
 
 from ._captions import Reader
 from ._contrast import few, info_nce, products
@@ -34,12 +34,12 @@ class CLIP(Method):
     """Contrasts each picture with the batch's captions, and each caption with its pictures."""
 
     needs = frozenset({"captions"})
-    short: ClassVar = {"dim": 64, "width": 64, "depth": 2, "heads": 2, "vocabulary": 4096}
+    short_run_settings: ClassVar = {"dim": 64, "width": 64, "depth": 2, "heads": 2, "vocabulary": 4096}
 
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         temperature: float = 0.07,
         dim: int = 512,
@@ -74,9 +74,9 @@ class CLIP(Method):
         answers = distributed.rank() * len(images) + torch.arange(len(images), device=images.device)
         of_texts = few(self.logits(texts, distributed.gather(images)), answers, self.negatives)
         of_images = few(self.logits(images, distributed.gather(texts)), answers, self.negatives)
-        self.watched["spread"] = spread(images)
-        self.watched["temperature"] = (-self.sharpness.detach()).exp()
-        return (info_nce(*of_texts, self.watched) + info_nce(*of_images, self.watched)) / 2
+        self.logged["spread"] = spread(images)
+        self.logged["temperature"] = (-self.sharpness.detach()).exp()
+        return (info_nce(*of_texts, self.logged) + info_nce(*of_images, self.logged)) / 2
 
     def after_step(self, progress: float) -> None:
         """Keeps the temperature from running away."""

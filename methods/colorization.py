@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, colour, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, augment, colour, require
 
 from ._gamut import RANGE, SIGMA, Gamut, cross_entropy
 from ._quarter import QuarterMaps, enlarged, quartered
@@ -48,12 +48,12 @@ class Colorization(Method):
         },
     }
     counts: Tensor  # int64 (Q,), pixels of each bin so far, and one more
-    sees: ClassVar = "lightness"
+    input_mode: ClassVar = "lightness"
 
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         target: Literal["classes", "regression"] = "classes",
         uniform: float = 0.5,
@@ -75,7 +75,7 @@ class Colorization(Method):
         views = augment.resized_crops(batch.images, scale=(self.crop, 1.0), flip=self.flip)
         answers, ab = self.answers(views), colour.lab(quartered(views))[:, 1:]
         guess, some = self.colours(answers.detach()[..., ::2, ::2]), ab[..., ::2, ::2]  # a quarter of them tell enough
-        self.watched["ab_error"] = (guess - some).square().sum(1).sqrt().mean()
+        self.logged["ab_error"] = (guess - some).square().sum(1).sqrt().mean()
         if self.target == "regression":
             return F.mse_loss(answers.float(), ab / RANGE)
         bins, weights = self.gamut.soft(ab)
@@ -84,7 +84,7 @@ class Colorization(Method):
             self.counts += torch.zeros_like(self.counts).index_add_(
                 0, nearest.flatten(), torch.ones_like(nearest).flatten()
             )
-        self.watched["nats"] = nats.detach().mean()
+        self.logged["nats"] = nats.detach().mean()
         return (rarity(self.counts, self.gamut.bins, self.uniform)[nearest] * nats).mean()
 
     def answers(self, images: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, augment, require
 
 from ._adversarial import Eyes, equalised, held, steepness, told_apart
 from ._decoder import Across, Decoder, psnr, side_of_maps
@@ -36,12 +36,12 @@ WEIGHTS = {"l2": (1.0, 0.0), "adversarial": (0.0, 1.0), "joint": (0.999, 0.001)}
 class ContextEncoder(Method):
     """Encodes a picture with a hole, decodes what was there."""
 
-    short: ClassVar = {"width": 16}
+    short_run_settings: ClassVar = {"width": 16}
 
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         region: Literal["central", "random"] = "central",
         objective: Literal["l2", "adversarial", "joint"] = "joint",
@@ -72,14 +72,14 @@ class ContextEncoder(Method):
         painted, real, missing = self.painted(images, holes), self.boxed(2 * images - 1), self.boxed(holes).float()
         near = F.max_pool2d(missing, 2 * self.border + 1, 1, self.border)
         errors = (painted - real).square()
-        self.watched["psnr"] = psnr((missing * errors.detach()).sum() / (4 * 3 * missing.sum()))
+        self.logged["psnr"] = psnr((missing * errors.detach()).sum() / (4 * 3 * missing.sum()))
         l2 = ((missing + BORDER_WEIGHT * (near - missing)) * errors).sum() / (3 * near.sum())
         if not self.of_critic:
             return l2
         shown = torch.where(near > 0, painted, real)
         yes, no = self.critic(real), self.critic(shown.detach())
         critic, fooling = told_apart(yes, no), F.softplus(-held(self.critic, shown).float()).mean()
-        self.watched |= {"critic": critic.detach(), "l2": l2.detach()}
+        self.logged |= {"critic": critic.detach(), "l2": l2.detach()}
         return self.of_l2 * l2 + self.of_critic * fooling + critic + steepness(self.critic, yes, real)
 
     def holes(self, images: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, UserError, augment, distributed, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, UserError, augment, distributed, require
 
 from ._context import Foretelling
 from ._contrast import first_right, info_nce, products
@@ -32,12 +32,19 @@ class CPC(Method):
     """Predicts the embeddings of later rows or frames among those of a batch."""
 
     needs_if: ClassVar = {"sequence=frames": "clips"}
-    short: ClassVar = {"length": 3, "steps": 2, "negatives": 128, "dim": 64, "grey": 0.2, "normalise": True}
+    short_run_settings: ClassVar = {
+        "length": 3,
+        "steps": 2,
+        "negatives": 128,
+        "dim": 64,
+        "grey": 0.2,
+        "normalise": True,
+    }
 
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         sequence: Literal["rows", "frames"] = "rows",
         steps: int = 5,
@@ -70,9 +77,9 @@ class CPC(Method):
     def loss(self, batch: Batch) -> Tensor:
         """InfoNCE of every later part, foretold from every part above or before it."""
         z = self.embeddings(self.parts(batch))
-        self.watched["spread"] = spread(z.flatten(0, 2))
+        self.logged["spread"] = spread(z.flatten(0, 2))
         logits = self.logits(z)
-        return info_nce(logits, first_right(logits), self.watched)
+        return info_nce(logits, first_right(logits), self.logged)
 
     def embeddings(self, parts: Tensor) -> Tensor:
         """Parts (N, T, W, 3, s, s), each encoded by itself, brought to one mean and spread or not -> z (N, T, W, D)."""

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, require
 
 from ._clusters import Clusterings
 from ._heads import mlp, spread
@@ -64,12 +64,12 @@ class DeepCluster(Method):
         },
     }
     views_per_image = 2.0
-    short: ClassVar = {"clusters": (32, 64, 128), "strength": 0.5, "hidden": 512}
+    short_run_settings: ClassVar = {"clusters": (32, 64, 128), "strength": 0.5, "hidden": 512}
 
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         clusters: tuple[int, ...] = (3000, 3000, 3000),
         every: float = 1.0,
@@ -96,10 +96,10 @@ class DeepCluster(Method):
         z = self.embedded(two_views(batch.images, self.look))
         clusters = self.clusterings.assignments[:, batch.indices].repeat(1, 2)  # (heads, 2 N)
         self.newest = batch.indices, z.detach().unflatten(0, (2, -1))
-        self.watched["spread"] = spread(z)
+        self.logged["spread"] = spread(z)
         z = torch.where(clusters[0].unsqueeze(1) < 0, z.detach(), z)
         heads = list(zip(self.clusterings(z), clusters.clamp_min(0), strict=True))
-        self.watched["accuracy"] = torch.stack([(s.argmax(1) == answers) for s, answers in heads]).float().mean()
+        self.logged["accuracy"] = torch.stack([(s.argmax(1) == answers) for s, answers in heads]).float().mean()
         return torch.stack([F.cross_entropy(s / self.temperature, answers) for s, answers in heads]).mean()
 
     def embedded(self, views: Tensor) -> Tensor:

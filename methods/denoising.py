@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, augment, require
 
 from ._decoder import Decoder, psnr, side_of_maps
 
@@ -35,7 +35,7 @@ class Denoising(Method):
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         noise: Literal["gaussian", "masking", "salt_pepper", "none"] = "masking",
         level: float = 0.25,
@@ -64,7 +64,7 @@ class Denoising(Method):
             errors = F.binary_cross_entropy_with_logits(outputs, clean, reduction="none")
         else:
             errors = (outputs - clean).square()
-        self.watched["psnr"] = psnr((self.pictures(outputs.detach()) - clean).square().mean())
+        self.logged["psnr"] = psnr((self.pictures(outputs.detach()) - clean).square().mean())
         return (torch.where(touched, self.alpha, self.beta) * errors).mean()
 
     def pictures(self, outputs: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, augment, require
 
 from ._quarter import QuarterMaps, enlarged, quartered
 
@@ -41,7 +41,7 @@ class Depth(Method):
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         target: Literal["hha", "depth"] = "hha",
         field_of_view: float = 90.0,
@@ -66,7 +66,7 @@ class Depth(Method):
         truth = quartered(views[:, 3:])
         error = F.mse_loss(self.answers(views[:, :3]), truth)
         blind = truth.var(0, correction=0).mean()  # the error of the best answer that does not look at the picture
-        self.watched["unexplained"] = error.detach() / blind
+        self.logged["unexplained"] = error.detach() / blind
         return error
 
     def maps(self, batch: Batch) -> Tensor:

@@ -24,7 +24,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, distributed, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, distributed, require
 
 from ._heads import mlp, spread
 from ._momentum import follow, risen, teacher_of
@@ -77,7 +77,7 @@ class DINO(Method):
         },
     }
     centre: Tensor  # (prototypes,), the running mean of the teacher's scores
-    short: ClassVar = {
+    short_run_settings: ClassVar = {
         "prototypes": 256,
         "momentum": 0.97,
         "frozen": 100.0,
@@ -90,7 +90,7 @@ class DINO(Method):
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         prototypes: int = 65536,
         temperature: float = 0.1,
@@ -135,8 +135,8 @@ class DINO(Method):
             scores = self.teacher(large)
         self.newest = scores.mean(0), len(batch.images)
         targets = self.sharpened(scores)
-        self.watched["entropy"] = torch.special.entr(targets).sum(1).mean()
-        self.watched["spread"] = spread(z[0])
+        self.logged["entropy"] = torch.special.entr(targets).sum(1).mean()
+        self.logged["spread"] = spread(z[0])
         logits = self.prototypes(torch.cat(z)) / self.temperature
         return swapped(targets.unflatten(0, (2, -1)), logits.unflatten(0, (-1, len(batch.images))))
 

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, distributed, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, augment, distributed, require
 
 from ._bank import Bank
 from ._contrast import first_right, info_nce, nearest_panel
@@ -70,12 +70,12 @@ class InstDisc(Method):
         },
     }
     Z: Tensor  # the normalising constant; 0 until the first batch
-    short: ClassVar = {"negatives": None, "temperature": 0.1, "proximal": 0.0}
+    short_run_settings: ClassVar = {"negatives": None, "temperature": 0.1, "proximal": 0.0}
 
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         negatives: int | None = 4096,
         temperature: float = 0.07,
@@ -100,12 +100,12 @@ class InstDisc(Method):
         places = None if self.negatives is None else self.bank.any_of_all(batch.indices, self.negatives)
         cosines = self.bank.scores(f, batch.indices, places)
         scores, answers = cosines / self.temperature, batch.indices if places is None else first_right(cosines)
-        loss = info_nce(scores, answers, self.watched)
+        loss = info_nce(scores, answers, self.logged)
         if places is not None:
             self.estimate_z(scores[:, 1:].detach())
             loss = nce(scores - self.Z.log(), self.facts.images)
         self.newest = batch.indices, f.detach()
-        self.watched["spread"] = spread(f)
+        self.logged["spread"] = spread(f)
         moved = 2 - 2 * cosines.gather(1, answers.unsqueeze(1))  # the squared distance of unit vectors
         return loss + self.proximal * moved.mean()
 

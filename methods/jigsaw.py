@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, augment, require
 
 from ._patches import alike
 from ._tiles import GRID, TILES, cut, joined
@@ -77,12 +77,12 @@ class Jigsaw(Method):
         },
     }
     permutations: Tensor  # int64 (K, 9)
-    short: ClassVar = {"crop": 0.4}
+    short_run_settings: ClassVar = {"crop": 0.4}
 
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         permutations: int = 64,
         gap: float = 0.25,
@@ -118,7 +118,7 @@ class Jigsaw(Method):
         embeddings = self.encoder(alike(tiles).flatten(0, 1)).view(N, TILES, -1)
         shuffled = embeddings.gather(1, self.permutations[drawn].unsqueeze(-1).expand_as(embeddings))
         logits = self.head(shuffled.flatten(1))
-        self.watched["accuracy"] = (logits.argmax(1) == drawn).float().mean()
+        self.logged["accuracy"] = (logits.argmax(1) == drawn).float().mean()
         return F.cross_entropy(logits, drawn)
 
     def parts(self, images: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from timm.layers import build_sincos2d_pos_embed
 from torch import Tensor, nn
 
-from sslbench import Batch, Method, Panel, TrainFacts, ViT, augment, require
+from sslbench import Batch, Method, Panel, TrainInfo, ViT, augment, require
 
 from ._decoder import psnr
 from ._heads import spread
@@ -55,13 +55,13 @@ class MAE(Method):
         },
     }
     encoder: ViT
-    sees: ClassVar = "patches"
-    short: ClassVar = {"width": 64, "depth": 1, "heads": 4}
+    input_mode: ClassVar = "patches"
+    short_run_settings: ClassVar = {"width": 64, "depth": 1, "heads": 4}
 
     def __init__(
         self,
         encoder: ViT,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         mask: float = 0.75,
         width: int = 512,
@@ -96,7 +96,7 @@ class MAE(Method):
         truth = self.values(views)[0]
         error = ((painted - truth).square().mean(2) * hidden).sum() / hidden.sum()
         blind = truth.var((0, 1), correction=0).mean()  # the error of the best answer that looks at nothing
-        self.watched["unexplained"] = error.detach() / blind
+        self.logged["unexplained"] = error.detach() / blind
         return error
 
     def values(self, views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -113,7 +113,7 @@ class MAE(Method):
         tokens = self.encoder.tokens(views)
         places = torch.rand(tokens.shape[:2], device=views.device).argsort(1)[:, : self.visible].unsqueeze(2)
         features = self.encoder.encoded(tokens.gather(1, places.expand(-1, -1, tokens.shape[2])))
-        self.watched["spread"] = spread(features.mean(1))
+        self.logged["spread"] = spread(features.mean(1))
         seen = self.enter(features).float()
         whole = self.token.expand(*tokens.shape[:2], -1).scatter(1, places.expand_as(seen), seen)
         whole = whole + build_sincos2d_pos_embed([self.grid, self.grid], whole.shape[2], device=views.device)

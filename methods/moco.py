@@ -19,7 +19,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from sslbench import Encoder, TrainFacts, augment
+from sslbench import Encoder, TrainInfo, augment
 
 from ._dictionary import Dictionary
 
@@ -48,12 +48,12 @@ class MoCo(Dictionary):
         },
     }
     views_per_image = 2.0
-    short: ClassVar = {"negatives": 2048, "momentum": 0.99, "temperature": 0.1, "groups": 2}
+    short_run_settings: ClassVar = {"negatives": 2048, "momentum": 0.99, "temperature": 0.1, "groups": 2}
 
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         negatives: int = 65536,
         momentum: float = 0.999,

@@ -21,7 +21,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from sslbench import Encoder, TrainFacts
+from sslbench import Encoder, TrainInfo
 
 from ._dictionary import Dictionary
 from ._heads import mlp
@@ -53,12 +53,12 @@ class MoCoV2(Dictionary):
         },
     }
     views_per_image = 2.0
-    short: ClassVar = {"negatives": 2048, "momentum": 0.99, "groups": 2}
+    short_run_settings: ClassVar = {"negatives": 2048, "momentum": 0.99, "groups": 2}
 
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         negatives: int = 65536,
         momentum: float = 0.999,

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, distributed, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, distributed, require
 
 from ._contrast import few, info_nce, products
 from ._heads import mlp, spread
@@ -74,12 +74,12 @@ class MoCoV3(Method):
         },
     }
     views_per_image = 2.0
-    short: ClassVar = {"temperature": 0.2, "hidden": 512}
+    short_run_settings: ClassVar = {"temperature": 0.2, "hidden": 512}
 
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         momentum: float = 0.99,
         temperature: float = 1.0,
@@ -101,7 +101,7 @@ class MoCoV3(Method):
     def loss(self, batch: Batch) -> Tensor:
         """ctr(q1, k2) + ctr(q2, k1) (algorithm 1)."""
         (q1, q2), (k1, k2) = self.queries_and_keys(two_views(batch.images, *LOOKS))
-        self.watched["spread"] = spread(q1)
+        self.logged["spread"] = spread(q1)
         return self.ctr(q1, k2) + self.ctr(q2, k1)
 
     def queries_and_keys(self, views: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -118,7 +118,7 @@ class MoCoV3(Method):
         """2 tau times the cross-entropy of each query's own key among the keys (N, dim) of all processes."""
         answers = distributed.rank() * len(q) + torch.arange(len(q), device=q.device)
         logits, answers = few(products(q, distributed.gather(k)) / self.temperature, answers, self.negatives)
-        return 2 * self.temperature * info_nce(logits, answers, self.watched)
+        return 2 * self.temperature * info_nce(logits, answers, self.logged)
 
     def after_step(self, progress: float) -> None:
         """The key encoder follows, ever more slowly: its momentum rises to 1 along a cosine (section 4.1)."""

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, augment, require
 
 from ._assignment import assigned
 from ._heads import spread
@@ -35,12 +35,12 @@ class Nat(Method):
     targets: Tensor  # (images, dim)
     owned: Tensor  # int64 (images,), the target of each image
     seen: Tensor  # int64 (), images trained on so far
-    short: ClassVar = {"dim": 16, "every": 1}
+    short_run_settings: ClassVar = {"dim": 16, "every": 1}
 
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         dim: int = 128,
         every: int = 3,
@@ -67,7 +67,7 @@ class Nat(Method):
             own = own[assigned(distances(z, self.targets[own]), due)]
             self.owned[batch.indices] = own
             self.seen += len(z)
-        self.watched["spread"] = spread(z)
+        self.logged["spread"] = spread(z)
         return (z - self.targets[own]).square().sum(1).mean()
 
     def views(self, images: Tensor) -> Tensor:

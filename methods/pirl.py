@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, augment, require
 
 from ._bank import Bank
 from ._contrast import first_right, info_nce, nearest_panel
@@ -56,12 +56,12 @@ class PIRL(Method):
             "source": "https://github.com/facebookresearch/vissl/blob/main/projects/PIRL/README.md",
         },
     }
-    short: ClassVar = {"negatives": 2048, "temperature": 0.1}
+    short_run_settings: ClassVar = {"negatives": 2048, "temperature": 0.1}
 
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         negatives: int | None = 32000,
         temperature: float = 0.07,
@@ -92,8 +92,8 @@ class PIRL(Method):
         f, g = self.embedded(view(batch.images)), self.rejoined(self.tiles(batch.images))
         places = self.bank.any_other(batch.indices, self.negatives)
         whole, tiles = (self.bank.scores(z, batch.indices, places) / self.temperature for z in (f, g))
-        info_nce(tiles.detach(), first_right(tiles), self.watched)
-        self.watched["spread"] = spread(f)
+        info_nce(tiles.detach(), first_right(tiles), self.logged)
+        self.logged["spread"] = spread(f)
         self.newest = batch.indices, f.detach()
         return self.patches * nce(tiles) + (1 - self.patches) * nce(whole)
 

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, augment, require
 
 from ._patches import GREEN, SHOWN, YELLOW, framed, laid_out, magnified, placed, squares, uncoloured
 
@@ -47,7 +47,7 @@ class RelativePatch(Method):
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         gap: float = 0.5,
         jitter: float = 0.073,
@@ -78,7 +78,7 @@ class RelativePatch(Method):
         parts, top, left = self.parts(batch.images)
         logits = self.logits(uncoloured(squares(parts, top, left, self.patch), self.colour)).flatten(0, 1)
         places = torch.arange(len(AROUND), device=parts.device).repeat(len(parts))
-        self.watched["accuracy"] = (logits.argmax(1) == places).float().mean()
+        self.logged["accuracy"] = (logits.argmax(1) == places).float().mean()
         return F.cross_entropy(logits, places)
 
     def parts(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:

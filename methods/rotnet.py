@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, augment, require
 
 WOBBLE = math.radians(2)
 
@@ -69,7 +69,7 @@ class RotNet(Method):
     }
 
     def __init__(
-        self, encoder: Encoder, facts: TrainFacts, *, angles: tuple[int, ...] = (0, 90, 180, 270), flip: float = 0.5
+        self, encoder: Encoder, facts: TrainInfo, *, angles: tuple[int, ...] = (0, 90, 180, 270), flip: float = 0.5
     ) -> None:
         super().__init__(encoder, facts)
         require(
@@ -89,7 +89,7 @@ class RotNet(Method):
         """Cross-entropy of the rotation, averaged over all rotations of all images."""
         views, turns = every_rotation(augment.flip_some(batch.images, self.flip), self.angles)
         logits = self.head(self.encoder(views))
-        self.watched["accuracy"] = (logits.argmax(1) == turns).float().mean()
+        self.logged["accuracy"] = (logits.argmax(1) == turns).float().mean()
         return F.cross_entropy(logits, turns)
 
     def panels(self, batch: Batch) -> list[Panel]:

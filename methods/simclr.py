@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, distributed, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, distributed, require
 
 from ._contrast import few, info_nce
 from ._heads import mlp, spread
@@ -95,7 +95,7 @@ class SimCLR(Method):
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         temperature: float = 0.5,
         projection: Literal["none", "linear", "mlp"] = "mlp",
@@ -118,8 +118,8 @@ class SimCLR(Method):
     def loss(self, batch: Batch) -> Tensor:
         """NT-Xent of every view against its twin and the others, averaged over the views (equation 1)."""
         z = self.projections(two_views(batch.images, self.look))
-        self.watched["spread"] = spread(z)
-        return info_nce(*few(*nt_xent(z, self.temperature), self.negatives), self.watched)
+        self.logged["spread"] = spread(z)
+        return info_nce(*few(*nt_xent(z, self.temperature), self.negatives), self.logged)
 
     def projections(self, views: Tensor) -> Tensor:
         """Views (2 N, 3, S, S) -> unit vectors z (2 N, dim)."""

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, require
 
 from ._heads import mlp, spread
 from ._momentum import in_groups
@@ -60,12 +60,12 @@ class SimSiam(Method):
         },
     }
     views_per_image = 2.0
-    short: ClassVar = {"dim": 512, "bottleneck": 128}
+    short_run_settings: ClassVar = {"dim": 512, "bottleneck": 128}
 
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         dim: int = 2048,
         bottleneck: int = 512,
@@ -86,7 +86,7 @@ class SimSiam(Method):
     def loss(self, batch: Batch) -> Tensor:
         """Minus the cosine of prediction and target, averaged over both ways (equation 2 and algorithm 1)."""
         p, z = self.answers(two_views(batch.images, self.look))
-        self.watched["spread"] = spread(z)
+        self.logged["spread"] = spread(z)
         z1, z2 = (z.detach() if self.stop_gradient else z).chunk(2)
         return -F.cosine_similarity(p, torch.cat([z2, z1]), dim=1).mean()
 

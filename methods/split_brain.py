@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, colour, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, augment, colour, require
 
 from ._gamut import RANGE, Gamut, annealed_mean, cross_entropy
 from ._quarter import QuarterMaps, enlarged, quartered
@@ -33,12 +33,12 @@ class SplitBrain(Method):
     """Predicts a* and b* from L*, and L* from a* and b*, at a quarter of the resolution."""
 
     steps: Tensor  # (lightness_bins, 1), the middle of each step of L*
-    sees: ClassVar = "halves"
+    input_mode: ClassVar = "halves"
 
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         target: Literal["classes", "regression"] = "classes",
         lightness_bins: int = 100,
@@ -70,7 +70,7 @@ class SplitBrain(Method):
             step = (L.squeeze(1) * len(self.steps) / 100).long().clamp(0, len(self.steps) - 1)
             nats = cross_entropy(chroma, *self.gamut.soft(ab)).mean()
             errors = nats, F.cross_entropy(lightness.float(), step)
-        self.watched = {"chroma": errors[0].detach(), "lightness": errors[1].detach()}
+        self.logged = {"chroma": errors[0].detach(), "lightness": errors[1].detach()}
         return errors[0] + errors[1]
 
     def answers(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, augment, require
 
 
 class Supervised(Method):
@@ -40,7 +40,7 @@ class Supervised(Method):
     }
     needs = frozenset({"labels"})
 
-    def __init__(self, encoder: Encoder, facts: TrainFacts, *, shift: float = 0.125, flip: float = 0.5) -> None:
+    def __init__(self, encoder: Encoder, facts: TrainInfo, *, shift: float = 0.125, flip: float = 0.5) -> None:
         super().__init__(encoder, facts)
         require(0 <= shift < 1, "supervised.shift", shift, "a share of the side, from 0 to below 1")
         require(0 <= flip <= 1, "supervised.flip", flip, "a probability")
@@ -52,7 +52,7 @@ class Supervised(Method):
         assert batch.labels is not None  # the data were asked for them
         views = augment.shifted(augment.flip_some(batch.images, self.flip), self.shift)
         logits = self.head(self.encoder(views))
-        self.watched["accuracy"] = (logits.argmax(1) == batch.labels).float().mean()
+        self.logged["accuracy"] = (logits.argmax(1) == batch.labels).float().mean()
         return F.cross_entropy(logits, batch.labels)
 
     def panels(self, batch: Batch) -> list[Panel]:

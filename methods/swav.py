@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, distributed, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, distributed, require
 
 from ._heads import mlp, spread
 from ._prototypes import Prototypes, prototype_panels, swapped
@@ -88,7 +88,7 @@ class SwAV(Method):
             "knn": 0.495,
         },
     }
-    short: ClassVar = {
+    short_run_settings: ClassVar = {
         "prototypes": 64,
         "epsilon": 0.03,
         "queue": 512,
@@ -104,7 +104,7 @@ class SwAV(Method):
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         prototypes: int = 3000,
         temperature: float = 0.1,
@@ -144,8 +144,8 @@ class SwAV(Method):
         z = self.embedded(large, *small)
         self.newest = z[: 2 * N].detach()
         codes, scores = self.codes(self.newest, self.prototypes), self.prototypes(z).unflatten(0, (-1, N))
-        self.watched["accuracy"] = (scores[:2].argmax(2) == codes.flip(0).argmax(2)).float().mean()
-        self.watched["spread"] = spread(self.newest)
+        self.logged["accuracy"] = (scores[:2].argmax(2) == codes.flip(0).argmax(2)).float().mean()
+        self.logged["spread"] = spread(self.newest)
         return swapped(codes, scores / self.temperature)
 
     def embedded(self, *views: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, augment, require
 
 from ._heads import spread
 from ._tracks import framed, pairs
@@ -36,14 +36,14 @@ class Tracking(Method):
     """Ranks a track's last patch before those of other clips, seen from its first."""
 
     needs = frozenset({"clips"})
-    short: ClassVar = {"hidden": 512, "dim": 128, "mine_from": 1.0, "jitter": 0.8, "grey": 0.2}
+    short_run_settings: ClassVar = {"hidden": 512, "dim": 128, "mine_from": 1.0, "jitter": 0.8, "grey": 0.2}
     views_per_image = 2.0
     progress: Tensor  # of the run, 0 to 1
 
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         margin: float = 0.5,
         negatives: int = 4,
@@ -83,8 +83,8 @@ class Tracking(Method):
         chosen = score.masked_fill(~wrong, -torch.inf).topk(min(self.negatives, len(distance) - 1)).indices
         positive, negative = distance.diagonal().unsqueeze(1), distance.gather(1, chosen)
         real = wrong.gather(1, chosen)
-        self.watched["spread"] = spread(first)
-        self.watched["accuracy"] = ((positive < distance) | ~wrong).all(1).float().mean()
+        self.logged["spread"] = spread(first)
+        self.logged["accuracy"] = ((positive < distance) | ~wrong).all(1).float().mean()
         return (real * F.relu(positive - negative + self.margin)).sum() / real.sum().clamp_min(1)
 
     def after_step(self, progress: float) -> None:

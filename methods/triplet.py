@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, distributed, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, augment, distributed, require
 
 from ._heads import spread
 from ._views import two_views
@@ -36,7 +36,7 @@ class Triplet(Method):
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         margin: float = 0.2,
         negatives: Literal["semi_hard", "hardest", "random"] = "semi_hard",
@@ -60,9 +60,9 @@ class Triplet(Method):
         hinge = F.relu(
             positive - distances.gather(1, mined(others, positive, self.negatives, self.triplets)) + self.margin
         )
-        self.watched["accuracy"] = (positive.squeeze(1) < others.min(1).values).float().mean()
-        self.watched["active"] = (hinge > 0).float().mean()
-        self.watched["spread"] = spread(z)
+        self.logged["accuracy"] = (positive.squeeze(1) < others.min(1).values).float().mean()
+        self.logged["active"] = (hinge > 0).float().mean()
+        self.logged["spread"] = spread(z)
         return hinge.mean()
 
     def embedded(self, views: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, distributed, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, augment, distributed, require
 
 from ._heads import mlp, spread
 from ._momentum import in_groups
@@ -51,12 +51,12 @@ class VICReg(Method):
         },
     }
     views_per_image = 2.0
-    short: ClassVar = {"dim": 512}
+    short_run_settings: ClassVar = {"dim": 512}
 
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         invariance: float = 25.0,
         variance: float = 25.0,
@@ -81,7 +81,7 @@ class VICReg(Method):
         variance = shortfall(one) + shortfall(other)
         covariance = redundancy(one) + redundancy(other)
         terms = {"invariance": invariance, "variance": variance, "covariance": covariance}
-        self.watched |= {name: term.detach() for name, term in terms.items()} | {"spread": spread(z)}
+        self.logged |= {name: term.detach() for name, term in terms.items()} | {"spread": spread(z)}
         return self.invariance * invariance + self.variance * variance + self.covariance * covariance
 
     def embeddings(self, views: Tensor) -> Tensor:

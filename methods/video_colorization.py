@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, UserError, augment, colour, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, UserError, augment, colour, require
 
 from ._copying import Clusters, chroma, mixed, pointed, surprise
 from ._frames import drawn_frames
@@ -34,13 +34,13 @@ class VideoColorization(Method):
     """Points from each place of a grey frame at the places of earlier ones that have its colour."""
 
     needs = frozenset({"clips"})
-    sees: ClassVar = "lightness"
+    input_mode: ClassVar = "lightness"
     views_per_image = 4.0
 
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         references: int = 3,
         stride: int = 2,
@@ -65,9 +65,9 @@ class VideoColorization(Method):
         clusters = self.clusters(chroma(frames))  # (N, R + 1, P)
         shown = F.one_hot(clusters[:, :-1].flatten(1), len(self.clusters)).float()  # (N, R * P, K)
         copied, truth = mixed(self.attention(frames), shown), clusters[:, -1]
-        self.watched["accuracy"] = (copied.argmax(2) == truth).float().mean()
+        self.logged["accuracy"] = (copied.argmax(2) == truth).float().mean()
         # What attention to all places alike would cost: the chance level.
-        self.watched["uniform"] = surprise(shown.mean(1, keepdim=True).expand_as(copied), truth)
+        self.logged["uniform"] = surprise(shown.mean(1, keepdim=True).expand_as(copied), truth)
         return surprise(copied, truth)
 
     def frames(self, batch: Batch) -> Tensor:

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainFacts, augment, require
+from sslbench import Batch, Encoder, Method, Panel, TrainInfo, augment, require
 
 from ._heads import spread
 from ._patches import GREEN, SHOWN, YELLOW, framed, laid_out, magnified, neighbours, squares, uncoloured
@@ -31,12 +31,12 @@ class Word2Vec(Method):
     """Scores a grid's patches by the product of a centre's vector and a context's."""
 
     pairs: Tensor  # int64 (2, Q), the places in the grid of each centre and of its neighbour
-    short: ClassVar = {"dim": 64}
+    short_run_settings: ClassVar = {"dim": 64}
 
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainFacts,
+        facts: TrainInfo,
         *,
         negatives: int = 15,
         window: int = 1,
@@ -69,8 +69,8 @@ class Word2Vec(Method):
         drawn = torch.randint(self.grid**2, shift.shape, device=v.device)
         item = item.view(-1, 1, 1)
         false = scores[item, centres.unsqueeze(1), (item + shift) % len(v), drawn]  # (N, Q, K), other images'
-        self.watched["accuracy"] = (true.unsqueeze(2) > false).float().mean()
-        self.watched["spread"] = spread(v.flatten(0, 1))
+        self.logged["accuracy"] = (true.unsqueeze(2) > false).float().mean()
+        self.logged["spread"] = spread(v.flatten(0, 1))
         return -(F.logsigmoid(true) + F.logsigmoid(-false).sum(2)).mean()
 
     def parts(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:

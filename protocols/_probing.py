@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from sslbench import Encoder, Number, Protocol, Reading, Representation, accuracies, probes, require
+from sslbench import Encoder, FeatureSpec, Measurement, Protocol, Representation, accuracies, probes, require
 
 PAPERS_COURSE: dict[str, Any] = {
     "optimiser": partial(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4),
@@ -41,24 +41,24 @@ class Probing(Protocol):
         require(self.epochs >= 1, f"{name}.epochs", self.epochs, "at least 1")
         require(0 < self.held_out < 1, f"{name}.held_out", self.held_out, "a share between 0 and 1")
 
-    def grids(self) -> tuple[Reading, ...]:
+    def grids(self) -> tuple[FeatureSpec, ...]:
         """Each tap on a grid."""
-        return tuple(Reading(tap, self.features, self.pooling) for tap in self.taps)
+        return tuple(FeatureSpec(tap, self.features, self.pooling) for tap in self.taps)
 
-    def readings(self) -> tuple[Reading, ...]:
+    def feature_specs(self) -> tuple[FeatureSpec, ...]:
         """What the classifiers read."""
         return self.grids()
 
-    def evaluate(self, representation: Representation) -> Iterator[Number]:
+    def evaluate(self, representation: Representation) -> Iterator[Measurement]:
         """Yields micro and macro accuracy at each tap."""
-        for reading in self.grids():
-            predictions, details = self.probed(representation, reading)
-            yield from accuracies(reading.tap, predictions, representation.test_labels, **details)
+        for spec in self.grids():
+            predictions, details = self.probed(representation, spec)
+            yield from accuracies(spec.tap, predictions, representation.test_labels, **details)
 
     def probed(
         self,
         representation: Representation,
-        reading: Reading,
+        spec: FeatureSpec,
         rows: Tensor | None = None,
         classify: Callable[[], probes.Probe] | None = None,
     ) -> tuple[Tensor, dict[str, Any]]:
@@ -70,27 +70,27 @@ class Probing(Protocol):
             rows = torch.arange(len(representation.train_labels)) if rows is None else rows
             encoder = representation.encoder_copy()
             course = PAPERS_COURSE | {"views": self.epochs * len(rows)}
-            return self.learnt(representation, reading, rows, encoder, tuned=False, **course), {}
-        probe = classify() if classify else self.classifier(representation, reading, rows)
+            return self.learnt(representation, spec, rows, encoder, tuned=False, **course), {}
+        probe = classify() if classify else self.classifier(representation, spec, rows)
         return probe.predictions, {
             "confidences": probe.scores.softmax(1).amax(1),
             "strength": probe.strength,
             "validation_accuracy": float(probe.validation.max()),
         }
 
-    def classifier(self, representation: Representation, reading: Reading, rows: Tensor | None = None) -> probes.Probe:
+    def classifier(self, representation: Representation, spec: FeatureSpec, rows: Tensor | None = None) -> probes.Probe:
         """The classifier of frozen features, taught by all train images or by those at ``rows`` (n,)."""
-        features, labels = representation.train(reading), representation.train_labels.to(representation.device)
+        features, labels = representation.train(spec), representation.train_labels.to(representation.device)
         if rows is not None:
             rows = rows.to(representation.device)
             features, labels = features[rows], labels[rows]
         fit = partial(probes.linear_probe, strengths=self.strengths) if self.head == "linear" else probes.mlp_probe
-        return fit(features, labels, representation.test(reading), representation.classes, held_out=self.held_out)
+        return fit(features, labels, representation.test(spec), representation.classes, held_out=self.held_out)
 
     def learnt(
         self,
         representation: Representation,
-        reading: Reading,
+        spec: FeatureSpec,
         rows: Tensor,
         encoder: Encoder,
         *,
@@ -103,14 +103,14 @@ class Probing(Protocol):
         With ``tuned`` the encoder learns too; with ``start`` a linear head begins with these weights (D, K) and bias
         (K,); the ``course`` is that of `bench.evaluation.probes.taught`.
         """
-        features, device = representation.test(reading).shape[1], representation.device
+        features, device = representation.test(spec).shape[1], representation.device
         where: dict[str, Any] = {"low": representation.low, "device": device}
 
         def build() -> probes.Classifier:
-            network = probes.Classifier(encoder, reading, features, representation.classes, head=self.head, tuned=tuned)
+            network = probes.Classifier(encoder, spec, features, representation.classes, head=self.head, tuned=tuned)
             network = network.to(device)
             if start:
-                network.begin(representation.train(reading)[rows.to(device)], *start)
+                network.begin(representation.train(spec)[rows.to(device)], *start)
             return network
 
         network = probes.taught(

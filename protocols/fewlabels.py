@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from sslbench import Facts, Number, Reading, Representation, UserError, accuracies, probes, require
+from sslbench import DatasetInfo, FeatureSpec, Measurement, Representation, UserError, accuracies, probes, require
 
 from . import _curve
 from ._probing import Probing
@@ -57,7 +57,7 @@ class FewLabels(Probing):
         require(0 <= self.weight_decay < inf, "fewlabels.weight_decay", self.weight_decay, "0 or more")
         require(self.draw >= 0, "fewlabels.draw", self.draw, "0 or more")
 
-    def check(self, facts: Facts) -> None:
+    def check(self, facts: DatasetInfo) -> None:
         """Labels that were asked for must be there."""
         super().check(facts)
         have = facts.train_images // len(facts.classes) if facts.per_class is None else facts.per_class
@@ -68,23 +68,23 @@ class FewLabels(Probing):
                 f"--set fewlabels.labels={fitting} fits."
             )
 
-    def evaluate(self, representation: Representation) -> Iterator[Number]:
+    def evaluate(self, representation: Representation) -> Iterator[Measurement]:
         """Yields micro and macro accuracy, named by way and labels a class, and the share of train that has a label."""
         labels = representation.train_labels
         drawn = {f"{len(rows) / representation.classes:g}": rows for rows in self.drawn(labels)}
-        for reading in self.readings():
+        for spec in self.feature_specs():
             for name, rows in drawn.items():
-                yield Number(tap=reading.tap, metric=f"share_{name}", value=len(rows) / len(labels))
-                classify = cache(partial(self.classifier, representation, reading, rows))  # frozen is, tuned begins at
+                yield Measurement(tap=spec.tap, metric=f"share_{name}", value=len(rows) / len(labels))
+                classify = cache(partial(self.classifier, representation, spec, rows))  # frozen is, tuned begins at
                 for way in self.ways:
                     if way == "frozen":
-                        predictions, details = self.probed(representation, reading, rows, classify)
+                        predictions, details = self.probed(representation, spec, rows, classify)
                     else:
                         start = None if way == "scratch" or representation.untrained else classify().linear
-                        predictions = self.tuned(representation, reading, rows, way == "scratch", start)
+                        predictions = self.tuned(representation, spec, rows, way == "scratch", start)
                         details = {}
                     details |= {"labelled": len(rows), "indices": probes.subset_digest(rows)}
-                    for number in accuracies(reading.tap, predictions, representation.test_labels, **details):
+                    for number in accuracies(spec.tap, predictions, representation.test_labels, **details):
                         if (way, name) == (self.ways[0], next(iter(drawn))):
                             yield number
                         yield replace(number, metric=f"{number.metric}_{way}_{name}")
@@ -101,7 +101,7 @@ class FewLabels(Probing):
     def tuned(
         self,
         representation: Representation,
-        reading: Reading,
+        spec: FeatureSpec,
         rows: Tensor,
         untrained: bool,
         start: tuple[Tensor, Tensor] | None,
@@ -116,11 +116,9 @@ class FewLabels(Probing):
             "rate": lambda progress: min(progress / 0.1, (1 + cos(pi * max(0, progress - 0.1) / 0.9)) / 2),
         }
         budget = {"views": self.views, "batch": self.batch, "seed": self.draw}
-        learn = partial(
-            self.learnt, representation, reading, rows, encoder, tuned=True, start=start, **course, **budget
-        )
+        learn = partial(self.learnt, representation, spec, rows, encoder, tuned=True, start=start, **course, **budget)
         # An untrained network learns the same for every method.
-        return representation.once(encoder, (self, reading, probes.subset_digest(rows)), learn)
+        return representation.once(encoder, (self, spec, probes.subset_digest(rows)), learn)
 
     @classmethod
     def among(cls, measured: DataFrame) -> Series:

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sslbench import (
-    Facts,
-    Number,
+    DatasetInfo,
+    FeatureSpec,
+    Measurement,
     Protocol,
-    Reading,
     Representation,
     UserError,
     accuracies,
@@ -42,7 +42,7 @@ class KNN(Protocol):
             len(self.temperature) >= 1 and min(self.temperature) > 0, "knn.temperature", self.temperature, "above 0"
         )
 
-    def check(self, facts: Facts) -> None:
+    def check(self, facts: DatasetInfo) -> None:
         """k neighbours must be there to be found."""
         super().check(facts)
         if max(self.k) > facts.train_images:
@@ -51,23 +51,23 @@ class KNN(Protocol):
                 f"--set knn.k={max(1, facts.train_images // 10)} fits."
             )
 
-    def readings(self) -> tuple[Reading, ...]:
+    def feature_specs(self) -> tuple[FeatureSpec, ...]:
         """Each tap's mean."""
-        return tuple(Reading(tap) for tap in self.taps)
+        return tuple(FeatureSpec(tap) for tap in self.taps)
 
-    def evaluate(self, representation: Representation) -> Iterator[Number]:
+    def evaluate(self, representation: Representation) -> Iterator[Measurement]:
         """Yields micro and macro accuracy at each tap, and of several (k, temperature) the accuracy of each by name."""
-        for reading in self.readings():
+        for spec in self.feature_specs():
             votes = probes.knn(
-                representation.train(reading),
+                representation.train(spec),
                 representation.train_labels.to(representation.device),
-                representation.test(reading),
+                representation.test(spec),
                 representation.classes,
                 k=self.k,
                 temperature=self.temperature,
             )
             for (k, temperature), predictions in votes.items():
-                numbers = accuracies(reading.tap, predictions, representation.test_labels, k=k, temperature=temperature)
+                numbers = accuracies(spec.tap, predictions, representation.test_labels, k=k, temperature=temperature)
                 micro = next(numbers)
                 if (k, temperature) == (self.k[0], self.temperature[0]):
                     yield micro

@@ -21,7 +21,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch.nn.functional import normalize
 
-from sslbench import Facts, Number, Reading, Representation, UserError, evenly, probes, require, statistics
+from sslbench import (
+    DatasetInfo,
+    FeatureSpec,
+    Measurement,
+    Representation,
+    UserError,
+    evenly,
+    probes,
+    require,
+    statistics,
+)
 
 from . import _sweep
 from ._probing import Probing
@@ -74,7 +84,7 @@ class Negatives(Probing):
         require(self.paired >= 2, "negatives.paired", self.paired, "at least 2")
         require(0 < self.hardest <= 1, "negatives.hardest", self.hardest, "a share above 0 and at most 1")
 
-    def check(self, facts: Facts) -> None:
+    def check(self, facts: DatasetInfo) -> None:
         """There must be as many images as clusters, and as neighbours if another number than usual is asked for."""
         super().check(facts)
         if self.neighbours > facts.train_images and self.neighbours != Negatives.neighbours:
@@ -94,46 +104,46 @@ class Negatives(Probing):
         wanted = (max(2, round(self.below * classes)), classes, round(self.above * classes))
         return tuple(sorted(set(wanted)))
 
-    def readings(self) -> tuple[Reading, ...]:
+    def feature_specs(self) -> tuple[FeatureSpec, ...]:
         """Each tap on a grid for the classifier, and its mean for all else."""
-        return (*self.grids(), *map(Reading, self.taps))
+        return (*self.grids(), *map(FeatureSpec, self.taps))
 
-    def evaluate(self, representation: Representation) -> Iterator[Number]:
+    def evaluate(self, representation: Representation) -> Iterator[Measurement]:
         """Yields all that the table shows, at each tap."""
         yield from super().evaluate(representation)
         if "bound" in representation.pretext:
-            yield Number(tap=self.taps[0], metric="bound", value=representation.pretext["bound"])
+            yield Measurement(tap=self.taps[0], metric="bound", value=representation.pretext["bound"])
         for tap in self.taps:
             yield from self.geometry(tap, representation)
             yield from self.groups(tap, representation)
 
-    def geometry(self, tap: str, representation: Representation) -> Iterator[Number]:
+    def geometry(self, tap: str, representation: Representation) -> Iterator[Measurement]:
         """Yields what the nearest images say, and how two views lie to each other and to all others."""
-        bank, labels = representation.train(Reading(tap)), representation.train_labels.to(representation.device)
-        queries, truth = representation.test(Reading(tap)), representation.test_labels.to(representation.device)
+        bank, labels = representation.train(FeatureSpec(tap)), representation.train_labels.to(representation.device)
+        queries, truth = representation.test(FeatureSpec(tap)), representation.test_labels.to(representation.device)
         k = min(self.neighbours, len(bank))
         vote = probes.knn(bank, labels, queries, representation.classes, k=[k], temperature=[self.temperature])
         (predictions,) = vote.values()
         correct = (predictions == truth).cpu().numpy()
         low, high = statistics.bootstrap_interval(correct)
         told = {"k": k, "temperature": self.temperature}
-        yield Number(tap=tap, metric="knn_accuracy", value=float(correct.mean()), low=low, high=high, details=told)
+        yield Measurement(tap=tap, metric="knn_accuracy", value=float(correct.mean()), low=low, high=high, details=told)
         some = evenly(len(queries), self.paired)
         every, hardest = probes.false_negatives(bank, labels, queries[some], truth[some], self.hardest)
-        yield Number(tap=tap, metric="false_negatives", value=every)
-        yield Number(tap=tap, metric="false_negatives_hardest", value=hardest)
-        first, second = representation.views(Reading(tap), self.paired)
-        yield Number(tap=tap, metric="alignment", value=probes.alignment(first, second))
-        yield Number(tap=tap, metric="uniformity", value=probes.uniformity(first))
+        yield Measurement(tap=tap, metric="false_negatives", value=every)
+        yield Measurement(tap=tap, metric="false_negatives_hardest", value=hardest)
+        first, second = representation.views(FeatureSpec(tap), self.paired)
+        yield Measurement(tap=tap, metric="alignment", value=probes.alignment(first, second))
+        yield Measurement(tap=tap, metric="uniformity", value=probes.uniformity(first))
 
-    def groups(self, tap: str, representation: Representation) -> Iterator[Number]:
+    def groups(self, tap: str, representation: Representation) -> Iterator[Measurement]:
         """Yields how far the test images' classes are the clusters that k-means found in train images."""
-        train, test = (normalize(side(Reading(tap)), dim=1) for side in (representation.train, representation.test))
+        train, test = (normalize(side(FeatureSpec(tap)), dim=1) for side in (representation.train, representation.test))
         train = train[evenly(len(train), self.clustered)]
         for k in self.clusters(representation.classes):
             found = probes.assigned(test, probes.k_means(train, k).centres)
             for name, (value, low, high) in probes.agreement(representation.test_labels, found).items():
-                yield Number(tap=tap, metric=f"{name}_k{k}", value=value, low=low, high=high)
+                yield Measurement(tap=tap, metric=f"{name}_k{k}", value=value, low=low, high=high)
 
     @classmethod
     def among(cls, measured: DataFrame) -> Series:

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 __path__.append(str(Path(__file__).resolve().parents[1]))
 
 PUBLIC = {
-    "bench.method": ("Batch", "Method", "Panel", "TrainFacts"),
-    "bench.protocol": ("Number", "Protocol", "accuracies", "marked", "named", "percent", "shown"),
-    "bench.evaluation.representation": ("Reading", "Representation", "evenly"),
+    "bench.method": ("Batch", "Method", "Panel", "TrainInfo"),
+    "bench.records.measurement": ("Measurement",),
+    "bench.protocol": ("Protocol", "accuracies", "marked", "named", "percent", "shown"),
+    "bench.evaluation.representation": ("FeatureSpec", "Representation", "evenly"),
     "bench.evaluation": ("probes",),
     "bench.encoders": ("Encoder",),
     "bench.encoders.vit": ("ViT",),
     "bench.training": ("distributed",),
-    "bench.data": ("Dataset", "Facts", "Source", "Split"),
+    "bench.data": ("Dataset", "DatasetInfo", "DatasetSource", "Split"),
     "bench.images": ("augment", "colour"),
     "bench.errors": ("UserError", "require"),
     "bench": ("statistics",),
@@ -31,16 +32,25 @@ __all__ = [*HOMES]
 
 if TYPE_CHECKING:
     from .bench import statistics as statistics
-    from .bench.data import Dataset as Dataset, Facts as Facts, Source as Source, Split as Split
+    from .bench.data import (
+        Dataset as Dataset,
+        DatasetInfo as DatasetInfo,
+        DatasetSource as DatasetSource,
+        Split as Split,
+    )
     from .bench.encoders import Encoder as Encoder
     from .bench.encoders.vit import ViT as ViT
     from .bench.errors import UserError as UserError, require as require
     from .bench.evaluation import probes as probes
-    from .bench.evaluation.representation import Reading as Reading, Representation as Representation, evenly as evenly
+    from .bench.evaluation.representation import (
+        FeatureSpec as FeatureSpec,
+        Representation as Representation,
+        evenly as evenly,
+    )
     from .bench.images import augment as augment, colour as colour
-    from .bench.method import Batch as Batch, Method as Method, Panel as Panel, TrainFacts as TrainFacts
+    from .bench.method import Batch as Batch, Method as Method, Panel as Panel, TrainInfo as TrainInfo
     from .bench.protocol import (
-        Number as Number,
+        Measurement as Measurement,
         Protocol as Protocol,
         accuracies as accuracies,
         marked as marked,

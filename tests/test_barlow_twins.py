@@ -10,11 +10,11 @@ import torch
 
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods._views import two_views
 from sslbench.methods.barlow_twins import BarlowTwins, cross_correlation, distance_from_identity
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 
 
 def small_barlow_twins(**settings: Any) -> BarlowTwins:

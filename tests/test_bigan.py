@@ -7,11 +7,11 @@ import torch
 
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods._adversarial import steepness
 from sslbench.methods.bigan import BiGAN
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 
 
 def built(**settings: float) -> BiGAN:
@@ -40,7 +40,7 @@ def test_each_side_learns_from_its_own_loss(tiny: Dataset) -> None:
         critic = critic - (of_encoder.log() + (1 - of_generator).log()).squeeze() / 4
         players = players - ((1 - of_encoder).log() + of_generator.log()).squeeze() / 4
     assert loss.item() == pytest.approx((critic + players).item(), rel=1e-4)
-    assert method.watched["critic"].item() == pytest.approx(critic.item(), rel=1e-4)
+    assert method.logged["critic"].item() == pytest.approx(critic.item(), rel=1e-4)
     theirs = [*method.eyes.parameters(), *method.judge.parameters()]
     ours = [*method.encoder.parameters(), *method.code.parameters(), *method.generator.parameters()]
     for side, own in ((theirs, critic), (ours, players)):
@@ -70,7 +70,7 @@ def test_the_code_is_read_from_the_deepest_maps(tiny: Dataset) -> None:
 def test_the_generator_makes_images(size: int, tiny: Dataset) -> None:
     """Whatever the size; the reconstruction is of the image's own code, the sample of a code of its own."""
     torch.manual_seed(0)
-    facts = TrainFacts(images=64, classes=10, image_size=size)
+    facts = TrainInfo(images=64, classes=10, image_size=size)
     method = BiGAN(ConvNet(size, width=4), facts, latent=6, width=4).eval()
     images = tiny.train.images[:3].repeat_interleave(size // 32, -1).repeat_interleave(size // 32, -2)
     with torch.no_grad():

@@ -10,12 +10,12 @@ import torch
 
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods._momentum import risen
 from sslbench.methods._views import two_views
 from sslbench.methods.byol import BYOL
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 
 
 def small_byol(**settings: Any) -> BYOL:

@@ -11,11 +11,11 @@ import torch
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.images.augment import resized_crops
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods._captions import END, Reader, numbered
 from sslbench.methods.clip import CLIP
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 TINY = {"dim": 5, "width": 8, "depth": 1, "heads": 2, "vocabulary": 64}
 
 
@@ -51,7 +51,7 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
         total -= math.log(score[n][n] / sum(score[m][n] for m in range(4))) / 2
     assert loss.item() == pytest.approx(total / 4, rel=1e-3)
     right = [max(range(4), key=score[n].__getitem__) == n for n in range(4)]
-    assert method.watched["accuracy"].item() == pytest.approx(sum(right) / 4)
+    assert method.logged["accuracy"].item() == pytest.approx(sum(right) / 4)
 
 
 def test_captions_are_not_flipped_away(tiny: Dataset) -> None:
@@ -67,7 +67,7 @@ def test_the_temperature_is_learned_and_held(tiny: Dataset) -> None:
     """It starts at the setting, has a gradient, and never falls below a hundredth."""
     method = small(temperature=0.07)
     method.loss(batch(tiny)).backward()
-    assert method.watched["temperature"].item() == pytest.approx(0.07)
+    assert method.logged["temperature"].item() == pytest.approx(0.07)
     assert method.sharpness.grad is not None
     assert method.sharpness.grad != 0
     with torch.no_grad():
@@ -81,7 +81,7 @@ def test_fewer_negatives_are_easier(tiny: Dataset) -> None:
     for negatives, candidates in ((None, 8), (1, 2), (3, 4), (99, 8)):
         method = small(negatives=negatives)
         method.eval().loss(batch(tiny, 8))
-        pictures = method.watched["bound"].item()
+        pictures = method.logged["bound"].item()
         assert pictures <= math.log(candidates)
     assert small(negatives=1).loss(batch(tiny, 8)) < small().loss(batch(tiny, 8))
 

@@ -9,22 +9,22 @@ import torch
 from torch import Tensor
 
 from sslbench.bench.data import Dataset
-from sslbench.bench.encoders._halves import seeing
+from sslbench.bench.encoders._halves import with_input_mode
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.errors import UserError
 from sslbench.bench.images.augment import resized_crops
 from sslbench.bench.images.colour import lab, rgb
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods._quarter import quarter, quartered
 from sslbench.methods.colorization import Colorization, rarity
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 
 
 def built(**settings: object) -> Colorization:
     """The method over a narrow encoder that sees lightness, with answers large enough that an error shows."""
     torch.manual_seed(0)
-    encoder = seeing(ConvNet, Colorization.sees, 32, {"width": 4})
+    encoder = with_input_mode(ConvNet, Colorization.input_mode, 32, {"width": 4})
     method = Colorization(encoder, FACTS, **settings)  # type: ignore[arg-type]
     torch.nn.init.normal_(method.head.answer.weight)
     return method
@@ -80,7 +80,7 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
         nats.append(-sum(code[q] / sum(code.values()) * (answer[q] - log_sum) for q in near))
         terms.append(weights[near[0]] / mean * nats[-1])
     assert loss.item() == pytest.approx(sum(terms) / len(terms), rel=1e-3)
-    assert method.watched["nats"].item() == pytest.approx(sum(nats) / len(nats), rel=1e-3)
+    assert method.logged["nats"].item() == pytest.approx(sum(nats) / len(nats), rel=1e-3)
 
 
 def test_rare_colours_weigh_more() -> None:
@@ -119,7 +119,7 @@ def test_without_rebalancing_the_loss_is_the_plain_cross_entropy(tiny: Dataset) 
         method = built(uniform=uniform)
         torch.manual_seed(4)
         loss = method.loss(batch_of(tiny.train.images[:8])).item()
-        assert (loss == pytest.approx(method.watched["nats"].item(), rel=1e-4)) is alike
+        assert (loss == pytest.approx(method.logged["nats"].item(), rel=1e-4)) is alike
 
 
 def test_regression_is_the_squared_error(tiny: Dataset) -> None:

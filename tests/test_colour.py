@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sslbench.bench.encoders import seen
-from sslbench.bench.encoders._halves import Halves, seeing
+from sslbench.bench.encoders._halves import Halves, with_input_mode
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.errors import UserError
 from sslbench.bench.images.colour import lab, rgb
@@ -50,7 +50,7 @@ def test_lightness_and_chroma_share_nothing() -> None:
 def test_halves_make_a_whole() -> None:
     """Two halves have the taps and widths of the whole; each tap's first channels see lightness alone."""
     torch.manual_seed(0)
-    whole, halves = ConvNet(32, width=8), seeing(ConvNet, "halves", 32, {"width": 8})
+    whole, halves = ConvNet(32, width=8), with_input_mode(ConvNet, "halves", 32, {"width": 8})
     assert isinstance(halves, Halves)
     assert halves.widths == whole.widths
     assert halves.dim == whole.dim
@@ -66,15 +66,15 @@ def test_halves_make_a_whole() -> None:
         assert not torch.allclose(maps[:, half:], grey[:, half:], atol=1e-3)
 
 
-@pytest.mark.parametrize("sees", ["colour", "lightness", "halves"])
-def test_shapes_are_known_without_data(sees: str) -> None:
+@pytest.mark.parametrize("input_mode", ["colour", "lightness", "halves"])
+def test_shapes_are_known_without_data(input_mode: str) -> None:
     """On no device, as an encoder is tried before any work, every kind of seeing gives its embedding."""
     with torch.device("meta"):
-        encoder = seeing(ConvNet, sees, 32, {"width": 8})
+        encoder = with_input_mode(ConvNet, input_mode, 32, {"width": 8})
     assert encoder(torch.zeros(2, 3, 32, 32, device="meta")).shape == (2, 64)
 
 
 def test_an_odd_width_is_not_halved() -> None:
     """It is refused in one sentence."""
     with pytest.raises(UserError, match="even one"):
-        seeing(ConvNet, "halves", 32, {"width": 7})
+        with_input_mode(ConvNet, "halves", 32, {"width": 7})

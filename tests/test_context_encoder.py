@@ -13,14 +13,14 @@ from torch import Tensor
 
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods._adversarial import steepness
 from sslbench.methods.context_encoder import ContextEncoder
 
 
 def built(*, size: int = 32, **settings: Any) -> ContextEncoder:
     torch.manual_seed(0)
-    facts = TrainFacts(images=64, classes=10, image_size=size)
+    facts = TrainInfo(images=64, classes=10, image_size=size)
     return ContextEncoder(ConvNet(size, width=4), facts, **{"width": 4, "flip": 0.0} | settings).eval()
 
 
@@ -95,7 +95,7 @@ def test_the_squared_error_matches_a_loop(region: str, tiny: Dataset) -> None:
             total += (1 if hole else 10) * error**2
             squares += hole * (error / 2) ** 2
     assert loss.item() == pytest.approx(total / counted, rel=1e-4)
-    assert method.watched["psnr"].item() == pytest.approx(-10 * math.log10(squares / missing), rel=1e-4)
+    assert method.logged["psnr"].item() == pytest.approx(-10 * math.log10(squares / missing), rel=1e-4)
 
 
 @pytest.mark.parametrize(("objective", "of_l2", "of_critic"), [("joint", 0.999, 0.001), ("adversarial", 0.0, 1.0)])

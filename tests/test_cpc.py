@@ -13,13 +13,13 @@ from torch import Tensor
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.errors import UserError
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods._context import Context
 from sslbench.methods._frames import drawn_frames
 from sslbench.methods._patches import GREEN, overlapping
 from sslbench.methods.cpc import CPC
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 
 
 def small(**settings: Any) -> CPC:
@@ -60,8 +60,8 @@ def test_the_loss_matches_a_loop(negatives: int | None, tiny: Dataset, monkeypat
             bounds.append(math.log(len(candidates)) - terms[-1])
     assert len(terms) == 3 * (6 + 3)
     assert loss.item() == pytest.approx(sum(terms) / len(terms), rel=1e-3)
-    assert method.watched["accuracy"].item() == pytest.approx(sum(right) / len(right), abs=0.04)
-    assert method.watched["bound"].item() == pytest.approx(sum(bounds) / len(bounds), abs=1e-3)
+    assert method.logged["accuracy"].item() == pytest.approx(sum(right) / len(right), abs=0.04)
+    assert method.logged["bound"].item() == pytest.approx(sum(bounds) / len(bounds), abs=1e-3)
 
 
 def test_a_context_has_not_read_what_follows() -> None:

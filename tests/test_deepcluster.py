@@ -12,13 +12,13 @@ from torch import Tensor
 
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods import _clusters
 from sslbench.methods._clusters import Clusterings, assigned, seeds, spherical_k_means
 from sslbench.methods._views import two_views
 from sslbench.methods.deepcluster import DeepCluster
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 
 
 def small(**settings: Any) -> DeepCluster:
@@ -107,7 +107,7 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
                 total -= math.log(exps[clusters[head, n]] / sum(exps))
                 right += likeliest(one, centroids.tolist()) == clusters[head, n]
     assert loss.item() == pytest.approx(total / 16, rel=1e-3)
-    assert method.watched["accuracy"].item() == pytest.approx(right / 16)
+    assert method.logged["accuracy"].item() == pytest.approx(right / 16)
 
 
 def test_an_image_without_a_cluster_sends_no_gradient(tiny: Dataset) -> None:

@@ -12,10 +12,10 @@ import torch
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.errors import UserError
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods.denoising import Denoising, corrupted
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 
 
 def built(**settings: Any) -> Denoising:
@@ -89,7 +89,7 @@ def test_the_loss_matches_a_loop(noise: str, reconstruction: str, tiny: Dataset)
             terms.append(weight * (x - output) ** 2)
         squares.append((x - z) ** 2)
     assert loss.item() == pytest.approx(sum(terms) / len(terms), rel=1e-4)
-    assert method.watched["psnr"].item() == pytest.approx(-10 * math.log10(sum(squares) / len(squares)), rel=1e-4)
+    assert method.logged["psnr"].item() == pytest.approx(-10 * math.log10(sum(squares) / len(squares)), rel=1e-4)
 
 
 def test_full_emphasis_leaves_the_untouched_out(tiny: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,11 +12,11 @@ from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.errors import UserError
 from sslbench.bench.images.augment import floats, resized_crops
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods._quarter import quartered
 from sslbench.methods.depth import Depth, hha
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 
 
 def built(**settings: object) -> Depth:
@@ -134,7 +134,7 @@ def test_the_loss_matches_a_loop(tiny: Dataset, target: str) -> None:
         errors += [(p - q) ** 2 for p, q in zip(t, a, strict=True)]
         blind += [(p - sum(t) / 3) ** 2 for p in t]
     assert loss.item() == pytest.approx(sum(errors) / len(errors), rel=1e-4)
-    assert method.watched["unexplained"].item() == pytest.approx(sum(errors) / sum(blind), rel=1e-3)
+    assert method.logged["unexplained"].item() == pytest.approx(sum(errors) / sum(blind), rel=1e-3)
 
 
 def test_the_field_of_view_matters(tiny: Dataset) -> None:

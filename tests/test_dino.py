@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods._views import BYOL, small_crops, two_views
 from sslbench.methods.dino import DINO
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 LARGE, OTHER = (replace(look, crop=0.4) for look in BYOL)
 
 
@@ -62,7 +62,7 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
                     said = shares(method.student, views[4 * v + n], [0.0] * 5, 0.2)
                     total -= sum(p * math.log(s) for p, s in zip(target, said, strict=True))
     assert loss.item() == pytest.approx(total / (4 * 2 * 4), rel=1e-3)
-    assert method.watched["entropy"].item() == pytest.approx(entropy, rel=1e-3)
+    assert method.logged["entropy"].item() == pytest.approx(entropy, rel=1e-3)
 
 
 def test_the_centre_follows_the_teacher_s_scores(tiny: Dataset) -> None:

@@ -170,7 +170,7 @@ def test_a_vision_transformer_sees_views_of_any_size() -> None:
 
 
 def test_normalisation_lives_in_the_encoder() -> None:
-    """The first layer sees (images - mean) / std per channel, channels last."""
+    """The first layer input_mode (images - mean) / std per channel, channels last."""
     encoder = Encoder(mean=(0.1, 0.2, 0.3), std=(0.5, 1.0, 2.0))
     seen = encoder.prepared(torch.full((2, 3, 4, 4), 51, dtype=torch.uint8))
     assert seen[0, :, 0, 0].tolist() == pytest.approx([0.2, 0.0, -0.05])

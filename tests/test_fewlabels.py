@@ -13,7 +13,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from sslbench.bench.data import Dataset, Facts
+from sslbench.bench.data import Dataset, DatasetInfo
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.errors import UserError
 from sslbench.bench.evaluation.probes.label_subset import subset_digest
@@ -127,9 +127,9 @@ def test_frozen_by_the_papers_long_way(tiny: Dataset) -> None:
     assert number.details == {"labelled": 64, "indices": subset_digest(torch.arange(64))}
 
 
-def facts(train: int = 10_000, per_class: int | None = 1000) -> Facts:
+def facts(train: int = 10_000, per_class: int | None = 1000) -> DatasetInfo:
     classes = tuple("abcdefghij")
-    return Facts(
+    return DatasetInfo(
         name="toys",
         identity="0",
         image_size=32,

@@ -18,7 +18,7 @@ from sslbench.bench.cli import main
 from sslbench.bench.encoders import Encoder
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.errors import UserError
-from sslbench.bench.images.input_spec import Input
+from sslbench.bench.images.input_spec import InputSpec
 from sslbench.bench.plugins.discovery import FOLDERS, plugins
 from sslbench.bench.records import record as records
 from tests import layouts
@@ -37,7 +37,7 @@ def built_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def built(found: Checkpoint, image_size: int) -> Encoder:
         assert found.plugin
-        key = (found.plugin.path, str(found.settings), found.wants, image_size)
+        key = (found.plugin.path, str(found.settings), found.input_spec, image_size)
         if key not in BUILT:
             BUILT[key] = build(found, image_size)
         return BUILT[key]
@@ -63,7 +63,7 @@ def test_every_registered_checkpoint_can_be_what_it_says() -> None:
         assert found.url.startswith("https://"), found.token
         assert found.file
         assert found.file.name.startswith(found.token)
-        assert found.wants
+        assert found.input_spec
         encoder = recognition.built(found, 32)
         for by_tap in found.published.values():
             assert by_tap.keys() <= set(encoder.taps)
@@ -75,7 +75,7 @@ def test_the_words_of_the_issue() -> None:
     """METHOD@NAME, METHOD@published, all@published, with encoder, input and what was published."""
     moco, rotnet, barlow = named("moco@v2_800ep", "rotnet@alexnet", "barlow_twins@rn50")
     assert moco.published == {"linear": {"conv5": 0.711}}
-    assert (moco.encoder, moco.wants) == ("resnet50", Input())
+    assert (moco.encoder, moco.input_spec) == ("resnet50", InputSpec())
     assert rotnet.settings["batch_norm"] == 5
     assert barlow.licence
     assert [found.token for found in named("all@published")] == [found.token for found in ALL]
@@ -116,9 +116,9 @@ def test_a_misspelt_fact_of_a_checkpoint_is_refused() -> None:
 def test_libraries_say_what_their_networks_want() -> None:
     """Side, crop, resampling and normalisation come from the library's own configuration."""
     vit, net = named("timm/vit_small_patch14_dinov2.lvd142m@random", "torchvision/shufflenet_v2_x0_5")
-    assert vit.wants == Input(size=518, crop=1.0, resampling="bicubic")
+    assert vit.input_spec == InputSpec(size=518, crop=1.0, resampling="bicubic")
     assert (vit.kind, vit.encoder, vit.published) == ("untrained", "timm/vit_small_patch14_dinov2", {})
-    assert net.wants == Input()
+    assert net.input_spec == InputSpec()
     assert net.url == "torchvision:shufflenet_v2_x0_5.IMAGENET1K_V1"
 
 
@@ -127,11 +127,11 @@ def test_a_file_is_recognised_by_its_tensors(tmp_path: Path) -> None:
     torch.save({"state_dict": {f"backbone.{k}": v for k, v in resnet18().state_dict().items()}}, tmp_path / "a.ckpt")
     torch.save(ConvNet(32).state_dict(), tmp_path / "b.ckpt")
     a, b = named(f"file/{tmp_path}/*.ckpt")
-    assert (a.encoder, a.wants) == ("resnet18", Input())
-    assert (b.encoder, b.wants) == ("convnet", None)
+    assert (a.encoder, a.input_spec) == ("resnet18", InputSpec())
+    assert (b.encoder, b.input_spec) == ("convnet", None)
     facts = {"method": "colorization"}
     checkpoints.save(tmp_path / "ours.safetensors", ConvNet(32), facts)
-    assert named(f"file/{tmp_path}/ours.safetensors")[0].sees == "lightness", "as the method that made it wants"
+    assert named(f"file/{tmp_path}/ours.safetensors")[0].input_mode == "lightness", "as the method that made it wants"
     torch.save({"x.weight": torch.ones(2)}, tmp_path / "c.ckpt")
     with pytest.raises(UserError, match=r"do not fit the encoder: 0 % .*@torchvision/resnet34"):
         named(f"file/{tmp_path}/c.ckpt")
@@ -162,7 +162,7 @@ def test_the_stem_for_small_pictures_is_told_apart(tmp_path: Path) -> None:
     torch.save(layouts.solo(state), tmp_path / "solo.ckpt")
     torch.save(layouts.lightly(state), tmp_path / "lightly.ckpt")
     solo, lightly = named(f"file/{tmp_path}/solo.ckpt", f"file/{tmp_path}/lightly.ckpt")
-    assert (solo.encoder, solo.changed, solo.wants) == ("resnet18", {"stem_padding": 2}, None)
+    assert (solo.encoder, solo.changed, solo.input_spec) == ("resnet18", {"stem_padding": 2}, None)
     assert solo.facts["encoder_settings"] == solo.changed
     assert (lightly.encoder, lightly.changed) == ("resnet18", {})
     assert named(f"file/{tmp_path}/solo.ckpt@resnet18")[0].changed == {}, "as told"
@@ -175,7 +175,7 @@ def test_the_stem_for_small_pictures_is_told_apart(tmp_path: Path) -> None:
         expected = theirs.eval()((x - encoder.mean) / encoder.std)
         torch.testing.assert_close(encoder(x), expected, atol=1e-4, rtol=1e-4)
     (large,) = tokens.checkpoints(f"file/{tmp_path}/solo.ckpt", KNOWN, FALLBACK, 256)
-    assert (large.changed, large.wants) == ({"stem_padding": 2}, Input(size=32, crop=1.0))
+    assert (large.changed, large.input_spec) == ({"stem_padding": 2}, InputSpec(size=32, crop=1.0))
 
 
 def test_one_table_of_all_kinds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

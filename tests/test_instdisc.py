@@ -12,10 +12,10 @@ from torch import Tensor
 
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods.instdisc import InstDisc, nce, view
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 
 
 def small(**settings: Any) -> InstDisc:
@@ -90,7 +90,7 @@ def test_the_full_softmax_matches_a_loop(tiny: Dataset) -> None:
         want -= math.log(exps[own] / sum(exps))
         moved += sum((a - b) ** 2 for a, b in zip(one, bank[own], strict=True))
     assert loss.item() == pytest.approx((want + 3.0 * moved) / 3, rel=1e-3)
-    assert method.watched["bound"].item() == pytest.approx(math.log(64) - want / 3, abs=1e-2)
+    assert method.logged["bound"].item() == pytest.approx(math.log(64) - want / 3, abs=1e-2)
 
 
 @pytest.mark.parametrize("negatives", [4, None])

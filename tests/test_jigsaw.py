@@ -12,11 +12,11 @@ import torch
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.images.augment import recoloured, resized_crops
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods import jigsaw
 from sslbench.methods.jigsaw import Jigsaw, alike, cut, permutation_set
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 
 
 def test_tiles_come_from_their_cells() -> None:
@@ -114,7 +114,7 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
         terms.append(math.log(sum(math.exp(z - max(logits)) for z in logits)) + max(logits) - logits[target])
         right.append(max(range(6), key=logits.__getitem__) == target)
     assert loss.item() == pytest.approx(sum(terms) / 4, rel=1e-3)
-    assert method.watched["accuracy"].item() == pytest.approx(sum(right) / 4)
+    assert method.logged["accuracy"].item() == pytest.approx(sum(right) / 4)
 
 
 def test_tiles_are_smaller_than_their_cells() -> None:

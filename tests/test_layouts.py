@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from sslbench.bench.checkpoints import safe_load as reading
+from sslbench.bench.checkpoints import safe_load as spec
 from sslbench.bench.checkpoints.store import load
 from sslbench.bench.encoders import Encoder, edges
 from sslbench.bench.encoders._resnet import ResidualEncoder
@@ -27,7 +27,7 @@ from sslbench.bench.encoders.alexnet import AlexNet
 from sslbench.bench.encoders.nin import NIN
 from sslbench.bench.encoders.timm import Timm
 from sslbench.bench.errors import UserError
-from sslbench.bench.images.input_spec import Input
+from sslbench.bench.images.input_spec import InputSpec
 from tests import layouts
 from tests.layouts import State
 
@@ -125,8 +125,8 @@ def by_hand(state: State, x: Tensor, *, stride: int, padding: int, groups: int, 
 
 
 GEOMETRY: dict[str, Any] = {"stride": 4, "padding": 2, "groups": 1, "lrn": False}
-GREY = Input(size=99, crop=1.0, colour="lightness", mean=(50.0,), std=(1.0,))
-ALEXNETS: dict[str, tuple[Callable[[State], Any], dict[str, Any], Input | None]] = {
+GREY = InputSpec(size=99, crop=1.0, colour="lightness", mean=(50.0,), std=(1.0,))
+ALEXNETS: dict[str, tuple[Callable[[State], Any], dict[str, Any], InputSpec | None]] = {
     "rotnet": (layouts.rotnet, {}, None),
     "vissl rotnet": (layouts.vissl_converted, {}, None),
     "vissl jigsaw": (
@@ -135,7 +135,7 @@ ALEXNETS: dict[str, tuple[Callable[[State], Any], dict[str, Any], Input | None]]
         None,
     ),
     "vissl colorization": (layouts.vissl_converted, {"channels": 1, "padding": 0, "groups": 2}, GREY),
-    "deepcluster": (layouts.deepcluster, {"channels": 2}, Input(size=99, crop=1.0, colour="sobel")),
+    "deepcluster": (layouts.deepcluster, {"channels": 2}, InputSpec(size=99, crop=1.0, colour="sobel")),
 }
 
 
@@ -148,7 +148,7 @@ def test_an_alexnet_of_any_layout_computes_the_same(name: str, tmp_path: Path) -
     torch.manual_seed(1)
     encoder = AlexNet(224, widths=WIDTHS, **settings).eval()
     if wants:
-        encoder.wanting(wants)
+        encoder.with_input_spec(wants)
     load(tmp_path / "a.torch", encoder)
     x = torch.rand(2, 3, 99, 99)
     geometry = {key: settings.get(key, value) for key, value in GEOMETRY.items()}
@@ -168,7 +168,7 @@ def test_sobel_and_lightness_are_the_projects(tmp_path: Path) -> None:
             window = grey[row : row + 3, column : column + 3]
             torch.testing.assert_close(edges(x)[0, 0, row, column], (window * kernel).sum())
             torch.testing.assert_close(edges(x)[0, 1, row, column], (window * kernel.T).sum())
-    encoder = AlexNet(99, channels=1).wanting(GREY)
+    encoder = AlexNet(99, channels=1).with_input_spec(GREY)
     shades = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 3, 99, 99)
     assert encoder.prepared(shades)[:, 0, 50, 50].tolist() == pytest.approx([-50, 50], abs=0.01)
 
@@ -299,7 +299,7 @@ def bomb(path: Path, file: Any) -> None:
 
 def packed_bomb(path: Path, file: Any) -> None:
     head = tarfile.TarInfo("model_net")
-    head.size = reading.LIMIT + 1
+    head.size = spec.LIMIT + 1
     path.write_bytes(gzip.compress(head.tobuf() + bytes(1024)))
 
 
@@ -365,8 +365,8 @@ def test_what_training_programs_keep_is_not_loaded(tmp_path: Path) -> None:
     """An argparse namespace beside the weights becomes an inert stand-in, whatever it holds."""
     path = tmp_path / "a.pth"
     torch.save(layouts.solo(weights()), path)
-    kept = reading.loaded(path, mmap=True)["hyper_parameters"]
-    assert isinstance(kept, reading.Inert)
+    kept = spec.loaded(path, mmap=True)["hyper_parameters"]
+    assert isinstance(kept, spec.Inert)
     assert not kept
     assert not vars(kept)
 
@@ -381,7 +381,7 @@ def test_a_file_is_not_read_before_it_is_believed(tmp_path: Path, monkeypatch: p
         with pytest.raises(UserError):
             load(tmp_path / name, empty())
     assert [call.get("mmap") for call in calls] == [True], "the absurd file is mapped, the bomb not opened"
-    monkeypatch.setattr(reading, "LIMIT", 10)
+    monkeypatch.setattr(spec, "LIMIT", 10)
     with pytest.raises(UserError, match="more than any encoder"):
         load(tmp_path / "absurd", empty())
     assert all(call["weights_only"] for call in calls)

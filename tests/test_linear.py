@@ -55,7 +55,7 @@ def test_the_encoder_is_untouched_by_the_long_way(tiny: Dataset) -> None:
 
 def test_pooling_is_a_setting_of_the_reading() -> None:
     """Maximum or average: each has features of its own."""
-    assert {Linear(pooling=p).readings()[0].pooling for p in ("average", "max")} == {"average", "max"}  # type: ignore[arg-type]
+    assert {Linear(pooling=p).feature_specs()[0].pooling for p in ("average", "max")} == {"average", "max"}  # type: ignore[arg-type]
 
 
 def test_no_epoch_is_refused() -> None:

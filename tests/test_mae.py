@@ -12,11 +12,11 @@ from torch import Tensor
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.vit import ViT
 from sslbench.bench.errors import UserError
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods import mae
 from sslbench.methods.mae import MAE
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 
 
 def small(*, patch: int = 8, **settings: Any) -> MAE:

@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sslbench.bench.data import Dataset
 from sslbench.bench.errors import UserError
-from sslbench.bench.method import Batch, Method, TrainFacts
+from sslbench.bench.method import Batch, Method, TrainInfo
 from sslbench.bench.planning.plan import needs_of
 from sslbench.bench.plugins.discovery import Plugin, plugins
 from sslbench.bench.report.tables import CEILING
@@ -36,8 +36,8 @@ every_trained = pytest.mark.parametrize("plugin", TRAINED, ids=lambda plugin: pl
 def built(plugin: Plugin, *, size: int = 32, seed: int = 0, **settings: Any) -> Method:
     """The method over a narrow encoder, with the settings of a short run."""
     torch.manual_seed(seed)
-    facts = TrainFacts(images=64, classes=10, image_size=size)
-    return plugin.load()(encoder_for(plugin, size=size), facts, **plugin.load().short | settings).train()  # type: ignore[attr-defined]
+    facts = TrainInfo(images=64, classes=10, image_size=size)
+    return plugin.load()(encoder_for(plugin, size=size), facts, **plugin.load().short_run_settings | settings).train()  # type: ignore[attr-defined]
 
 
 def batch_for(method: Method, data: Dataset, start: int = 0, size: int = 16) -> Batch:
@@ -103,7 +103,7 @@ def test_every_setting_has_a_default(plugin: Plugin) -> None:
     assert inspect.Parameter.empty not in {
         x for parameter in settings for x in (parameter.default, parameter.annotation)
     }
-    assert set(plugin.load().short) <= set(plugin.defaults)  # type: ignore[attr-defined]
+    assert set(plugin.load().short_run_settings) <= set(plugin.defaults)  # type: ignore[attr-defined]
 
 
 @every
@@ -159,7 +159,7 @@ def test_the_loss_is_a_finite_scalar_that_trains_the_encoder(plugin: Plugin, tin
             break
     assert first.grad is not None
     assert first.grad.any()
-    assert all(value.numel() == 1 and not value.requires_grad for value in method.watched.values())
+    assert all(value.numel() == 1 and not value.requires_grad for value in method.logged.values())
 
 
 @pytest.mark.parametrize("name", EMBEDDING)
@@ -167,7 +167,7 @@ def test_a_collapse_is_watched(name: str, tiny: Dataset) -> None:
     """How far embeddings lie apart goes into logs and records, where a table's collapsed runs are told by it."""
     method = built(plugins("method")[name])
     seeded_loss(method, batch_for(method, tiny))
-    assert 0 < method.watched["spread"].item() < 1.5
+    assert 0 < method.logged["spread"].item() < 1.5
 
 
 @pytest.mark.parametrize("name", CHOOSING)
@@ -175,8 +175,8 @@ def test_the_bound_and_the_right_choices_are_watched(name: str, tiny: Dataset) -
     """Finding one among many reports how often it was found, and log N - loss, which is at most log N."""
     method = built(plugins("method")[name])
     seeded_loss(method, batch_for(method, tiny))
-    assert 0 <= method.watched["accuracy"].item() <= 1
-    assert method.watched["bound"].item() <= math.log(4 * 1024)
+    assert 0 <= method.logged["accuracy"].item() <= 1
+    assert method.logged["bound"].item() <= math.log(4 * 1024)
 
 
 @every_trained
@@ -301,7 +301,7 @@ def test_no_device_slips(plugin: Plugin, tiny: Dataset) -> None:
         batch = {name: moved(value) if isinstance(value, Tensor) else value for name, value in batch.items()}
         loss = method.loss(Batch(**batch))
         assert loss.device.type == "cuda"
-        assert all(value.device.type == "cuda" for value in method.watched.values())
+        assert all(value.device.type == "cuda" for value in method.logged.values())
         method.after_step(0.5)
 
 

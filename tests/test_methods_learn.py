@@ -19,8 +19,8 @@ from sslbench.bench.data import Dataset
 from sslbench.bench.data.synthetic import Synthetic
 from sslbench.bench.encoders import Encoder
 from sslbench.bench.evaluation.probes import linear_probe
-from sslbench.bench.evaluation.representation import Reading, Representation
-from sslbench.bench.method import TrainFacts
+from sslbench.bench.evaluation.representation import FeatureSpec, Representation
+from sslbench.bench.method import TrainInfo
 from sslbench.bench.plugins.discovery import Plugin, plugins
 from sslbench.bench.training.loop import pretrain, steps_of
 from sslbench.bench.training.recipe import Recipe
@@ -110,10 +110,10 @@ def data(session_cache: None) -> Dataset:
 def accuracy(encoder: Encoder, data: Dataset, tap: str) -> float:
     """Of a linear probe on the test images."""
     seen = Representation(copy.deepcopy(encoder).eval(), data, encoder.part, CPU)  # it freezes what it is given
-    reading = Reading(tap, 512)
-    for _ in seen.extract([reading]):
+    spec = FeatureSpec(tap, 512)
+    for _ in seen.extract([spec]):
         pass
-    found = linear_probe(seen.train(reading), data.train.labels, seen.test(reading), len(data.classes))
+    found = linear_probe(seen.train(spec), data.train.labels, seen.test(spec), len(data.classes))
     return (found.predictions == data.test.labels).float().mean().item()
 
 
@@ -123,7 +123,7 @@ def test_it_learns(name: str, data: Dataset, tmp_path: Path) -> None:
     plugin, expected = plugins("method")[name], LEARNING[name]
     encoder, settings = start(plugin)
     untrained = accuracy(encoder, data, expected.tap)
-    facts = TrainFacts(images=len(data.train), classes=len(data.classes), image_size=data.image_size)
+    facts = TrainInfo(images=len(data.train), classes=len(data.classes), image_size=data.image_size)
     method = plugin.load()(encoder, facts, **settings | (expected.settings or {}))
     recipe = Recipe(views=expected.views, batch_size=64)
     losses = [step.loss for step in pretrain(method, data.train, recipe, CPU, tmp_path / "run")]
@@ -136,7 +136,7 @@ def test_it_learns(name: str, data: Dataset, tmp_path: Path) -> None:
 def start(plugin: Plugin) -> tuple[Encoder, dict[str, Any]]:
     """The default encoder before training, as the method wants it, and the settings of a short run."""
     torch.manual_seed(0)
-    short = plugin.constants.get("short") or {}
+    short = plugin.constants.get("short_run_settings") or {}
     return encoder_for(plugin, width=16), {key: value for key, value in short.items() if not key.startswith("recipe.")}
 
 

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.images.augment import floats
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods import moco
 from sslbench.methods._dictionary import info_nce_logits
 from sslbench.methods._momentum import Queue, follow, in_groups, in_shuffled_groups, teacher_of
 from sslbench.methods.moco import MoCo, views
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 
 
 def small_moco(**settings: bool | float) -> MoCo:

@@ -12,12 +12,12 @@ from torch import nn
 
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods import mocov2
 from sslbench.methods._views import MOCO, Look, view
 from sslbench.methods.mocov2 import MoCoV2
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 
 
 def small(**settings: Any) -> MoCoV2:
@@ -63,8 +63,8 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
         total -= math.log(math.exp(scores[0]) / sum(map(math.exp, scores)))
         right += scores[0] == max(scores)
     assert loss.item() == pytest.approx(total / 4, rel=1e-3)
-    assert method.watched["accuracy"].item() == pytest.approx(right / 4)
-    assert method.watched["bound"].item() == pytest.approx(math.log(7) - total / 4, abs=1e-2)
+    assert method.logged["accuracy"].item() == pytest.approx(right / 4)
+    assert method.logged["bound"].item() == pytest.approx(math.log(7) - total / 4, abs=1e-2)
 
 
 def test_after_a_step_keys_are_queued_and_the_key_encoder_follows(tiny: Dataset) -> None:

@@ -12,12 +12,12 @@ from torch import nn
 
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods._momentum import risen
 from sslbench.methods._views import two_views
 from sslbench.methods.mocov3 import LOOKS, MoCoV3
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 
 
 def small(**settings: Any) -> MoCoV3:
@@ -60,7 +60,7 @@ def test_fewer_negatives_make_the_task_easier(tiny: Dataset) -> None:
             method.key[0].stages["conv1"][0].weight.zero_()  # the same key for all
         loss = method.loss(Batch(images=tiny.train.images[:8], indices=torch.arange(8)))
         assert loss.item() == pytest.approx(4 * 0.5 * math.log(candidates), rel=1e-3)
-        assert method.watched["bound"].item() == pytest.approx(0, abs=1e-3)
+        assert method.logged["bound"].item() == pytest.approx(0, abs=1e-3)
 
 
 def test_each_view_s_batch_has_its_own_statistics(tiny: Dataset) -> None:

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods import nat
 from sslbench.methods._assignment import assigned
 from sslbench.methods.nat import Nat, distances, pattern
 
-FACTS = TrainFacts(images=12, classes=10, image_size=32)
+FACTS = TrainInfo(images=12, classes=10, image_size=32)
 
 
 def small(**settings: Any) -> Nat:
@@ -48,7 +48,7 @@ def test_targets_lie_on_the_sphere_and_never_move(tiny: Dataset) -> None:
     assert sorted(method.owned.tolist()) == list(range(12))
     method.loss(batch(tiny, [0, 3, 7])).backward()
     assert torch.equal(method.targets, before)
-    many = Nat(ConvNet(32, width=4), TrainFacts(images=4000, classes=10, image_size=32), dim=3).targets
+    many = Nat(ConvNet(32, width=4), TrainInfo(images=4000, classes=10, image_size=32), dim=3).targets
     assert many.mean(0).norm() < 0.05
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from sslbench.bench.data import Facts
+from sslbench.bench.data import DatasetInfo
 from sslbench.bench.errors import UserError
 from sslbench.bench.planning.build import plan
 from sslbench.bench.planning.plan import Request
@@ -23,10 +23,10 @@ from sslbench.protocols.negatives import Negatives
 from tests.test_protocols_contract import given
 
 
-def facts(classes: int = 4, train: int = 40) -> Facts:
+def facts(classes: int = 4, train: int = 40) -> DatasetInfo:
     """Of a data set with so many classes and train images."""
     names = tuple(map(str, range(classes)))
-    return Facts(name="few", identity="x", image_size=32, classes=names, train_images=train, test_images=20)
+    return DatasetInfo(name="few", identity="x", image_size=32, classes=names, train_images=train, test_images=20)
 
 
 def test_a_method_s_sweep_can_run_alone() -> None:
@@ -38,7 +38,7 @@ def test_a_method_s_sweep_can_run_alone() -> None:
     assert len({job.recipe.views for job in jobs}) == 1
     rates = [job.recipe.learning_rate / math.sqrt(job.recipe.batch_size) for job in jobs]
     assert rates == pytest.approx([rates[0]] * 4)
-    assert jobs[0].common == {"batch_size": 128, "learning_rate": 0.002}
+    assert jobs[0].unvaried_recipe == {"batch_size": 128, "learning_rate": 0.002}
     assert jobs[0].deviations["recipe.batch_size"] == 16
     assert "recipe.batch_size" not in jobs[0].settings
 
@@ -80,7 +80,7 @@ def test_ideal_features_suffer_from_neither() -> None:
         (Negatives(neighbours=41), facts(), r"negatives.neighbours = 41: few has only 40 train images; .*=4 fits"),
     ],
 )
-def test_data_that_cannot_answer_are_refused(protocol: Negatives, data: Facts, told: str) -> None:
+def test_data_that_cannot_answer_are_refused(protocol: Negatives, data: DatasetInfo, told: str) -> None:
     """One class, or more clusters or neighbours than images, is one line before any work."""
     with pytest.raises(UserError, match=told):
         protocol.check(data)

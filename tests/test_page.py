@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from sslbench.bench.cli import main
-from sslbench.bench.protocol import Number
+from sslbench.bench.protocol import Measurement
 from sslbench.bench.records import record as records
 from sslbench.bench.records.mistakes import KEPT, SIDE, mistakes, sheet, surest
 from sslbench.bench.report.page import page
@@ -30,7 +30,7 @@ CLASSES = ("cat", "dog & <b>fox</b>", "</script>")
 def stored(folder: Path, method: str, wrong: int, **changes: Any) -> records.Record:
     """A record whose method takes the first images for the next class, with its predictions and pictures."""
     predictions = np.where(np.arange(N) < wrong, (TRUTH + 1) % 3, TRUTH)
-    number = Number(
+    number = Measurement(
         tap="conv4",
         metric="accuracy",
         value=0,
@@ -65,7 +65,7 @@ def data_of(text: str) -> dict[str, Any]:
 
 def test_the_surest_mistakes_are_chosen() -> None:
     """Wrong ones only, the most confident first; none where nothing is wrong or nobody said how sure it was."""
-    number = Number(
+    number = Measurement(
         tap="t",
         metric="accuracy",
         value=0.5,
@@ -79,9 +79,9 @@ def test_the_surest_mistakes_are_chosen() -> None:
         (4, 0, 2, 0.8),
     ]
     assert surest(number, number.predictions) == []
-    later = Number(tap="t", metric="accuracy_k5", value=0, predictions=TRUTH, confidences=TRUTH)
+    later = Measurement(tap="t", metric="accuracy_k5", value=0, predictions=TRUTH, confidences=TRUTH)
     assert mistakes([number, later], np.array([1, 1, 0, 0, 0])) == {"t": found}
-    assert surest(Number(tap="t", metric="accuracy", value=0, predictions=TRUTH), TRUTH + 1) == []
+    assert surest(Measurement(tap="t", metric="accuracy", value=0, predictions=TRUTH), TRUTH + 1) == []
 
 
 def test_the_pictures_are_small_and_in_their_places() -> None:

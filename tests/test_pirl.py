@@ -12,11 +12,11 @@ from torch import Tensor
 
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods import pirl
 from sslbench.methods.pirl import PIRL, nce, view
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 
 
 def small(**settings: Any) -> PIRL:

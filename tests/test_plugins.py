@@ -51,7 +51,7 @@ def test_what_is_read_is_what_is_imported(kind):
         assert plugin.settings.keys() == found.keys()
         assert plugin.defaults == {name: value for name, value in found.items() if plugin.settings[name].known}
         assert plugin.constants.get("needs", frozenset()) == getattr(cls, "needs", frozenset())
-        assert (plugin.constants.get("short") or {}) == getattr(cls, "short", {})
+        assert (plugin.constants.get("short_run_settings") or {}) == getattr(cls, "short_run_settings", {})
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,10 @@ def test_a_file_that_is_no_plugin_is_refused(tmp_path):
     """A class without one of the four bases, and text that is no Python, are named."""
     (tmp_path / "plain.py").write_text('"""A class."""\nclass Plain: ...\n')
     (tmp_path / "noise.py").write_text("this is no python")
-    for name, told in (("plain.py", "no Method, Protocol, Source or Encoder"), ("noise.py", "not Python")):
+    for name, told in (
+        ("plain.py", "derives from none of Method, Protocol, DatasetSource, Encoder"),
+        ("noise.py", "not Python"),
+    ):
         with pytest.raises(UserError, match=told):
             plugins.given(str(tmp_path / name))
 

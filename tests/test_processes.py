@@ -20,11 +20,11 @@ from torch.multiprocessing import spawn
 
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.images.augment import floats
-from sslbench.bench.method import Batch, Method, TrainFacts
+from sslbench.bench.method import Batch, Method, TrainInfo
 from sslbench.bench.plugins.discovery import ROOT, plugins
 from sslbench.bench.training import distributed
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 N = 8  # images of the whole batch
 SETTINGS: dict[str, dict[str, Any]] = {
     "simclr": {"dim": 5},

@@ -17,7 +17,7 @@ from tests.test_report import cell
 class Spread(Protocol):
     """Says which method came first at conv5, in its own table, and draws one line."""
 
-    def readings(self):
+    def feature_specs(self):
         return ()
 
     def evaluate(self, representation):

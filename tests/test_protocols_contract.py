@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 import torch
 
-from sslbench.bench.data import Facts
+from sslbench.bench.data import DatasetInfo
 from sslbench.bench.errors import UserError
-from sslbench.bench.evaluation.representation import Reading, Representation
+from sslbench.bench.evaluation.representation import FeatureSpec, Representation
 from sslbench.bench.plugins.discovery import plugins
 
 CLASSES = 4
@@ -27,15 +27,15 @@ class Given:
         self.pretext = {"bound": 1.5}
         self.train_labels, self.test_labels = train_labels, test_labels
 
-    def train(self, reading: Reading):
+    def train(self, spec: FeatureSpec):
         """Features (N, D)."""
         return self.features["train"]
 
-    def test(self, reading: Reading):
+    def test(self, spec: FeatureSpec):
         """Features (M, D)."""
         return self.features["test"]
 
-    def views(self, reading: Reading, images: int):
+    def views(self, spec: FeatureSpec, images: int):
         """Features (n, D) each of two views."""
         return self.features["test"][:images], self.features["test"][:images] + 0.1
 
@@ -114,9 +114,9 @@ def test_features_that_are_no_numbers_are_told(protocol):
 def test_data_that_cannot_answer_are_refused(protocol, change, told):
     """One class, or a single test image, is one line before any work; the least that can be judged is not."""
     least = {"image_size": 32, "classes": ("a", "b"), "train_images": 40, "test_images": 2}
-    protocol.check(Facts(name="toys", identity="0", **least))
+    protocol.check(DatasetInfo(name="toys", identity="0", **least))
     with pytest.raises(UserError, match=rf"toys: .*{told}"):
-        protocol.check(Facts(name="toys", identity="0", **least | change))
+        protocol.check(DatasetInfo(name="toys", identity="0", **least | change))
 
 
 def test_is_frozen_and_its_card_says_everything(protocol):

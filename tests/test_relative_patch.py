@@ -12,11 +12,11 @@ from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.errors import UserError
 from sslbench.bench.images.augment import resized_crops
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods._patches import GREEN, YELLOW, framed, magnified, placed, squares, uncoloured
 from sslbench.methods.relative_patch import NAMES, RelativePatch, lengths
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 
 
 def small(**settings: float | int | str) -> RelativePatch:
@@ -116,7 +116,7 @@ def test_the_loss_matches_a_loop(colour: str, tiny: Dataset) -> None:
             terms.append(math.log(sum(math.exp(z - max(logits)) for z in logits)) + max(logits) - logits[target])
             right.append(max(range(8), key=logits.__getitem__) == target)
     assert loss.item() == pytest.approx(sum(terms) / 24, rel=1e-3)
-    assert method.watched["accuracy"].item() == pytest.approx(sum(right) / 24)
+    assert method.logged["accuracy"].item() == pytest.approx(sum(right) / 24)
 
 
 def test_the_budget_counts_nine_patches_by_their_pixels() -> None:

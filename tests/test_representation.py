@@ -7,9 +7,9 @@ from torch import nn
 
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.errors import UserError
-from sslbench.bench.evaluation.representation import Reading, Representation, evenly, folded
+from sslbench.bench.evaluation.representation import FeatureSpec, Representation, evenly, folded
 
-READINGS = (Reading("conv4", 2048), Reading("conv5", 1024), Reading("conv5"))
+READINGS = (FeatureSpec("conv4", 2048), FeatureSpec("conv5", 1024), FeatureSpec("conv5"))
 
 
 def encoder_of(seed: int) -> ConvNet:
@@ -33,7 +33,7 @@ def passes(monkeypatch):
 
 
 def test_features_are_the_pooled_maps_of_the_taps(tiny):
-    """Every reading equals the encoder's own maps, pooled by hand."""
+    """Every spec equals the encoder's own maps, pooled by hand."""
     encoder = encoder_of(1)
     seen = representation(encoder, tiny)
     with torch.no_grad():
@@ -48,17 +48,17 @@ def test_features_are_the_pooled_maps_of_the_taps(tiny):
 def test_a_reading_keeps_at_most_so_many_numbers(numbers, side):
     """The grid is the largest square that fits, never larger than the map."""
     maps = torch.rand(2, 32, 8, 8)
-    assert Reading("conv4", numbers).pooled(maps).shape == (2, 32 * side**2)
-    torch.testing.assert_close(Reading("conv4", 512).pooled(maps), F.avg_pool2d(maps, 2).flatten(1))
+    assert FeatureSpec("conv4", numbers).pooled(maps).shape == (2, 32 * side**2)
+    torch.testing.assert_close(FeatureSpec("conv4", 512).pooled(maps), F.avg_pool2d(maps, 2).flatten(1))
 
 
 def test_the_maximum_of_each_part_is_another_reading(tiny):
     """Maximum pooling keeps each part's largest value, and never mixes with the averages on disk."""
     maps = torch.rand(2, 32, 8, 8)
-    assert torch.equal(Reading("conv4", 512, "max").pooled(maps), F.max_pool2d(maps, 2).flatten(1))
+    assert torch.equal(FeatureSpec("conv4", 512, "max").pooled(maps), F.max_pool2d(maps, 2).flatten(1))
     seen = representation(encoder_of(1), tiny)
-    assert (seen.train(Reading("conv4", 512, "max")) >= seen.train(Reading("conv4", 512))).all()
-    assert not torch.equal(seen.train(Reading("conv4", 512, "max")), seen.train(Reading("conv4", 512)))
+    assert (seen.train(FeatureSpec("conv4", 512, "max")) >= seen.train(FeatureSpec("conv4", 512))).all()
+    assert not torch.equal(seen.train(FeatureSpec("conv4", 512, "max")), seen.train(FeatureSpec("conv4", 512)))
 
 
 def test_a_copy_of_the_encoder_is_its_own(tiny):
@@ -84,14 +84,14 @@ def test_what_is_made_once_is_made_once_for_equal_weights_and_data(tiny):
 
 
 def test_one_pass_serves_every_reading(tiny, passes):
-    """All readings of a split cost one forward pass over its images, and a second asking costs none."""
+    """All specs of a split cost one forward pass over its images, and a second asking costs none."""
     seen = representation(encoder_of(2), tiny)
     assert list(seen.extract(READINGS))[-1] == (84, 84)
     assert len(passes) == 2
     assert list(seen.extract(READINGS)) == []
-    for reading in READINGS:
-        seen.train(reading)
-        seen.test(reading)
+    for spec in READINGS:
+        seen.train(spec)
+        seen.test(spec)
     assert len(passes) == 2
 
 
@@ -100,10 +100,10 @@ def test_operations_are_counted_to_the_deepest_tap(tiny):
     network = encoder_of(9)
     seen = representation(network, tiny)
     convolution = network.stages["conv1"][0]
-    assert list(seen.extract([Reading("conv1", 4)]))
+    assert list(seen.extract([FeatureSpec("conv1", 4)]))
     side = network.features(tiny.train.images[:1], ["conv1"])["conv1"].shape[-1]
     assert seen.extract_flops == 84 * 2 * convolution.weight.numel() * side**2
-    assert not list(seen.extract([Reading("conv1", 4)]))
+    assert not list(seen.extract([FeatureSpec("conv1", 4)]))
     assert seen.extract_flops == 84 * 2 * convolution.weight.numel() * side**2
 
 
@@ -137,7 +137,7 @@ def test_an_interrupted_pass_leaves_nothing_behind(tiny):
 def test_an_unknown_tap_is_named(tiny):
     """A tap that the encoder lacks is a UserError with the nearest one."""
     with pytest.raises(UserError, match="conv6"):
-        representation(encoder_of(7), tiny).train(Reading("conv6"))
+        representation(encoder_of(7), tiny).train(FeatureSpec("conv6"))
 
 
 def test_features_cut_short_are_taken_again(tiny):
@@ -169,11 +169,11 @@ def test_two_views_are_the_same_for_every_encoder(tiny):
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    first, second = seen.views(Reading("conv5"), 5)
+    first, second = seen.views(FeatureSpec("conv5"), 5)
     assert torch.equal(torch.rand(3), expected)
     assert first.shape == second.shape == (5, 64)
     assert not torch.equal(first, second)
-    for side, again in zip((first, second), seen.views(Reading("conv5"), 5), strict=True):
+    for side, again in zip((first, second), seen.views(FeatureSpec("conv5"), 5), strict=True):
         assert torch.equal(side, again)
     assert evenly(20, 5).tolist() == [0, 4, 8, 12, 16]
     assert evenly(3, 5).tolist() == [0, 1, 2]

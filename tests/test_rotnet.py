@@ -13,11 +13,11 @@ from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.errors import UserError
 from sslbench.bench.images.augment import flip_some
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods import rotnet
 from sslbench.methods.rotnet import RotNet, every_rotation, rotated
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 
 
 def turned_left(image: Tensor, quarters: int) -> Tensor:
@@ -56,7 +56,7 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
             terms.append(math.log(sum(math.exp(z) for z in logits)) - logits[turn])
             right.append(max(range(4), key=logits.__getitem__) == turn)
     assert loss.item() == pytest.approx(sum(terms) / 12, abs=1e-4)
-    assert method.watched["accuracy"].item() == pytest.approx(sum(right) / 12)
+    assert method.logged["accuracy"].item() == pytest.approx(sum(right) / 12)
 
 
 @pytest.mark.parametrize("size", [31, 32, 34])

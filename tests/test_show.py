@@ -19,7 +19,7 @@ from sslbench.bench.checkpoints import store as checkpoints
 from sslbench.bench.cli import main
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
-from sslbench.bench.method import Batch, Method, Panel, TrainFacts
+from sslbench.bench.method import Batch, Method, Panel, TrainInfo
 from sslbench.bench.planning.build import plan
 from sslbench.bench.planning.plan import Data, Plan, Request
 from sslbench.bench.plugins.discovery import plugins
@@ -36,7 +36,7 @@ from sslbench.methods.rotnet import RotNet
 from sslbench.methods.supervised import Supervised
 
 CPU = torch.device("cpu")
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 TRAINED = [plugin.name for plugin in plugins("method").values() if plugin.constants.get("trains", True)]
 SETTINGS = ("synthetic.train=100", "synthetic.test=50", "recipe.views=96", "recipe.batch_size=16")
 QUICK = [word for setting in (*SETTINGS, "convnet.width=4") for word in ("--set", setting)]
@@ -51,7 +51,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def planned(name: str, *assignments: str, **request: Any) -> Plan:
     """A plan that pretrains one method for a few steps."""
-    if plugins("method")[name].constants.get("sees") == "patches":
+    if plugins("method")[name].constants.get("input_mode") == "patches":
         request = {"encoder": "vit"} | request
     narrow = "vit.width=16" if request.get("encoder") == "vit" else "convnet.width=4"
     return plan(Request(methods=(name,), protocols=None, assignments=(*SETTINGS, narrow, *assignments), **request))
@@ -321,7 +321,7 @@ def test_a_bank_is_asked_only_for_places_that_it_has(tiny: Dataset) -> None:
             seen.append(batch.indices)
             return super().panels(batch)
 
-    method = Looking(ConvNet(32, width=4), TrainFacts(images=7, classes=10, image_size=32))
+    method = Looking(ConvNet(32, width=4), TrainInfo(images=7, classes=10, image_size=32))
     answers(method, tiny.test, torch.arange(20), 0, CPU)
     assert seen[0].max() < 7
     assert not method.training

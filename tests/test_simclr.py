@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods._contrast import few, info_nce
 from sslbench.methods._views import two_views
 from sslbench.methods.simclr import SimCLR, nt_xent
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 
 
 def small_simclr(**settings: Any) -> SimCLR:
@@ -66,8 +66,8 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
     for i, row in enumerate(z):
         likeness = {k: sum(a * b for a, b in zip(row, z[k], strict=True)) for k in range(6) if k != i}
         right.append(max(likeness, key=likeness.__getitem__) == (i + 3) % 6)
-    assert method.watched["accuracy"].item() == pytest.approx(sum(right) / 6)
-    assert method.watched["bound"].item() == pytest.approx(math.log(5) - loss.item(), abs=1e-5)
+    assert method.logged["accuracy"].item() == pytest.approx(sum(right) / 6)
+    assert method.logged["bound"].item() == pytest.approx(math.log(5) - loss.item(), abs=1e-5)
 
 
 def test_negatives_are_drawn_from_the_others() -> None:
@@ -103,7 +103,7 @@ def test_the_bound_follows_the_number_of_candidates(tiny: Dataset) -> None:
     for negatives, candidates in ((None, 15), (1, 2), (6, 7), (99, 15)):
         method = small_simclr(negatives=negatives)
         loss = method.loss(batch).item()
-        assert method.watched["bound"].item() == pytest.approx(math.log(candidates) - loss, abs=1e-5)
+        assert method.logged["bound"].item() == pytest.approx(math.log(candidates) - loss, abs=1e-5)
 
 
 def test_projections_are_those_of_the_ablation(tiny: Dataset) -> None:

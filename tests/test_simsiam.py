@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods._views import two_views
 from sslbench.methods.simsiam import SimSiam
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 
 
 def small_simsiam(**settings: Any) -> SimSiam:
@@ -91,4 +91,4 @@ def test_spread_tells_a_collapse(tiny: Dataset) -> None:
     torch.nn.init.zeros_(method.h[-1].weight)  # type: ignore[arg-type]
     torch.nn.init.ones_(method.h[-1].bias)  # type: ignore[arg-type]
     assert method.loss(batch(tiny)).item() == pytest.approx(-1, abs=1e-4)
-    assert method.watched["spread"].item() == pytest.approx(0, abs=1e-4)
+    assert method.logged["spread"].item() == pytest.approx(0, abs=1e-4)

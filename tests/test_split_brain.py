@@ -9,22 +9,22 @@ import torch
 from torch import Tensor
 
 from sslbench.bench.data import Dataset
-from sslbench.bench.encoders._halves import Halves, seeing
+from sslbench.bench.encoders._halves import Halves, with_input_mode
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.errors import UserError
 from sslbench.bench.images.augment import resized_crops
 from sslbench.bench.images.colour import lab, rgb
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods._quarter import quartered
 from sslbench.methods.split_brain import SplitBrain
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 
 
 def built(**settings: object) -> SplitBrain:
     """The method over two narrow halves, with answers large enough that an error shows."""
     torch.manual_seed(0)
-    method = SplitBrain(seeing(ConvNet, SplitBrain.sees, 32, {"width": 8}), FACTS, **settings)  # type: ignore[arg-type]
+    method = SplitBrain(with_input_mode(ConvNet, SplitBrain.input_mode, 32, {"width": 8}), FACTS, **settings)  # type: ignore[arg-type]
     for head in (method.chroma_head, method.lightness_head):
         torch.nn.init.normal_(head.answer.weight)
     return method
@@ -57,8 +57,8 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
         code = {q: math.exp(-squares[q] / 50) for q in sorted(range(len(bins)), key=squares.__getitem__)[:5]}
         of_chroma.append(nats(chroma[n, :, y, x].tolist(), {q: z / sum(code.values()) for q, z in code.items()}))
         of_lightness.append(nats(lightness[n, :, y, x].tolist(), {min(int(L / 5), 19): 1.0}))
-    assert method.watched["chroma"].item() == pytest.approx(sum(of_chroma) / 128, rel=1e-3)
-    assert method.watched["lightness"].item() == pytest.approx(sum(of_lightness) / 128, rel=1e-3)
+    assert method.logged["chroma"].item() == pytest.approx(sum(of_chroma) / 128, rel=1e-3)
+    assert method.logged["lightness"].item() == pytest.approx(sum(of_lightness) / 128, rel=1e-3)
     assert loss.item() == pytest.approx((sum(of_chroma) + sum(of_lightness)) / 128, rel=1e-3)
 
 

@@ -10,14 +10,14 @@ import torch
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.images.augment import flip_some, shifted
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods.supervised import Supervised
 
 
 def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
     """The mean over the images of -log of the share given to the true class, on views of up to an eighth's shift."""
     torch.manual_seed(0)
-    method = Supervised(ConvNet(32, width=4), TrainFacts(images=64, classes=10, image_size=32)).eval()
+    method = Supervised(ConvNet(32, width=4), TrainInfo(images=64, classes=10, image_size=32)).eval()
     images, labels = tiny.train.images[:6], tiny.train.labels[:6]
     assert len(labels.unique()) > 1
     torch.manual_seed(1)
@@ -30,9 +30,9 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
         terms.append(math.log(sum(math.exp(z) for z in logits)) - logits[label])
         right.append(max(range(10), key=logits.__getitem__) == label)
     assert loss.item() == pytest.approx(sum(terms) / 6, abs=1e-4)
-    assert method.watched["accuracy"].item() == pytest.approx(sum(right) / 6)
+    assert method.logged["accuracy"].item() == pytest.approx(sum(right) / 6)
 
 
 def test_the_head_has_one_output_a_class() -> None:
     """Two classes make two logits."""
-    assert Supervised(ConvNet(32), TrainFacts(images=9, classes=2, image_size=32)).head.out_features == 2
+    assert Supervised(ConvNet(32), TrainInfo(images=9, classes=2, image_size=32)).head.out_features == 2

@@ -11,12 +11,12 @@ import torch.nn.functional as F
 
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods._views import SWAV, small_crops, two_views
 from sslbench.methods.swav import SwAV
 from tests.test_sinkhorn import balanced
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 
 
 def small(**settings: Any) -> SwAV:

@@ -13,11 +13,11 @@ from sslbench.bench.data import Dataset, Split
 from sslbench.bench.data.synthetic import Synthetic
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.images.augment import recoloured
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods._tracks import box_means, cut_out, framed, matches, motion_energy, pairs, tracks
 from sslbench.methods.tracking import Tracking
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +200,7 @@ def test_the_loss_matches_a_loop(filmed: Split, mining: bool) -> None:
         right.append(all(away[n] < away[m] for m in others))
     assert len(set(terms)) > 5
     assert loss.item() == pytest.approx(sum(terms) / len(terms), rel=1e-3)
-    assert method.watched["accuracy"].item() == pytest.approx(sum(right) / 6)
+    assert method.logged["accuracy"].item() == pytest.approx(sum(right) / 6)
 
 
 def test_a_clip_is_no_negative_of_itself(filmed: Split) -> None:

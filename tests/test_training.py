@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.errors import UserError
-from sslbench.bench.method import Batch, Method, TrainFacts
+from sslbench.bench.method import Batch, Method, TrainInfo
 from sslbench.bench.plugins.discovery import plugins
 from sslbench.bench.training.loop import (
     Diverged,
@@ -41,7 +41,7 @@ TRAINED = [plugin.name for plugin in plugins("method").values() if plugin.consta
 class Toy(Method):
     """Asks each image for its mean brightness; notes what it was given."""
 
-    def __init__(self, encoder: ConvNet, facts: TrainFacts, *, breaks_at: int = 0) -> None:
+    def __init__(self, encoder: ConvNet, facts: TrainInfo, *, breaks_at: int = 0) -> None:
         super().__init__(encoder, facts)
         self.head = nn.Linear(encoder.dim, 1)
         self.breaks_at = breaks_at
@@ -62,14 +62,14 @@ class Toy(Method):
 
 def toy(seed: int = 0, **settings: Any) -> Toy:
     torch.manual_seed(seed)
-    return Toy(ConvNet(32, width=4), TrainFacts(images=64, classes=10, image_size=32), **settings)
+    return Toy(ConvNet(32, width=4), TrainInfo(images=64, classes=10, image_size=32), **settings)
 
 
 def method_of(name: str, seed: int = 0) -> Method:
     torch.manual_seed(seed)
     plugin = plugins("method")[name]
     cls: Any = plugin.load()
-    method = cls(encoder_for(plugin), TrainFacts(images=64, classes=10, image_size=32), **cls.short)
+    method = cls(encoder_for(plugin), TrainInfo(images=64, classes=10, image_size=32), **cls.short_run_settings)
     return method.to(memory_format=torch.channels_last)
 
 

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods._views import two_views
 from sslbench.methods.triplet import Triplet, mined, same_image, squared_distances, twins
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 
 
 def small(**settings: Any) -> Triplet:
@@ -92,7 +92,7 @@ def test_the_loss_matches_a_loop(how: str, tiny: Dataset) -> None:
             total += max(0.0, positive - square(points[anchor], points[negative]) + 0.3)
         right += all(square(points[anchor], points[i]) > positive for i in range(8) if i % 4 != anchor % 4)
     assert loss.item() == pytest.approx(total / 16, rel=1e-3)
-    assert method.watched["accuracy"].item() == pytest.approx(right / 8)
+    assert method.logged["accuracy"].item() == pytest.approx(right / 8)
 
 
 def test_a_constant_embedding_costs_the_margin() -> None:

@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.errors import UserError
 from sslbench.bench.evaluation.probes.finetune import Classifier, answers, endless, taught
-from sslbench.bench.evaluation.representation import Reading
+from sslbench.bench.evaluation.representation import FeatureSpec
 
 CPU = torch.device("cpu")
 LABELS = torch.arange(48) % 3
@@ -29,7 +29,7 @@ def colours() -> Tensor:
 def classifier(*, tuned: bool = True, head: str = "linear", tap: str = "conv5") -> Classifier:
     """Of 32 features: the means of conv5's 32 maps, or a grid of 2 x 2 of conv2's 8."""
     torch.manual_seed(3)
-    return Classifier(ConvNet(16, width=4), Reading(tap, 64), 32, 3, head=head, tuned=tuned)
+    return Classifier(ConvNet(16, width=4), FeatureSpec(tap, 64), 32, 3, head=head, tuned=tuned)
 
 
 def lesson(network: Classifier, *, steps: int, seed: int = 0, lr: float = 5e-3, device: str = "cpu") -> Classifier:
@@ -55,7 +55,7 @@ def test_a_head_can_begin_as_a_linear_classifier() -> None:
     """Before any step it answers, on features as they are, what that classifier's weights and bias say."""
     network = classifier(tuned=True).eval()
     with torch.no_grad():
-        features = network.reading.pooled(network.encoder.features(colours(), ["conv5"])["conv5"])
+        features = network.spec.pooled(network.encoder.features(colours(), ["conv5"])["conv5"])
         weights, bias = torch.randn(features.shape[1], 3), torch.randn(3)
         assert not torch.allclose(network(colours()), features @ weights + bias, atol=1e-2)
         network.begin(features, weights, bias)

@@ -10,7 +10,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 
 from sslbench.bench.encoders.convnet import ConvNet
-from sslbench.bench.method import Batch, Method, TrainFacts
+from sslbench.bench.method import Batch, Method, TrainInfo
 from sslbench.methods._bank import Bank
 from sslbench.methods._clusters import Clusterings
 from sslbench.methods._contrast import first_right
@@ -18,7 +18,7 @@ from sslbench.methods._dictionary import info_nce_logits
 from sslbench.methods.mocov2 import MoCoV2
 from sslbench.methods.mocov3 import MoCoV3
 
-FACTS = TrainFacts(images=16, classes=10, image_size=32)
+FACTS = TrainInfo(images=16, classes=10, image_size=32)
 N = 4  # images of a process
 
 

@@ -10,11 +10,11 @@ import torch
 
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods._views import two_views
 from sslbench.methods.vicreg import VICReg, redundancy, shortfall
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 
 
 def small_vicreg(**settings: Any) -> VICReg:
@@ -56,9 +56,9 @@ def test_the_loss_matches_a_loop(settings: dict[str, float], tiny: Dataset) -> N
     weights = settings or {"invariance": 25, "variance": 25, "covariance": 1}
     want = weights["invariance"] * s + weights["variance"] * v + weights["covariance"] * c
     assert loss.item() == pytest.approx(want, rel=1e-3)
-    assert method.watched["invariance"].item() == pytest.approx(s, rel=1e-2, abs=1e-4)
-    assert method.watched["variance"].item() == pytest.approx(v, rel=1e-2)
-    assert method.watched["covariance"].item() == pytest.approx(c, rel=1e-2, abs=1e-4)
+    assert method.logged["invariance"].item() == pytest.approx(s, rel=1e-2, abs=1e-4)
+    assert method.logged["variance"].item() == pytest.approx(v, rel=1e-2)
+    assert method.logged["covariance"].item() == pytest.approx(c, rel=1e-2, abs=1e-4)
 
 
 def test_each_term_matches_a_loop() -> None:

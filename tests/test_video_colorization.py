@@ -12,23 +12,23 @@ from torch import Tensor
 
 from sslbench.bench.data import Dataset
 from sslbench.bench.data.synthetic import Synthetic
-from sslbench.bench.encoders._halves import seeing
+from sslbench.bench.encoders._halves import with_input_mode
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.errors import UserError
 from sslbench.bench.images.augment import floats
 from sslbench.bench.images.colour import lab, rgb
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.bench.training.loop import pretrain
 from sslbench.bench.training.recipe import Recipe
 from sslbench.methods._copying import UNSEEN, Clusters, chroma, pointed
 from sslbench.methods.video_colorization import VideoColorization
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 
 
 def built(**settings: float) -> VideoColorization:
     torch.manual_seed(0)
-    return VideoColorization(seeing(ConvNet, "lightness", 32, {"width": 4}), FACTS, **settings)  # type: ignore[arg-type]
+    return VideoColorization(with_input_mode(ConvNet, "lightness", 32, {"width": 4}), FACTS, **settings)  # type: ignore[arg-type]
 
 
 def batch_of(clips: Tensor) -> Batch:
@@ -102,8 +102,8 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
             right.append(copied.index(max(copied)) == truth)
     assert len(set(terms)) > 10
     assert loss.item() == pytest.approx(sum(terms) / len(terms), rel=1e-3)
-    assert method.watched["uniform"].item() == pytest.approx(sum(even) / len(even), rel=1e-3)
-    assert method.watched["accuracy"].item() == pytest.approx(sum(right) / len(right), abs=0.01)
+    assert method.logged["uniform"].item() == pytest.approx(sum(even) / len(even), rel=1e-3)
+    assert method.logged["accuracy"].item() == pytest.approx(sum(right) / len(right), abs=0.01)
 
 
 def test_no_colour_reaches_the_encoder(tiny: Dataset) -> None:
@@ -189,10 +189,10 @@ def test_the_loss_falls_below_even_attention(tmp_path: Path) -> None:
     """300 steps bring the loss well below that of attention to all places alike, on clips in which things move."""
     data = Synthetic(train=2_000, test=20).load(frozenset({"clips"}))
     torch.manual_seed(0)
-    encoder = seeing(ConvNet, "lightness", 32, {"width": 8})
-    method = VideoColorization(encoder, TrainFacts(images=2_000, classes=10, image_size=32))
+    encoder = with_input_mode(ConvNet, "lightness", 32, {"width": 8})
+    method = VideoColorization(encoder, TrainInfo(images=2_000, classes=10, image_size=32))
     recipe = Recipe(views=300 * 4 * 16, batch_size=16)
     steps = list(pretrain(method, data.train, recipe, torch.device("cpu"), tmp_path / "run"))
     assert len(steps) == 300
     last = steps[-30:]
-    assert sum(step.loss for step in last) < 0.7 * sum(step.watched["uniform"] for step in last)
+    assert sum(step.loss for step in last) < 0.7 * sum(step.logged["uniform"] for step in last)

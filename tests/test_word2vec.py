@@ -12,12 +12,12 @@ from torch import Tensor
 
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
-from sslbench.bench.method import Batch, TrainFacts
+from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods import word2vec
 from sslbench.methods._patches import GREEN, neighbours
 from sslbench.methods.word2vec import Word2Vec, products
 
-FACTS = TrainFacts(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(images=64, classes=10, image_size=32)
 
 
 def small(**settings: Any) -> Word2Vec:
@@ -98,7 +98,7 @@ def test_the_loss_matches_a_loop(tiny: Dataset, monkeypatch: pytest.MonkeyPatch)
             terms.append(-term)
     assert images_drawn == {(n, m) for n in range(4) for m in range(4) if n != m}  # never the image itself
     assert loss.item() == pytest.approx(sum(terms) / len(terms), rel=1e-3)
-    assert method.watched["accuracy"].item() == pytest.approx(sum(higher) / len(higher))
+    assert method.logged["accuracy"].item() == pytest.approx(sum(higher) / len(higher))
 
 
 def test_the_best_constant_answer_costs_what_the_docstring_says(tiny: Dataset) -> None:

@@ -19,8 +19,8 @@ def built(found: Checkpoint, image_size: int) -> Encoder:
     """The encoder on no device, at the size it wants."""
     assert found.plugin
     with torch.device("meta"):
-        encoder = found.plugin.load()(found.wants.size if found.wants else image_size, **found.settings)
-        return encoder.wanting(found.wants) if found.wants else encoder
+        encoder = found.plugin.load()(found.input_spec.size if found.input_spec else image_size, **found.settings)
+        return encoder.with_input_spec(found.input_spec) if found.input_spec else encoder
 
 
 class Skeletons:
@@ -32,7 +32,7 @@ class Skeletons:
 
     def of(self, candidate: Checkpoint) -> Encoder | None:
         """The candidate's; None where pictures are too small for it."""
-        size = candidate.wants.size if candidate.wants else self.image_size
+        size = candidate.input_spec.size if candidate.input_spec else self.image_size
         way = (candidate.encoder, repr(sorted(candidate.settings.items())), size)
         if way not in self.kept:
             try:
@@ -56,7 +56,7 @@ def recognised(
     made_by = str(inside.facts.get("method", ""))
     fitting: list[Checkpoint] = []
     best: tuple[float, Search, Encoder] | None = None
-    for candidate in sorted(distinct(candidates), key=lambda one: bool(made_by and one.wants)):
+    for candidate in sorted(distinct(candidates), key=lambda one: bool(made_by and one.input_spec)):
         if any((one.encoder, one.settings) == (candidate.encoder, candidate.settings) for one in fitting):
             continue  # it fits, seeing pictures in a likelier way
         encoder = skeletons.of(candidate)
@@ -64,7 +64,7 @@ def recognised(
             continue
         found = search(inside.groups, encoder)
         if found.best and found.best.whole:
-            beside = {} if as_told else encoder.settings_beside(found.best.left_out)
+            beside = {} if as_told else encoder.settings_from_extra_keys(found.best.left_out)
             fitting.append(replace(candidate, settings=candidate.settings | beside))
         share = found.best.share if found.best else 0.0
         if best is None or share > best[0]:
@@ -86,6 +86,6 @@ def distinct(candidates: Sequence[Checkpoint]) -> list[Checkpoint]:
     """Each way to build and to see once."""
     kept: list[Checkpoint] = []
     for one in candidates:
-        ways = [(other.encoder, other.settings, other.wants) for other in kept]
-        kept += [] if (one.encoder, one.settings, one.wants) in ways else [one]
+        ways = [(other.encoder, other.settings, other.input_spec) for other in kept]
+        kept += [] if (one.encoder, one.settings, one.input_spec) in ways else [one]
     return kept

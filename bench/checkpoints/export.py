@@ -34,7 +34,7 @@ def exported(
 def names(encoder: Encoder) -> dict[str, str]:
     """Beginnings of our names -> the library's; as they are where no library has such a network."""
     outside = isinstance(encoder, ResidualEncoder) or hasattr(encoder, "network")
-    return list(encoder.spellings())[1] if outside else {}
+    return list(encoder.key_mappings())[1] if outside else {}
 
 
 def model_card(

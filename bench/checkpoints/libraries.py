@@ -7,7 +7,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from ..errors import UserError, did_you_mean
-from ..images.input_spec import MEAN, STD, Input
+from ..images.input_spec import MEAN, STD, InputSpec
 from .registry import Absent, Checkpoint, Kind
 
 
@@ -17,7 +17,7 @@ def described(word: str, library: str, name: str, state: str) -> Checkpoint:
     Raises UserError for a name that the library does not know.
     """
     make = {"timm": of_timm, "torchvision": of_torchvision}[library]
-    network, weights, wants, licence = make(word, name, state)
+    network, weights, input_spec, licence = make(word, name, state)
     kind: Kind = "untrained" if state == "random" else "timm" if library == "timm" else "torchvision"
     return Checkpoint(
         token=word,
@@ -26,12 +26,12 @@ def described(word: str, library: str, name: str, state: str) -> Checkpoint:
         kind=kind,
         url="" if state == "random" else f"{library}:{weights}",
         encoder=f"{library}/{network}",
-        wants=wants,
+        input_spec=input_spec,
         licence=licence,
     )
 
 
-def of_timm(word: str, name: str, state: str) -> tuple[str, str, Input, str]:
+def of_timm(word: str, name: str, state: str) -> tuple[str, str, InputSpec, str]:
     """Network, weights, input and licence of a timm name."""
     import timm
 
@@ -47,7 +47,7 @@ def of_timm(word: str, name: str, state: str) -> tuple[str, str, Input, str]:
     if facts is None or (state != "random" and not facts.has_weights):
         known = timm.list_pretrained(f"{network}*") or ["none"]
         raise UserError(f"--methods {word}: timm has no such weights. {did_you_mean(name, known)} @random needs none.")
-    wants = Input(
+    input_spec = InputSpec(
         size=facts.input_size[-1],
         crop=facts.crop_pct or 1.0,
         resampling=resampling(facts.interpolation),
@@ -55,10 +55,10 @@ def of_timm(word: str, name: str, state: str) -> tuple[str, str, Input, str]:
         std=tuple(facts.std),
     )
     weights = f"{network}.{facts.tag}" if facts.tag else network
-    return network, weights, wants, str(facts.license or "")
+    return network, weights, input_spec, str(facts.license or "")
 
 
-def of_torchvision(word: str, name: str, state: str) -> tuple[str, str, Input, str]:
+def of_torchvision(word: str, name: str, state: str) -> tuple[str, str, InputSpec, str]:
     """Network, weights, input and licence (torchvision names none) of a torchvision name."""
     from torchvision import models
 
@@ -70,14 +70,14 @@ def of_torchvision(word: str, name: str, state: str) -> tuple[str, str, Input, s
     if tag not in choices.__members__:
         raise UserError(f"--methods {word}: no such weights. {did_you_mean(tag, choices.__members__)}")
     how = choices[tag].transforms()
-    wants = Input(
+    input_spec = InputSpec(
         size=how.crop_size[0],
         crop=min(1.0, how.crop_size[0] / how.resize_size[0]),
         resampling=resampling(how.interpolation.value),
         mean=tuple(how.mean or MEAN),
         std=tuple(how.std or STD),
     )
-    return name, f"{name}.{tag}", wants, ""
+    return name, f"{name}.{tag}", input_spec, ""
 
 
 def resampling(word: str) -> Literal["bilinear", "bicubic"]:

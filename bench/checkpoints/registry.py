@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import UserError
-from ..images.input_spec import CHANNELS, Input
+from ..images.input_spec import CHANNELS, InputSpec
 from ..plugins.discovery import Plugin
 from ..storage.cache import cache_folder
 from ..storage.hashing import file_hash
@@ -67,8 +67,8 @@ class Checkpoint:
     encoder: str
     plugin: Plugin | None = None
     settings: dict[str, Any] = field(default_factory=dict)
-    wants: Input | None = None
-    sees: str = "colour"  # of a file of ours: what its method has encoders see
+    input_spec: InputSpec | None = None
+    input_mode: str = "colour"  # of a file of ours: what its method has encoders see
     made_by: str = ""  # the method that made it, if ours
     licence: str = ""
     source: str = ""
@@ -103,7 +103,7 @@ class Checkpoint:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """For a record: where it is from, what it may be used for, what it wants to see, and what was published."""
+        """For a record: where it is from, what it may be used for, its input, and what was published."""
         known = {
             "token": self.token,
             "encoder": self.encoder,
@@ -113,7 +113,7 @@ class Checkpoint:
             "published": self.published,
         }
         told = {key: value for key, value in (known | {"published_in": self.source}).items() if value}
-        return told | {"input": asdict(self.wants) | {"words": self.wants.words} if self.wants else {}}
+        return told | {"input": asdict(self.input_spec) | {"words": self.input_spec.words} if self.input_spec else {}}
 
 
 def registered(plugins: Iterable[Plugin]) -> Iterator[Checkpoint]:
@@ -129,8 +129,8 @@ def checkpoint(method: str, name: str, said: Mapping[str, Any]) -> Checkpoint:
         raise UserError(f"{method}@{name}: {min(unknown)!r} is not known; a checkpoint has {', '.join(sorted(WORDS))}.")
     zoo_name, _, rest = said["url"].partition(":")
     zoo = ZOOS.get(zoo_name)
-    wants = Input(**said.get("input", {}))
-    channels = CHANNELS[wants.colour]
+    input_spec = InputSpec(**said.get("input", {}))
+    channels = CHANNELS[input_spec.colour]
     return Checkpoint(
         token=f"{method}@{name}",
         method=method,
@@ -140,7 +140,7 @@ def checkpoint(method: str, name: str, said: Mapping[str, Any]) -> Checkpoint:
         sha256=said.get("sha256", ""),
         encoder=said.get("encoder", "resnet50"),
         settings=({"channels": channels} if channels != 3 else {}) | said.get("settings", {}),
-        wants=wants,
+        input_spec=input_spec,
         licence=said.get("licence", zoo.licence if zoo else ""),
         source=said.get("source", zoo.source if zoo else ""),
         published={
@@ -159,7 +159,7 @@ def listing(plugins: Iterable[Plugin]) -> str:
         [
             found.token,
             found.encoder,
-            found.wants.words if found.wants else "",
+            found.input_spec.words if found.input_spec else "",
             ", ".join(f"{protocol} {100 * max(by.values()):.1f}" for protocol, by in found.published.items()),
             found.licence,
             "here" if found.there else "",

@@ -81,9 +81,9 @@ def files(word: str, rest: str, known: Known, fallback: Checkpoint, image_size: 
     from .detect import Skeletons, recognised
 
     if encoder:
-        candidates = readings(word, encoder)
+        candidates = feature_specs(word, encoder)
     else:
-        candidates = [fallback, *readings(word, "resnet18"), *registered(known["method"].values())]
+        candidates = [fallback, *feature_specs(word, "resnet18"), *registered(known["method"].values())]
     candidates = [with_plugin(candidate, known) for candidate in candidates]
     skeletons = Skeletons(image_size)
     for one in map(Path, found):
@@ -98,34 +98,36 @@ def files(word: str, rest: str, known: Known, fallback: Checkpoint, image_size: 
             encoder=chosen.encoder,
             plugin=chosen.plugin,
             settings=chosen.settings,
-            wants=chosen.wants,
-            sees=str(maker.constants.get("sees", "colour")) if maker else "colour",
+            input_spec=chosen.input_spec,
+            input_mode=str(maker.constants.get("input_mode", "colour")) if maker else "colour",
         )
 
 
-def readings(word: str, encoder: str) -> list[Checkpoint]:
+def feature_specs(word: str, encoder: str) -> list[Checkpoint]:
     """An encoder as published ones see pictures, as it sees those of the data set, and as CIFAR's are."""
-    from ..images.input_spec import Input
+    from ..images.input_spec import InputSpec
 
     asked = named_encoder(word, encoder, kind="file")
-    if asked.wants is None:
+    if asked.input_spec is None:
         return [asked]
-    return [asked, replace(asked, wants=None), replace(asked, wants=Input(size=32, crop=1.0))]
+    return [asked, replace(asked, input_spec=None), replace(asked, input_spec=InputSpec(size=32, crop=1.0))]
 
 
 def named_encoder(word: str, encoder: str, **more: Any) -> Checkpoint:
-    """An encoder named after @, with what it wants to see."""
+    """An encoder named after @, with what it input_spec to see."""
     library, _, name = encoder.partition("/")
     if library in LIBRARIES:
         from .libraries import described
 
         return replace(described(word, library, name, "random"), encoder=encoder, published={}, **more)
-    from ..images.input_spec import Input
+    from ..images.input_spec import InputSpec
 
     at_home = library in ("convnet", "own", "pixels")  # no network of these was published at a size of its own
-    wants = None if at_home else Input()
+    input_spec = None if at_home else InputSpec()
     settings = {"name": name} if name else {}
-    return Checkpoint(token=word, method=word, name=None, encoder=encoder, settings=settings, wants=wants, **more)
+    return Checkpoint(
+        token=word, method=word, name=None, encoder=encoder, settings=settings, input_spec=input_spec, **more
+    )
 
 
 def with_plugin(found: Checkpoint, known: Known) -> Checkpoint:

@@ -107,7 +107,7 @@ def search(groups: Mapping[str, dict[str, Tensor]], encoder: Encoder) -> Search:
 def fits(container: str, tensors: Mapping[str, Tensor], encoder: Encoder) -> Iterator[Fit]:
     """Every way to read one dictionary as the encoder, known prefixes first."""
     shapes = {name: value.shape for name, value in encoder.state_dict().items()}
-    for spelling in encoder.spellings():
+    for spelling in encoder.key_mappings():
         ours = {respelt(name, spelling): name for name in shapes}
         needed = [name for name in ours if not name.endswith(COUNTER)]
         if not needed:

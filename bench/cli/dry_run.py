@@ -79,9 +79,9 @@ def ahead(planned: Plan, job: Job, cell: Cell | None, past: Iterable[Record]) ->
 
 def comparable(record: Record, planned: Plan, job: Job) -> bool:
     """Whether a record is of the job's encoder on pictures of the plan's size."""
-    around, settings = planned.around(job.foreign), record["settings"]
+    own, settings = planned.with_encoder_of(job.foreign), record["settings"]
     wants = job.foreign.facts["input"] if job.foreign else {}
-    asked = plain([around.request.encoder, around.encoder_settings, wants])
+    asked = plain([own.request.encoder, own.encoder_settings, wants])
     same_data = record["identity"]["dataset"] == planned.facts.identity
     return [record["cell"]["encoder"], settings["encoder"], record["source"].get("input", {})] == asked and (
         same_data or settings["dataset"].get("image_size") == planned.facts.image_size

@@ -53,7 +53,7 @@ def described(kind: str, plugin: plugins.Plugin) -> str:
             f"  --set {plugin.name}.{s.name}={shown(s.default) if s.known else '…'}  ({s.annotation})"
             for s in plugin.settings.values()
         ]
-    if short := plugin.constants.get("short"):
+    if short := plugin.constants.get("short_run_settings"):
         lines += [
             "",
             "in presets shorter than paper: " + ", ".join(f"{k}={shown(v)}" for k, v in short.items()),

@@ -20,7 +20,7 @@ def tell(planned: Plan) -> None:
     """Shows the cells of a plan, with floor and ceiling where they have been measured."""
     results = planned.request.results
     found, damaged = gathered(results)
-    wanted = {cell.key for job in planned.jobs for cell in job.cells} | planned.bounds
+    wanted = {cell.key for job in planned.jobs for cell in job.cells} | planned.reference_keys
     chosen = {record["key"]: record for record in found if record["key"] in wanted}
     methods = tuple(dict.fromkeys(job.method.name for job in planned.jobs))
     show_tables(list(chosen.values()), damaged, results, methods, planned.request.plugin_files)

@@ -1,6 +1,6 @@
 """The only shape in which data enters: two splits of images and labels.
 
-A ``Source`` knows what a data set is without reading its pictures (and without
+A ``DatasetSource`` knows what a data set is without reading its pictures (and without
 torch), so a run is planned, and refused, before any work; ``load`` brings the
 pictures.
 """
@@ -52,7 +52,7 @@ class Dataset:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source(ABC):
+class DatasetSource(ABC):
     """Where a data set comes from: its fields are its settings.
 
     One file in this folder is one source; its class is named like the file.
@@ -62,7 +62,7 @@ class Source(ABC):
     provides: ClassVar[frozenset[str]] = frozenset({"labels"})
 
     @abstractmethod
-    def check(self) -> Facts:
+    def check(self) -> DatasetInfo:
         """Looks at the data without reading pictures; raises UserError if they cannot be used."""
 
     @abstractmethod
@@ -71,7 +71,7 @@ class Source(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class DatasetInfo:
     """What is known of a data set before it is read."""
 
     name: str  # as in records: "synthetic", "cifar10", or the folder's name

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..errors import UserError, require
 from ..storage.cache import cache_folder, locked
 from ..storage.download import GONE, downloaded, told
-from . import Dataset, Facts, Source, Split
+from . import Dataset, DatasetInfo, DatasetSource, Split
 from ._archive import unpack
 from ._pictures import CHUNK, PREPARATION, Pixels, cores, square, threaded, watched
 from ._store import Chunk, stored
@@ -44,13 +44,13 @@ class Published:
     def archive(self) -> str:
         return self.url.rpartition("/")[2]
 
-    def facts(self, data_dir: str | None, image_size: int | None) -> Facts:
+    def facts(self, data_dir: str | None, image_size: int | None) -> DatasetInfo:
         """Facts that need neither files nor network; UserError for a directory that cannot hold the data."""
         size = self.image_size if image_size is None else image_size
         require(8 <= size <= 1024, "image_size", size, "from 8 to 1024 pixels")
         if data_dir:
             self._look(self.root(data_dir))
-        return Facts(
+        return DatasetInfo(
             name=self.name,
             identity=hashlib.sha256(f"{self.name}|{self.archive}|{size}|{PREPARATION}".encode()).hexdigest(),
             image_size=size,
@@ -103,7 +103,7 @@ class Published:
             test=self._split(known, self.root(data_dir), train=False),
         )
 
-    def _split(self, known: Facts, root: Path, *, train: bool) -> Split:
+    def _split(self, known: DatasetInfo, root: Path, *, train: bool) -> Split:
         import torch
 
         what = "train" if train else "test"
@@ -127,14 +127,14 @@ class Published:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PublishedSource(Source):
+class PublishedSource(DatasetSource):
     """Base of data sets that are the same everywhere."""
 
     published: ClassVar[Published]
     data_dir: str | None = None  # where the files are or will be put; by default the cache
     image_size: int | None = None  # pixels; by default as published
 
-    def check(self) -> Facts:
+    def check(self) -> DatasetInfo:
         """The published facts; UserError where ``data_dir`` cannot hold the files."""
         return self.published.facts(self.data_dir, self.image_size)
 

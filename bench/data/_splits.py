@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..errors import UserError, require
-from . import Dataset, Facts, Split
+from . import Dataset, DatasetInfo, Split
 from ._pictures import PREPARATION, Broken, LazyImages, Pixels, chunks_decoded, unreadable, watched
 from ._store import Chunk, remembered, stored
 from ._tree import SMALL, Files, Tree, some
@@ -19,7 +19,7 @@ RESIDENT = 4 * 2**30  # bytes: up to here small pictures are kept
 GLANCE = 8  # pixels to which a picture is decoded to see that it can be: the smallest is the fastest
 
 
-def dataset(tree: Tree, known: Facts, *, skip_unreadable: bool, workers: int) -> Dataset:
+def dataset(tree: Tree, known: DatasetInfo, *, skip_unreadable: bool, workers: int) -> Dataset:
     """The pictures: kept in the cache where they are small, else files that are read when asked for."""
     require(workers >= 1, "workers", workers, "at least 1")
     small = known.image_size <= SMALL
@@ -41,7 +41,7 @@ def dataset(tree: Tree, known: Facts, *, skip_unreadable: bool, workers: int) ->
     return Dataset(name=known.name, classes=known.classes, image_size=known.image_size, train=splits[0], test=splits[1])
 
 
-def _resident(files: Files, known: Facts, workers: int) -> tuple[Split, list[Broken]]:
+def _resident(files: Files, known: DatasetInfo, workers: int) -> tuple[Split, list[Broken]]:
     import torch
 
     def chunks() -> Iterator[Chunk]:
@@ -56,7 +56,7 @@ def _resident(files: Files, known: Facts, workers: int) -> tuple[Split, list[Bro
     return Split(images=torch.from_numpy(kept.images), labels=torch.from_numpy(kept.labels)), kept.broken
 
 
-def _lazy(files: Files, known: Facts, workers: int) -> tuple[Split, list[Broken]]:
+def _lazy(files: Files, known: DatasetInfo, workers: int) -> tuple[Split, list[Broken]]:
     import torch
 
     def scan() -> list[Broken]:
@@ -81,7 +81,7 @@ def _decoding(files: Files, size: int, workers: int) -> Iterator[tuple[Pixels, l
     return watched(chunks, what, len(files), done=lambda chunk: len(chunk[0]) + len(chunk[1]))
 
 
-def _entry(files: Files, known: Facts, size: int) -> str:
+def _entry(files: Files, known: DatasetInfo, size: int) -> str:
     """The cache's name for a split; times count here, though not for the identity: an edit may keep the length."""
     facts = [PREPARATION, size, files.paths, files.sizes, files.times]
     return f"{known.name[:60]}-{files.folder.name}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}"

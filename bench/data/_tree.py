@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError, require
-from . import Facts
+from . import DatasetInfo
 from ._archive import is_archive, unpacked
 from ._pictures import PREPARATION, SUFFIXES, shorter_side
 
@@ -189,7 +189,7 @@ def usual_size(tree: Tree) -> int:
     return 64
 
 
-def facts(tree: Tree, name: str, image_size: int | None) -> Facts:
+def facts(tree: Tree, name: str, image_size: int | None) -> DatasetInfo:
     """What is known of the tree; its identity does not depend on where it lies or when it was copied."""
     if image_size is not None:
         require(8 <= image_size <= 1024, "image_size", image_size, "from 8 to 1024 pixels")
@@ -202,7 +202,7 @@ def facts(tree: Tree, name: str, image_size: int | None) -> Facts:
         for path in files.sample():
             with permitted(tree.root), open(path, "rb") as file:
                 digest.update(hashlib.sha256(file.read()).digest())
-    return Facts(
+    return DatasetInfo(
         name=name,
         identity=digest.hexdigest(),
         image_size=size,

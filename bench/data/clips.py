@@ -26,7 +26,7 @@ import numpy as np
 
 from ..errors import UserError, require
 from ..storage.hashing import fingerprint
-from . import Dataset, Facts, Source, Split
+from . import Dataset, DatasetInfo, DatasetSource, Split
 from ._archive import name_of
 from ._frames import LAYOUT, Film, Part, frames_of, identity, listed, masks_of
 from ._pictures import cores, unreadable
@@ -40,7 +40,7 @@ ADVICE = f"a directory, or a .zip or .tar of one, that holds {LAYOUT}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clips(Source):
+class Clips(DatasetSource):
     """A directory's films, each a folder of frames."""
 
     data_dir: str | None = None
@@ -55,11 +55,11 @@ class Clips(Source):
 
     provides: ClassVar[frozenset[str]] = frozenset({"labels", "clips", "masks"})
 
-    def check(self) -> Facts:
+    def check(self) -> DatasetInfo:
         """Facts of the listing; UserError if the layout is not the expected one or a sequence is too short."""
         name = name_of(self.name, self.data_dir)
         train, test = self._parts
-        return Facts(
+        return DatasetInfo(
             name=name,
             identity=fingerprint(
                 [*(identity(part, self.image_size) for part in self._parts), self.frames, self.stride]
@@ -116,7 +116,7 @@ class Clips(Source):
         last = max(self._span, round(length * self.test))
         return last if length - last - self.gap >= self._span else 0
 
-    def _split(self, part: Part, known: Facts, needs: frozenset[str]) -> Split:
+    def _split(self, part: Part, known: DatasetInfo, needs: frozenset[str]) -> Split:
         import torch
 
         images, labels, broken = frames_of(part, known.name, self.image_size, self.workers)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ..errors import require
-from . import Dataset, Facts, Source
+from . import Dataset, DatasetInfo, DatasetSource
 from ._archive import name_of
 from ._pictures import cores
 from ._splits import dataset
@@ -24,7 +24,7 @@ ADVICE = f"a directory, or a .zip or .tar of one, that holds {LAYOUT} with pictu
 
 
 @dataclass(frozen=True, kw_only=True)
-class Folder(Source):
+class Folder(DatasetSource):
     """A directory's pictures, whose folders are their classes."""
 
     data_dir: str | None = None
@@ -33,7 +33,7 @@ class Folder(Source):
     skip_unreadable: bool = False  # leave broken pictures out instead of refusing the whole set
     workers: int = cores()  # threads that decode
 
-    def check(self) -> Facts:
+    def check(self) -> DatasetInfo:
         """Facts of the listing and of a sample's heads; UserError if the layout is not the expected one."""
         require(self.workers >= 1, "workers", self.workers, "at least 1")
         name = name_of(self.name, self.data_dir)

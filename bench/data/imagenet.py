@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ..errors import UserError, require
-from . import Dataset, Facts, Source
+from . import Dataset, DatasetInfo, DatasetSource
 from ._pictures import cores
 from ._splits import dataset
 from ._tree import Tree, facts, grown, located
@@ -28,7 +28,7 @@ ADVICE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageNet(Source):
+class ImageNet(DatasetSource):
     """Photographs of a thousand kinds of things; of fewer, where the directory holds fewer."""
 
     data_dir: str | None = None
@@ -36,7 +36,7 @@ class ImageNet(Source):
     skip_unreadable: bool = False  # leave broken pictures out instead of refusing the whole set
     workers: int = cores()  # threads that decode
 
-    def check(self) -> Facts:
+    def check(self) -> DatasetInfo:
         """Facts of the listing; UserError if the layout is not the expected one."""
         require(self.workers >= 1, "workers", self.workers, "at least 1")
         tree = self._tree

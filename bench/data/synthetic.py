@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..errors import require
 from ..storage.cache import cache_folder
-from . import Dataset, Facts, Source, Split
+from . import Dataset, DatasetInfo, DatasetSource, Split
 from ._arrays import Array, kept
 from ._captions import described
 from ._render import rendered
@@ -39,7 +39,7 @@ Groups = Iterator[tuple[NDArray[np.int64], Scenes]]  # scenes of one kind, and w
 
 
 @dataclass(frozen=True, kw_only=True)
-class Synthetic(Source):
+class Synthetic(DatasetSource):
     """Houses, trees, cars and the like, put together from plain shapes."""
 
     image_size: int = 32  # pixels
@@ -50,7 +50,7 @@ class Synthetic(Source):
 
     provides: ClassVar[frozenset[str]] = frozenset({"labels", "clips", "masks", "depth", "captions"})
 
-    def check(self) -> Facts:
+    def check(self) -> DatasetInfo:
         """Facts of the settings alone: what they name can always be rendered."""
         require(16 <= self.image_size <= 512, "image_size", self.image_size, "from 16 to 512")
         require(self.train >= 10, "train", self.train, "at least 10, one image of each class")
@@ -58,7 +58,7 @@ class Synthetic(Source):
         require(self.seed >= 0, "seed", self.seed, "0 or more")
         # Of the settings and not of pixels, whose last bit may differ between processors.
         identity = hashlib.sha256(json.dumps([RENDERER, asdict(self)]).encode()).hexdigest()
-        return Facts(
+        return DatasetInfo(
             name="synthetic",
             identity=identity,
             image_size=self.image_size,

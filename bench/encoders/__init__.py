@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..images.colour import lab
-from ..images.input_spec import CHANNELS, Input
+from ..images.input_spec import CHANNELS, InputSpec
 
 COUNTER = "num_batches_tracked"  # of a batch norm: has no part in evaluation, and many files leave it out
 
@@ -36,8 +36,8 @@ class Encoder(nn.Module):
     part: Part = "colour"
     """What it sees of a picture: all of it, its lightness L* alone, or its chroma a* and b* alone."""
 
-    wants: Input | None = None
-    """What a published network wants a picture to look like; None where pictures are taken as they come."""
+    input_spec: InputSpec | None = None
+    """What a published network input_spec a picture to look like; None where pictures are taken as they come."""
 
     foldable: ClassVar[bool] = True
     """Whether batch norms may be folded into the convolutions before them without changing a tap."""
@@ -54,19 +54,19 @@ class Encoder(nn.Module):
         self.stages = nn.ModuleDict()
         self.widths: dict[str, int] = {}
 
-    def spellings(self) -> Iterator[dict[str, str]]:
+    def key_mappings(self) -> Iterator[dict[str, str]]:
         """Beginnings of our parameters' names -> those in published files, for each way in which those are written."""
         yield {}
 
-    def settings_beside(self, names: Sequence[str]) -> dict[str, Any]:
+    def settings_from_extra_keys(self, names: Sequence[str]) -> dict[str, Any]:
         """Settings that no shape shows, but the names beside the encoder's in the file of a program that sets them."""
         return {}
 
-    def wanting(self, wants: Input) -> Self:
-        """Itself, from now on bringing pictures to what a published network wants to see."""
-        self.wants = wants
-        self.mean = torch.tensor(wants.mean, device=self.mean.device).view(1, -1, 1, 1)
-        self.std = torch.tensor(wants.std, device=self.mean.device).view(1, -1, 1, 1)
+    def with_input_spec(self, input_spec: InputSpec) -> Self:
+        """Itself, from now on bringing pictures to what a published network input_spec to see."""
+        self.input_spec = input_spec
+        self.mean = torch.tensor(input_spec.mean, device=self.mean.device).view(1, -1, 1, 1)
+        self.std = torch.tensor(input_spec.std, device=self.mean.device).view(1, -1, 1, 1)
         return self
 
     @property
@@ -85,10 +85,10 @@ class Encoder(nn.Module):
             floats = images.float() / 255 if images.dtype == torch.uint8 else images
         else:
             floats = seen(images, self.part)
-        if self.wants:
-            floats = coloured(framed(floats, self.wants), self.wants.colour)
+        if self.input_spec:
+            floats = coloured(framed(floats, self.input_spec), self.input_spec.colour)
         floats = (floats - self.mean) / self.std
-        if self.wants and self.wants.colour == "sobel":
+        if self.input_spec and self.input_spec.colour == "sobel":
             floats = edges(floats)
         return floats.contiguous(memory_format=torch.channels_last)
 
@@ -121,15 +121,15 @@ class Encoder(nn.Module):
         return F.adaptive_avg_pool2d(self.deepest(images), 1).flatten(1)
 
 
-def framed(images: Tensor, wants: Input) -> Tensor:
+def framed(images: Tensor, input_spec: InputSpec) -> Tensor:
     """Square images (N, 3, S, S) in [0, 1] -> the middle of each, brought to the side wanted."""
     side = images.shape[-1]
-    kept = max(1, round(side * wants.crop))
+    kept = max(1, round(side * input_spec.crop))
     start = (side - kept) // 2
     middle = images[..., start : start + kept, start : start + kept]
-    if kept == wants.size:
+    if kept == input_spec.size:
         return middle
-    resized = F.interpolate(middle, (wants.size, wants.size), mode=wants.resampling, antialias=True)
+    resized = F.interpolate(middle, (input_spec.size, input_spec.size), mode=input_spec.resampling, antialias=True)
     return resized.clamp(0, 1)  # a bicubic kernel overshoots
 
 
@@ -148,9 +148,9 @@ def edges(images: Tensor) -> Tensor:
     return F.conv2d(grey, kernels.to(grey), padding=1)
 
 
-def channels_of(wants: Input | None) -> int:
+def channels_of(input_spec: InputSpec | None) -> int:
     """How many channels the first convolution gets."""
-    return CHANNELS[wants.colour] if wants else 3
+    return CHANNELS[input_spec.colour] if input_spec else 3
 
 
 def convolution(inputs: int, outputs: int, *, size: int = 3, stride: int = 1) -> nn.Sequential:

@@ -35,10 +35,10 @@ class Halves(Encoder):
             yield tap, torch.cat([lightness, chroma], dim=1)
 
 
-def seeing(cls: Callable[..., Encoder], sees: str, image_size: int, settings: dict[str, Any]) -> Encoder:
+def with_input_mode(cls: Callable[..., Encoder], input_mode: str, image_size: int, settings: dict[str, Any]) -> Encoder:
     """An encoder of that class that sees what a method's ``sees`` wants it to; halves need a setting ``width``."""
-    if sees == "halves":
+    if input_mode == "halves":
         return Halves(cls, image_size, **settings)
     encoder = cls(image_size, **settings)
-    encoder.part = "lightness" if sees == "lightness" else "colour"
+    encoder.part = "lightness" if input_mode == "lightness" else "colour"
     return encoder

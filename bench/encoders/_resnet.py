@@ -48,11 +48,11 @@ class ResidualEncoder(Encoder):
         deepest = network.fc.in_features
         self.widths = {"conv1": 64} | {f"conv{n}": deepest // 2 ** (5 - n) for n in (2, 3, 4, 5)}
 
-    def settings_beside(self, names: Sequence[str]) -> dict[str, Any]:
+    def settings_from_extra_keys(self, names: Sequence[str]) -> dict[str, Any]:
         """solo-learn, whose classifier is beside the encoder, pads its stem for CIFAR by 2 (solo/methods/base.py)."""
         return {"stem_padding": 2} if self.small and "classifier.weight" in names else {}
 
-    def spellings(self) -> Iterator[dict[str, str]]:
+    def key_mappings(self) -> Iterator[dict[str, str]]:
         """torchvision's names, and those of its children put into one nn.Sequential."""
         yield {}
         ours = ("conv1.0.", "conv1.1.", "conv2.1.", "conv3.", "conv4.", "conv5.")

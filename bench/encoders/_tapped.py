@@ -38,7 +38,7 @@ class Tapped(Encoder):
         self.paths = dict(paths)
         self.widths = {tap: self.shapes[path][1] for tap, path in self.paths.items()}
 
-    def spellings(self) -> Iterator[dict[str, str]]:
+    def key_mappings(self) -> Iterator[dict[str, str]]:
         """The network's own names."""
         yield {}
         yield {"network.": ""}

@@ -60,7 +60,7 @@ class AlexNet(Encoder):
             self.stages[tap] = stage
             inputs = width
 
-    def spellings(self) -> Iterator[dict[str, str]]:
+    def key_mappings(self) -> Iterator[dict[str, str]]:
         """RotNet's and VISSL's blocks; the flat lists of DeepCluster and torchvision, where ReLU and pooling count."""
         yield {}
         blocks: dict[str, str] = {}

@@ -35,7 +35,7 @@ class NIN(Encoder):
             self.stages[f"conv{block}"] = stage
             self.widths[f"conv{block}"] = inputs
 
-    def spellings(self) -> Iterator[dict[str, str]]:
+    def key_mappings(self) -> Iterator[dict[str, str]]:
         """RotNet's names: numbered blocks of named convolutions."""
         yield {}
         names: dict[str, str] = {}

@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import nn
 
 from ..errors import UserError, require
-from ..images.input_spec import MEAN, STD, Input
+from ..images.input_spec import MEAN, STD, InputSpec
 from ._tapped import Tapped
 
 
@@ -34,7 +34,7 @@ class Own(Tapped):
         super().__init__(built(name), size or image_size, mean=mean, std=std)
         self.read_at({path: path for path in self.shapes})
         if size:
-            self.wanting(Input(size=size, crop=1.0, mean=mean, std=std))
+            self.with_input_spec(InputSpec(size=size, crop=1.0, mean=mean, std=std))
 
 
 def built(name: str) -> nn.Module:

@@ -40,7 +40,7 @@ class Timm(Encoder):
         self.layers = [round((n + 1) * len(maps) / taps) - 1 for n in range(taps)]
         self.widths = {f"conv{6 - taps + n}": maps[layer].shape[1] for n, layer in enumerate(self.layers)}
 
-    def spellings(self) -> Iterator[dict[str, str]]:
+    def key_mappings(self) -> Iterator[dict[str, str]]:
         """timm's names, and MMPretrain's of a vision transformer."""
         yield {}
         yield {"network.": ""}

@@ -36,16 +36,16 @@ BATCH = 256  # images a forward pass
 
 
 @dataclass(frozen=True)
-class Reading:
-    """A tap and how its maps are pooled: to the largest square grid of at most ``numbers`` values, or to one mean."""
+class FeatureSpec:
+    """A tap and how its maps are pooled: to the largest square grid of at most ``max_dim`` values, or to one mean."""
 
     tap: str
-    numbers: int | None = None
+    max_dim: int | None = None
     pooling: Literal["average", "max"] = "average"
 
     def pooled(self, maps: Tensor) -> Tensor:
         """Feature maps (N, C, h, w) -> features (N, D)."""
-        side = 1 if self.numbers is None else max(1, math.isqrt(self.numbers // maps.shape[1]))
+        side = 1 if self.max_dim is None else max(1, math.isqrt(self.max_dim // maps.shape[1]))
         if side < maps.shape[-1]:
             pool = F.adaptive_max_pool2d if self.pooling == "max" else F.adaptive_avg_pool2d
             maps = pool(maps, side)
@@ -53,7 +53,7 @@ class Reading:
 
 
 class Representation:
-    """Features (N, D) of both splits at every reading asked for, on disk and in the page cache."""
+    """Features (N, D) of both splits at every feature spec asked for, on disk and in the page cache."""
 
     def __init__(
         self,
@@ -131,16 +131,16 @@ class Representation:
         precision = "bf16" if self.low else "fp32"
         return f"{weights_hash(encoder)}-{self.identity}-{self.dataset.image_size}-{precision}"
 
-    def train(self, reading: Reading) -> Tensor:
+    def train(self, spec: FeatureSpec) -> Tensor:
         """Features (N, D) of the train split."""
-        return self._features("train", reading)
+        return self._features("train", spec)
 
-    def test(self, reading: Reading) -> Tensor:
+    def test(self, spec: FeatureSpec) -> Tensor:
         """Features (N, D) of the test split."""
-        return self._features("test", reading)
+        return self._features("test", spec)
 
     @torch.inference_mode()
-    def views(self, reading: Reading, images: int) -> tuple[Tensor, Tensor]:
+    def views(self, spec: FeatureSpec, images: int) -> tuple[Tensor, Tensor]:
         """Features (n, D) each of two views of up to so many test images, taken evenly from the split.
 
         Views are cropped, mirrored and recoloured as contrastive methods do, the same for every encoder; the features
@@ -153,13 +153,15 @@ class Representation:
                 batch = split.images[indices].to(self.device)
                 for side in (first, second):
                     with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low):
-                        maps = self.network.features(recoloured(resized_crops(batch)), [reading.tap])
-                    side.append(reading.pooled(maps[reading.tap].float()))
+                        maps = self.network.features(recoloured(resized_crops(batch)), [spec.tap])
+                    side.append(spec.pooled(maps[spec.tap].float()))
         return torch.cat(first), torch.cat(second)
 
-    def extract(self, readings: Iterable[Reading]) -> Iterator[tuple[int, int]]:
+    def extract(self, feature_specs: Iterable[FeatureSpec]) -> Iterator[tuple[int, int]]:
         """Takes what is not cached yet in one pass over each split; yields images done and images in all."""
-        wanted = {name: [r for r in dict.fromkeys(readings) if not self._kept(name, r)] for name in ("train", "test")}
+        wanted = {
+            name: [r for r in dict.fromkeys(feature_specs) if not self._kept(name, r)] for name in ("train", "test")
+        }
         splits = {name: getattr(self.dataset, name) for name, missing in wanted.items() if missing}
         total, done = sum(map(len, splits.values())), 0
         for name, split in splits.items():
@@ -167,17 +169,17 @@ class Representation:
                 yield done + finished, total
             done += len(split)
 
-    def _features(self, name: str, reading: Reading) -> Tensor:
-        path = self._file(name, reading)
-        if not self._kept(name, reading):
-            for _ in self.extract([reading]):
+    def _features(self, name: str, spec: FeatureSpec) -> Tensor:
+        path = self._file(name, spec)
+        if not self._kept(name, spec):
+            for _ in self.extract([spec]):
                 pass
         os.utime(path)
         # Copy on write: torch wants memory it may write to, and the file must stay as it is.
         return torch.from_numpy(np.load(path, mmap_mode="c")).to(self.device)
 
-    def _kept(self, name: str, reading: Reading) -> bool:
-        path = self._file(name, reading)
+    def _kept(self, name: str, spec: FeatureSpec) -> bool:
+        path = self._file(name, spec)
         try:
             return len(np.load(path, mmap_mode="r")) == len(getattr(self.dataset, name))
         except FileNotFoundError:
@@ -186,35 +188,37 @@ class Representation:
             path.unlink(missing_ok=True)
             return False
 
-    def _file(self, name: str, reading: Reading) -> Path:
-        key = hashlib.sha256(f"{self.content}-{name}-{reading}".encode()).hexdigest()[:24]
+    def _file(self, name: str, spec: FeatureSpec) -> Path:
+        key = hashlib.sha256(f"{self.content}-{name}-{spec}".encode()).hexdigest()[:24]
         return cache_folder() / "features" / f"{key}.npy"
 
-    def _pass(self, name: str, split: Split, readings: list[Reading]) -> Iterator[int]:
-        for reading in readings:
-            if reading.tap not in self.encoder.taps:
+    def _pass(self, name: str, split: Split, feature_specs: list[FeatureSpec]) -> Iterator[int]:
+        for spec in feature_specs:
+            if spec.tap not in self.encoder.taps:
                 raise UserError(
-                    f"--taps: the encoder has no tap {reading.tap!r}. {did_you_mean(reading.tap, self.encoder.taps)}"
+                    f"--taps: the encoder has no tap {spec.tap!r}. {did_you_mean(spec.tap, self.encoder.taps)}"
                 )
         began = time.perf_counter()
-        files: dict[Reading, tuple[Path, np.memmap]] = {}
+        files: dict[FeatureSpec, tuple[Path, np.memmap]] = {}
         try:
-            for start, pooled in self._batches(split.images, readings):
-                for reading, features in pooled.items():
-                    if reading not in files:
-                        files[reading] = fresh_file(self._file(name, reading), (len(split), features.shape[1]))
-                    files[reading][1][start : start + len(features)] = features.cpu().numpy()
+            for start, pooled in self._batches(split.images, feature_specs):
+                for spec, features in pooled.items():
+                    if spec not in files:
+                        files[spec] = fresh_file(self._file(name, spec), (len(split), features.shape[1]))
+                    files[spec][1][start : start + len(features)] = features.cpu().numpy()
                 yield start + len(features)
-            for reading, (temporary, _) in files.items():
-                os.replace(temporary, self._file(name, reading))
+            for spec, (temporary, _) in files.items():
+                os.replace(temporary, self._file(name, spec))
         finally:
             for temporary, _ in files.values():
                 temporary.unlink(missing_ok=True)
         self.extract_seconds += time.perf_counter() - began
 
     @torch.inference_mode()
-    def _batches(self, images: Images, readings: list[Reading]) -> Iterator[tuple[int, dict[Reading, Tensor]]]:
-        taps = {reading.tap for reading in readings}
+    def _batches(
+        self, images: Images, feature_specs: list[FeatureSpec]
+    ) -> Iterator[tuple[int, dict[FeatureSpec, Tensor]]]:
+        taps = {spec.tap for spec in feature_specs}
         for start in range(0, len(images), BATCH):
             batch = images[start : start + BATCH].to(self.device)
             # One batch tells for all.
@@ -223,7 +227,7 @@ class Representation:
                 maps = self.network.features(batch, taps)
             if counter:
                 self.extract_flops += counter.get_total_flops() * len(images) // len(batch)
-            yield start, {reading: reading.pooled(maps[reading.tap].float()) for reading in readings}
+            yield start, {spec: spec.pooled(maps[spec.tap].float()) for spec in feature_specs}
 
 
 def evenly(total: int, wanted: int) -> Tensor:

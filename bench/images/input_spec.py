@@ -12,7 +12,7 @@ CHANNELS = {"rgb": 3, "bgr": 3, "lightness": 1, "sobel": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Input:
+class InputSpec:
     """The defaults are those of ImageNet's evaluation: short side to 256 pixels, the middle 224 of them."""
 
     size: int = 224  # pixels, square

@@ -11,14 +11,14 @@ from dataclasses import fields, replace
 from typing import Any
 
 from ..checkpoints.resolve import is_checkpoint
-from ..data import Facts, Source
+from ..data import DatasetInfo, DatasetSource
 from ..errors import UserError, did_you_mean
 from ..plugins import discovery as plugins
 from ..plugins.discovery import Plugin
 from ..plugins.settings import Setting, settings_from
 from ..training.recipe import PRESETS, Recipe
 from .jobs import foreign_jobs, jobs_of, merged, unfit, variants
-from .plan import Chosen, Plan, Request
+from .plan import Overrides, Plan, Request
 
 RECIPE_SETTINGS = {
     f.name: Setting(f.name, str(f.type), f.default)
@@ -43,12 +43,14 @@ def plan(request: Request) -> Plan:
 
     running = {plugin.name: plugin.settings for plugin in (*methods, *protocols, dataset, pretrain_dataset, encoder)}
     everything = {name for kind in known.values() for name in kind}
-    chosen = settings_from(request.assignments, running | {"recipe": RECIPE_SETTINGS}, everything)
-    source, facts = opened(dataset, request.data_dir, request.image_size, chosen)
+    overrides = settings_from(request.assignments, running | {"recipe": RECIPE_SETTINGS}, everything)
+    source, facts = opened(dataset, request.data_dir, request.image_size, overrides)
     pretrain_source, pretrain_facts = source, facts
     if request.pretrain_dataset:
-        pretrain_source, pretrain_facts = opened(pretrain_dataset, request.pretrain_data_dir, facts.image_size, chosen)
-    encoder_settings = encoder.defaults | ({"name": network} if network else {}) | chosen.get(encoder.name, {})
+        pretrain_source, pretrain_facts = opened(
+            pretrain_dataset, request.pretrain_data_dir, facts.image_size, overrides
+        )
+    encoder_settings = encoder.defaults | ({"name": network} if network else {}) | overrides.get(encoder.name, {})
     if request.taps == ("all",):
         request = replace(request, taps=every_tap(encoder, encoder_settings, facts.image_size))
     planned = Plan(
@@ -60,13 +62,13 @@ def plan(request: Request) -> Plan:
         encoder=encoder,
         encoder_settings=encoder_settings,
         protocols=tuple(protocols),
-        chosen=chosen,
+        overrides=overrides,
     )
 
     reasons: dict[str, str] = {}
     if request.methods == ("all",):
         # What is named in another option was asked for by name.
-        free = [method for method in methods if method.name not in {*chosen, *request.checkpoints}]
+        free = [method for method in methods if method.name not in {*overrides, *request.checkpoints}]
         reasons = {m.name: reason for m in free if (reason := unfit(planned, m, m.defaults))}
         methods = [method for method in methods if method.name not in reasons]
     asked = []
@@ -83,8 +85,8 @@ def plan(request: Request) -> Plan:
             f"--methods {next(iter(variants(idle[0])))} would be an answer."
         )
     rivals = {method.name for method in methods} if methods else {"random", "supervised"}
-    limits = bounds(planned, rivals, known["method"])
-    return replace(planned, jobs=jobs, bounds=limits, left_out=tuple(reasons.values()))
+    keys = reference_keys(planned, rivals, known["method"])
+    return replace(planned, jobs=jobs, reference_keys=keys, left_out=tuple(reasons.values()))
 
 
 def selected(names: tuple[str, ...], known: Mapping[str, Plugin], flag: str) -> list[Plugin]:
@@ -120,10 +122,12 @@ def check(request: Request, methods: Sequence[Plugin], protocols: Sequence[Plugi
         )
 
 
-def opened(dataset: Plugin, data_dir: str | None, image_size: int | None, chosen: Chosen) -> tuple[Source, Facts]:
+def opened(
+    dataset: Plugin, data_dir: str | None, image_size: int | None, overrides: Overrides
+) -> tuple[DatasetSource, DatasetInfo]:
     """A data set's source with its settings, and its facts; raises UserError where it cannot be used."""
     cls = dataset.load()
-    settings = dict(chosen.get(dataset.name, {}))
+    settings = dict(overrides.get(dataset.name, {}))
     if image_size is not None:
         settings["image_size"] = image_size
     if data_dir is not None:
@@ -142,7 +146,7 @@ def every_tap(encoder: Plugin, settings: dict[str, Any], image_size: int) -> tup
         return encoder.load()(image_size, **settings).taps
 
 
-def bounds(planned: Plan, rivals: set[str], known: Mapping[str, Plugin]) -> frozenset[str]:
+def reference_keys(planned: Plan, rivals: set[str], known: Mapping[str, Plugin]) -> frozenset[str]:
     """Keys that the floor's and the ceiling's cells would have under the same request, where they are not in it."""
     keys: set[str] = set()
     for name in {"random", "supervised"} & known.keys() - rivals:

@@ -52,10 +52,12 @@ def foreign_jobs(planned: Plan, words: Sequence[str], known: Mapping[str, Mappin
         )
     for word in words:
         for found in checkpoints(word, known, asked, planned.facts.image_size):
-            method = Plugin("method", found.method, Path(), None, "", "", {}, {"trains": False, "sees": found.sees})
+            method = Plugin(
+                "method", found.method, Path(), None, "", "", {}, {"trains": False, "input_mode": found.input_mode}
+            )
             # Weights from elsewhere are what they are: another seed would not change them.
             for seed in request.seeds if found.kind == "untrained" else request.seeds[:1]:
-                yield job_of(planned.around(found), method, seed, plain, foreign=found)
+                yield job_of(planned.with_encoder_of(found), method, seed, plain, foreign=found)
 
 
 def merged(jobs: Iterable[Job]) -> tuple[Job, ...]:
@@ -80,17 +82,17 @@ def job_of(
 
     ``changes`` are those of the variant, to the method's settings or, written ``recipe.batch_size``, to the recipe.
     """
-    request, chosen, data = planned.request, planned.chosen, planned.pretrain_facts
-    short = {} if request.preset == "paper" else method.constants.get("short") or {}
+    request, overrides, data = planned.request, planned.overrides, planned.pretrain_facts
+    short = {} if request.preset == "paper" else method.constants.get("short_run_settings") or {}
     recipe_short, method_short = parted(short)
     recipe_changes, method_changes = parted(changes)
-    settings = method.defaults | method_short | chosen.get(method.name, {}) | method_changes
-    common = replace(
+    settings = method.defaults | method_short | overrides.get(method.name, {}) | method_changes
+    unvaried = replace(
         Recipe(preset=request.preset, seed=seed, precision=request.precision),  # type: ignore[arg-type]
-        **PRESETS[request.preset] | recipe_short | chosen.get("recipe", {}),
+        **PRESETS[request.preset] | recipe_short | overrides.get("recipe", {}),
     )
-    recipe = common.varied(recipe_changes)
-    others = {key: value for key, value in asdict(common).items() if value != getattr(recipe, key)}
+    recipe = unvaried.varied(recipe_changes)
+    others = {key: value for key, value in asdict(unvaried).items() if value != getattr(recipe, key)}
     checkpoint = Path(request.checkpoints[method.name]) if method.name in request.checkpoints else None
     trains = checkpoint is None and bool(method.constants.get("trains", True))
     if reason := unfit(planned, method, settings):
@@ -106,7 +108,7 @@ def job_of(
         )
     if foreign:
         origin: dict[str, Any] = {"checkpoint": foreign.token} | foreign.identity(seed)
-        origin |= {"sees": foreign.sees, "wants": asdict(foreign.wants) if foreign.wants else None}
+        origin |= {"sees": foreign.input_mode, "wants": asdict(foreign.input_spec) if foreign.input_spec else None}
     elif checkpoint:
         origin = {"method": method.name, "file": hash_of(checkpoint)}
     else:
@@ -120,7 +122,7 @@ def job_of(
         deviations={key: value for key, value in settings.items() if value != method.defaults.get(key)}
         | {f"recipe.{key}": getattr(recipe, key) for key in recipe_short | others},
         recipe=recipe,
-        common=others,
+        unvaried_recipe=others,
         recipe_hash=recipe_hash,
         checkpoint=checkpoint,
         trains=trains,
@@ -138,12 +140,12 @@ def parted(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
 
 def unfit(planned: Plan, method: Plugin, settings: Mapping[str, Any]) -> str | None:
     """Why a method cannot have its encoder or learn from these data, in one line; None where it can."""
-    name, sees, encoder = method.name, method.constants.get("sees"), planned.encoder
-    if sees == "halves" and "width" not in planned.encoder_settings:
+    name, input_mode, encoder = method.name, method.constants.get("input_mode"), planned.encoder
+    if input_mode == "halves" and "width" not in planned.encoder_settings:
         return f"{name} halves its encoder's width, which {encoder.name} does not have; --encoder convnet has."
     if not method.constants.get("trains", True) or name in planned.request.checkpoints:
         return None
-    if sees == "patches" and not encoder.constants.get("patchwise"):
+    if input_mode == "patches" and not encoder.constants.get("patchwise"):
         return (
             f"{name} shows its encoder some patches of a picture, which {encoder.name} cannot see; --encoder vit can."
         )
@@ -182,7 +184,7 @@ def cell_of(planned: Plan, protocol: Plugin, recipe_hash: str, variant: str) -> 
         protocol.defaults
         | (protocol.constants.get("presets") or {}).get(request.preset, {})
         | ({"taps": tuple(dict.fromkeys(request.taps))} if request.taps else {})
-        | planned.chosen.get(protocol.name, {})
+        | planned.overrides.get(protocol.name, {})
     )
     source = file_hash(protocol.path) if protocol.module is None else None
     key = fingerprint([recipe_hash, planned.facts.identity, protocol.name, settings, request.precision, source])

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoints.registry import Checkpoint
-from ..data import Dataset, Facts, Source
+from ..data import Dataset, DatasetInfo, DatasetSource
 from ..plugins.discovery import Plugin
 from ..training.recipe import Recipe
 
-Chosen = Mapping[str, dict[str, Any]]  # plugin -> setting -> value
+Overrides = Mapping[str, dict[str, Any]]  # plugin -> setting -> value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class Job:
     settings: dict[str, Any]
     deviations: dict[str, Any]  # where the settings are not the paper's
     recipe: Recipe
-    common: dict[str, Any]  # of the recipe, what a variant changes, as it is for the others
+    unvaried_recipe: dict[str, Any]  # of the recipe, what a variant changes, as it is for the others
     recipe_hash: str
     checkpoint: Path | None
     trains: bool  # whether there is anything to pretrain
@@ -87,16 +87,16 @@ class Plan:
     """Everything that will be done, before anything is done."""
 
     request: Request
-    source: Source
-    facts: Facts
-    pretrain_source: Source
-    pretrain_facts: Facts
+    source: DatasetSource
+    facts: DatasetInfo
+    pretrain_source: DatasetSource
+    pretrain_facts: DatasetInfo
     encoder: Plugin
     encoder_settings: dict[str, Any]
     protocols: tuple[Plugin, ...]
-    chosen: Chosen  # the settings that the request assigns
+    overrides: Overrides  # the settings that the request assigns
     jobs: tuple[Job, ...] = ()
-    bounds: frozenset[str] = frozenset()  # keys that the floor's and the ceiling's cells would have
+    reference_keys: frozenset[str] = frozenset()  # keys that the floor's and the ceiling's cells would have
     left_out: tuple[str, ...] = ()  # of all methods those that cannot be pretrained here, with the reason
 
     @property
@@ -109,7 +109,7 @@ class Plan:
         """The batch sizes of all jobs, in images."""
         return {job.recipe.batch_size for job in self.jobs}
 
-    def around(self, foreign: Checkpoint | None) -> Plan:
+    def with_encoder_of(self, foreign: Checkpoint | None) -> Plan:
         """The plan as it is for a checkpoint, which brings its own encoder."""
         if foreign is None or foreign.plugin is None:
             return self
@@ -139,7 +139,7 @@ class Data:
         """What the method sees."""
         return self._load(self.plan.pretrain_source, self.plan.pretrain_facts, needs)
 
-    def _load(self, source: Source, facts: Facts, needs: frozenset[str]) -> Dataset:
+    def _load(self, source: DatasetSource, facts: DatasetInfo, needs: frozenset[str]) -> Dataset:
         needs -= {"labels"}  # which every data set brings
         key = (facts.identity, needs)
         if key not in self.loaded:

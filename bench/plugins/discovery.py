@@ -28,7 +28,7 @@ FOLDERS = {"method": "methods", "protocol": "protocols", "dataset": "bench/data"
 BASES = {  # class of a contract -> kind of plugin, and the module that defines it
     "Method": ("method", "bench.method"),
     "Protocol": ("protocol", "bench.protocol"),
-    "Source": ("dataset", "bench.data"),
+    "DatasetSource": ("dataset", "bench.data"),
     "Encoder": ("encoder", "bench.encoders"),
 }
 PACKAGE = __name__.partition(".")[0]
@@ -158,7 +158,7 @@ def parsed(source: str, path: Path, module: str | None, kind: str | None) -> Plu
     lineage = list(ancestry(node, tree, path))
     kind = kind or next((BASES[base.name][0] for base in lineage if base.name in BASES), None)
     if kind is None:
-        raise UserError(f"{path}: class {node.name} is no Method, Protocol, Source or Encoder; derive it from one.")
+        raise UserError(f"{path}: class {node.name} derives from none of {', '.join(BASES)}; derive it from one.")
     summary = (ast.get_docstring(tree) or "").partition("\n")[0]
     if not summary:
         raise UserError(f"{path}: the docstring's first line is what `list` prints; write one.")

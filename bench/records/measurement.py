@@ -9,7 +9,7 @@ import numpy as np
 
 
 @dataclass(frozen=True, kw_only=True)
-class Number:
+class Measurement:
     """One measured value, with its 95 % interval and what is needed to check it image by image."""
 
     tap: str

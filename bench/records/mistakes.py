@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..data import Images
-    from .measurement import Number
+    from .measurement import Measurement
 
 KEPT = 5  # mistakes of a tap
 SIDE = 32  # pixels of a picture
@@ -24,7 +24,7 @@ SIDE = 32  # pixels of a picture
 Mistakes = dict[str, list[dict[str, Any]]]  # tap -> its mistakes, the surest first
 
 
-def mistakes(numbers: Iterable[Number], labels: np.ndarray) -> Mistakes:
+def mistakes(numbers: Iterable[Measurement], labels: np.ndarray) -> Mistakes:
     """Those of the first number of each tap that says how sure its predictions are."""
     found: Mistakes = {}
     for number in numbers:
@@ -33,7 +33,7 @@ def mistakes(numbers: Iterable[Number], labels: np.ndarray) -> Mistakes:
     return found
 
 
-def surest(number: Number, labels: np.ndarray) -> list[dict[str, Any]]:
+def surest(number: Measurement, labels: np.ndarray) -> list[dict[str, Any]]:
     """The wrong predictions of a number (N,) with the highest confidences, the surest first."""
     if number.predictions is None or number.confidences is None:
         return []

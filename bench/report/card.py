@@ -118,7 +118,7 @@ def assignments(record: Record) -> Iterator[str]:
     cell, settings = record["cell"], record["settings"]
     encoder, _, network = cell["encoder"].partition("/")
     method, protocol = known("method").get(cell["method"]), known("protocol").get(cell["protocol"])
-    short = (method.constants.get("short") or {}) if method and cell["preset"] != "paper" else {}
+    short = (method.constants.get("short_run_settings") or {}) if method and cell["preset"] != "paper" else {}
     presets = (protocol.constants.get("presets") or {}) if protocol else {}
     owners = {
         "protocol": ("protocol", cell["protocol"], presets.get(cell["preset"], {})),

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..data import Dataset, Source
+from ..data import Dataset, DatasetSource
 from ..planning.plan import Cell, Job, Plan
 from ..records import record as records
 from ..records.provenance import provenance
@@ -20,7 +20,7 @@ def described(plan: Plan, job: Job, cell: Cell, device: torch.device, weights: W
     facts = weights.facts if weights else {}
     file = weights.file if weights else None
     brought = job.foreign.facts if job.foreign else {}
-    plan = plan.around(job.foreign)
+    plan = plan.with_encoder_of(job.foreign)
     return {
         "schema": records.SCHEMA,
         "key": cell.key,
@@ -41,7 +41,7 @@ def described(plan: Plan, job: Job, cell: Cell, device: torch.device, weights: W
             "method": job.settings,
             "encoder": plan.encoder_settings,
             "recipe": asdict(job.recipe),
-            "common": job.common,
+            "common": job.unvaried_recipe,
             "dataset": settings_of(plan.request.dataset, plan.source),
             "pretrain_dataset": settings_of(
                 plan.request.pretrain_dataset or plan.request.dataset, plan.pretrain_source
@@ -71,7 +71,7 @@ def described(plan: Plan, job: Job, cell: Cell, device: torch.device, weights: W
     }
 
 
-def settings_of(name: str, source: Source) -> dict[str, Any]:
+def settings_of(name: str, source: DatasetSource) -> dict[str, Any]:
     """A data set's plugin and settings; where the data lie is none of them, since the identity says what they are."""
     return {"source": name} | {key: value for key, value in asdict(source).items() if key != "data_dir"}
 

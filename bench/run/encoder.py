@@ -12,9 +12,9 @@ import torch
 
 from ..checkpoints import fetch as foreign_weights, store as checkpoints
 from ..encoders import Encoder
-from ..encoders._halves import seeing
+from ..encoders._halves import with_input_mode
 from ..errors import UserError
-from ..method import Method, TrainFacts
+from ..method import Method, TrainInfo
 from ..planning.plan import Data, Job, Plan
 from ..precision import low_precision
 from ..progress import Progress
@@ -69,16 +69,16 @@ def encoder_of(
     }
     flops = flops_of_step(method, split, job.recipe, device) * steps_of(method, job.recipe)
     seconds, losses = 0.0, []
-    watched: list[dict[str, float]] = []
+    logged: list[dict[str, float]] = []
     with closing(pretrain(method, split, job.recipe, device, partial)) as training:
         for step in training:
             seconds += step.seconds
             losses.append(step.loss)
-            watched.append(step.watched)
+            logged.append(step.logged)
             recent = losses[-50:]
-            note = f"loss {sum(recent) / len(recent):.3f}" + "".join(f", {k} {v:.3f}" for k, v in step.watched.items())
+            note = f"loss {sum(recent) / len(recent):.3f}" + "".join(f", {k} {v:.3f}" for k, v in step.logged.items())
             yield Progress(title=f"{job.method.name}: pretraining", done=step.step, total=step.steps, note=note)
-    facts["pretext"] = pretext(losses, watched)
+    facts["pretext"] = pretext(losses, logged)
     facts["cost"] = {"pretrain_seconds": seconds, "pretrain_views": job.recipe.views, "pretrain_flops": flops}
     file = checkpoints.cached(job.recipe_hash)
     if distributed.rank():
@@ -104,13 +104,13 @@ def read(plan: Plan, jobs: Iterable[Job], data: Data) -> None:
                 raise UserError(f"{plan.pretrain_facts.name}: {images} readable train images are fewer than a batch.")
 
 
-def pretext(losses: list[float], watched: list[dict[str, float]]) -> dict[str, Any]:
-    """A run's first loss; over its last twentieth the mean loss and what was watched; and whether it collapsed."""
+def pretext(losses: list[float], logged: list[dict[str, float]]) -> dict[str, Any]:
+    """A run's first loss; over its last twentieth the mean loss and what was logged; and whether it collapsed."""
     tail = max(1, len(losses) // 20)
-    last = [of_step | {"last_loss": loss} for loss, of_step in zip(losses[-tail:], watched[-tail:], strict=True)]
+    last = [of_step | {"last_loss": loss} for loss, of_step in zip(losses[-tail:], logged[-tail:], strict=True)]
     found: dict[str, Any] = {"first_loss": losses[0]}
     for name in last[-1]:
-        values = [of_step[name] for of_step in last if name in of_step]  # steps before an interruption are not watched
+        values = [of_step[name] for of_step in last if name in of_step]  # steps before an interruption are not logged
         found[name] = sum(values) / len(values)
     return found | ({"collapsed": found["spread"] < COLLAPSED} if "spread" in found else {})
 
@@ -122,30 +122,33 @@ def untrained(plan: Plan, job: Job, device: torch.device) -> Encoder:
 
 
 def built_encoder(plan: Plan, job: Job, device: torch.device) -> Encoder:
-    """The plan's encoder at its random initialisation, seeing what the job's method wants it to."""
-    plan = plan.around(job.foreign)
-    wants = job.foreign.wants if job.foreign else None
+    """The plan's encoder at its random initialisation, seeing what the job's method input_spec it to."""
+    plan = plan.with_encoder_of(job.foreign)
+    input_spec = job.foreign.input_spec if job.foreign else None
     # Weights are drawn on the CPU, so that a seed means the same weights on every device.
     with torch.device("meta" if device.type == "meta" else "cpu"):
-        size = wants.size if wants else plan.facts.image_size
-        encoder = seeing(plan.encoder.load(), sees(job), size, plan.encoder_settings)
-    if wants:
-        encoder.wanting(wants)
+        size = input_spec.size if input_spec else plan.facts.image_size
+        encoder = with_input_mode(plan.encoder.load(), input_mode_of(job), size, plan.encoder_settings)
+    if input_spec:
+        encoder.with_input_spec(input_spec)
     return encoder.to(device).to(memory_format=torch.channels_last)
 
 
-def sees(job: Job) -> str:
+def input_mode_of(job: Job) -> str:
     """What of a picture the job's encoder sees."""
-    return str(job.method.constants.get("sees", "colour"))
+    return str(job.method.constants.get("input_mode", "colour"))
 
 
-def sight(job: Job) -> list[Any]:
-    """That, and what a checkpoint's encoder wants pictures to look like: with data and weights, all of its features."""
-    wants = job.foreign.wants if job.foreign else None
-    return [sees(job), asdict(wants) if wants else None] if wants else [sees(job)]
+def input_identity(job: Job) -> list[Any]:
+    """Everything about the input that changes features: the input mode, and the checkpoint's preprocessing.
+
+    Part of the feature cache's key.
+    """
+    input_spec = job.foreign.input_spec if job.foreign else None
+    return [input_mode_of(job), asdict(input_spec) if input_spec else None] if input_spec else [input_mode_of(job)]
 
 
-def train_facts(plan: Plan) -> TrainFacts:
+def train_facts(plan: Plan) -> TrainInfo:
     """What a method may know of the data it is pretrained on."""
     facts = plan.pretrain_facts
-    return TrainFacts(images=facts.train_images, classes=len(facts.classes), image_size=facts.image_size)
+    return TrainInfo(images=facts.train_images, classes=len(facts.classes), image_size=facts.image_size)

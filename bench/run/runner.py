@@ -24,14 +24,14 @@ from ..errors import UserError
 from ..evaluation.representation import Representation
 from ..planning.plan import Data, Job, Plan
 from ..progress import Progress
-from ..protocol import Number, Protocol
+from ..protocol import Measurement, Protocol
 from ..records import record as records
 from ..records.mistakes import mistakes, sheet
 from ..records.provenance import peak_memory
 from ..storage.hashing import fingerprint
 from ..training.loop import Diverged
 from .describe import described, splits
-from .encoder import Weights, encoder_of, read, sight, untrained
+from .encoder import Weights, encoder_of, input_identity, read, untrained
 from .preflight import check_writable, checked, device_of
 
 STORED_BESIDE = ("predictions", "confidences")  # of a number: not in the record itself
@@ -66,19 +66,19 @@ def run(plan: Plan) -> Generator[Progress | Measured, None, None]:
                 record = described(plan, job, cell, device) | {"status": "failed", "error": reason(error)}
                 yield Measured(path=records.write(folder, record), record=record)
             continue
-        around = plan.around(job.foreign)
+        own = plan.with_encoder_of(job.foreign)
         seen = Representation(
             encoder,
             dataset,
-            fingerprint([plan.facts.identity, around.request.encoder, around.encoder_settings, *sight(job)]),
+            fingerprint([plan.facts.identity, own.request.encoder, own.encoder_settings, *input_identity(job)]),
             device,
             plan.request.precision,
             build=partial(untrained, plan, job, device),
             shared=shared,
             pretext=weights.facts.get("pretext"),
         )
-        readings = [reading for protocol in protocols[job.recipe_hash] for reading in protocol.readings()]
-        for done, total in seen.extract(readings):
+        feature_specs = [spec for protocol in protocols[job.recipe_hash] for spec in protocol.feature_specs()]
+        for done, total in seen.extract(feature_specs):
             yield Progress(title=f"{job.name}: features", done=done, total=total)
         for cell, protocol in zip(job.missing, protocols[job.recipe_hash], strict=True):
             title, began = f"{job.name}: {cell.protocol.name}", time.perf_counter()
@@ -137,9 +137,9 @@ def fetched(jobs: tuple[Job, ...]) -> Generator[Progress, None, None]:
 
 def answered(
     protocol: Protocol, seen: Representation, title: str
-) -> Generator[Progress, None, tuple[list[Number], dict[str, str]]]:
+) -> Generator[Progress, None, tuple[list[Measurement], dict[str, str]]]:
     """The protocol's numbers; where it fails those until then, and for the record the reason."""
-    numbers: list[Number] = []
+    numbers: list[Measurement] = []
     try:
         for number in protocol.evaluate(seen):
             numbers.append(number)
@@ -149,7 +149,7 @@ def answered(
     return numbers, {}
 
 
-def predictions_of(numbers: Sequence[Number], dataset: Dataset) -> dict[str, np.ndarray]:
+def predictions_of(numbers: Sequence[Measurement], dataset: Dataset) -> dict[str, np.ndarray]:
     """Each number's predictions of the test images, the first of a tap by its name alone, and the labels if any."""
     found: dict[str, np.ndarray] = {}
     for number in numbers:

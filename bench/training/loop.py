@@ -38,7 +38,7 @@ class Step:
     steps: int
     loss: float
     seconds: float
-    watched: dict[str, float]
+    logged: dict[str, float]
 
 
 def steps_of(method: Method, recipe: Recipe) -> int:
@@ -78,7 +78,7 @@ def pretrain(
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=low_precision(device, recipe.precision))
     history = restore(resume, method, optimiser)
     for done, (loss, seconds) in enumerate(history, 1):
-        yield Step(step=done, steps=steps, loss=loss, seconds=seconds, watched={})
+        yield Step(step=done, steps=steps, loss=loss, seconds=seconds, logged={})
     done, split = len(history), resident(split, device)
     order = batches(len(split), recipe.batch_size, recipe.seed)
     norms = distributed.shared_batch_norm if method.synchronised else nullcontext
@@ -102,11 +102,11 @@ def pretrain(
             distributed.average_gradients(method.parameters())
             optimiser.step()
             method.after_step(step / steps)
-            watched = {name: value.item() for name, value in method.watched.items()}
+            logged = {name: value.item() for name, value in method.logged.items()}
             seconds = time.monotonic() - began
             history.append((loss, seconds))
             done = step
-            yield Step(step=step, steps=steps, loss=loss, seconds=seconds, watched=watched)
+            yield Step(step=step, steps=steps, loss=loss, seconds=seconds, logged=logged)
             if step < steps and time.monotonic() - saved > save_every:
                 save(resume, method, optimiser, history)
                 saved = time.monotonic()

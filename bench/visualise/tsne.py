@@ -18,7 +18,7 @@ import torch
 from ..data import Dataset
 from ..encoders import weights_hash
 from ..errors import UserError, did_you_mean
-from ..evaluation.representation import Reading, Representation
+from ..evaluation.representation import FeatureSpec, Representation
 from ..planning.plan import Data, Plan
 from ..progress import Progress
 from ..records.record import joined
@@ -70,7 +70,7 @@ def mapped(plan: Plan, taps: Sequence[str], folder: Path) -> Generator[Progress 
         yield Progress(title=f"{name}: features", done=0, total=1)
         weights.append(weights_hash(encoder))
         seen = Representation(encoder, dataset, f"map {plan.facts.identity}", device, plan.request.precision)
-        features[name] = [seen.test(Reading(tap)).cpu().numpy() for tap in taps]
+        features[name] = [seen.test(FeatureSpec(tap)).cpu().numpy() for tap in taps]
     cell = (plan.facts.name, plan.request.encoder, plan.request.preset)
     title = f"test images of {cell[0]} as the encoders see them (t-SNE), {cell[1]}, {cell[2]}"
 

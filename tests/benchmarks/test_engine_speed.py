@@ -17,8 +17,8 @@ from sslbench.bench.encoders import Encoder
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.encoders.resnet18 import ResNet18
 from sslbench.bench.encoders.vit import ViT
-from sslbench.bench.evaluation.representation import Reading, Representation
-from sslbench.bench.method import Batch, Method, TrainFacts
+from sslbench.bench.evaluation.representation import FeatureSpec, Representation
+from sslbench.bench.method import Batch, Method, TrainInfo
 from sslbench.bench.plugins.discovery import ROOT, plugins
 from sslbench.bench.precision import low_precision
 from sslbench.bench.training.loop import batch_of
@@ -28,7 +28,7 @@ from tests.encoders import encoder_for
 pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
-FACTS = TrainFacts(images=2000, classes=10, image_size=32)
+FACTS = TrainInfo(images=2000, classes=10, image_size=32)
 TRAINED = [name for name, plugin in plugins("method").items() if plugin.constants.get("trains", True)]
 
 
@@ -67,7 +67,7 @@ class TestExtraction:
 
     def test_representation(self, benchmark, images):
         """The same with all taps pooled and written."""
-        readings = [Reading(f"conv{n}", 2048) for n in range(1, 6)]
+        feature_specs = [FeatureSpec(f"conv{n}", 2048) for n in range(1, 6)]
 
         def fresh():
             return (Representation(convnet(), images, f"run {len(names)}", CPU),), {}
@@ -77,7 +77,7 @@ class TestExtraction:
         def extract(representation):
             names.append("")
             representation.dataset = images
-            for _ in representation._pass("train", images.train, readings):
+            for _ in representation._pass("train", images.train, feature_specs):
                 pass
 
         benchmark.pedantic(extract, setup=fresh, rounds=5, warmup_rounds=1)
@@ -131,7 +131,9 @@ def prepared(images: Dataset, name: str) -> tuple[Method, Batch]:
     plugin = plugins("method")[name]
     torch.manual_seed(0)
     encoder = encoder_for(plugin, width=32)
-    settings = {k: v for k, v in (plugin.constants.get("short") or {}).items() if not k.startswith("recipe.")}
+    settings = {
+        k: v for k, v in (plugin.constants.get("short_run_settings") or {}).items() if not k.startswith("recipe.")
+    }
     method = plugin.load()(encoder, FACTS, **settings).to(memory_format=torch.channels_last).train()
     n = min(len(images.train), max(64, round(512 / method.views_per_image)))
     return method, batch_of(method, images.train, torch.arange(n), CPU)

@@ -17,7 +17,7 @@ def checkpoint(request, tmp_path_factory):
     """MoCo's file: a query and a key encoder of ResNet-50, a queue and the optimiser's momentum."""
     torch.manual_seed(0)
     encoder = ResNet50(224)
-    spelling = list(encoder.spellings())[1]
+    spelling = list(encoder.key_mappings())[1]
     state = {}
     for name, value in encoder.state_dict().items():
         known = next(ours for ours in spelling if name.startswith(ours))

@@ -22,7 +22,7 @@ from sslbench.bench.data.folder import Folder
 from sslbench.bench.data.synthetic import Synthetic
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.evaluation import probes
-from sslbench.bench.evaluation.representation import Reading, Representation
+from sslbench.bench.evaluation.representation import FeatureSpec, Representation
 
 pytestmark = pytest.mark.slow
 
@@ -46,9 +46,9 @@ def seen() -> Representation:
     return Representation(encoder, source.load(frozenset()), "speed", torch.device("cpu"))
 
 
-def part(seen: Representation, reading: Reading) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def part(seen: Representation, spec: FeatureSpec) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Standardised features and labels of train and test, in an order without classes."""
-    X, test = seen.train(reading), seen.test(reading)
+    X, test = seen.train(spec), seen.test(spec)
     order = torch.randperm(len(X), generator=torch.Generator().manual_seed(0))[:IMAGES]
     few = torch.randperm(len(test), generator=torch.Generator().manual_seed(1))[: max(20, IMAGES // 5)]
     mean, std = X.mean(0), X.std(0).clamp_min(1e-6)
@@ -59,13 +59,13 @@ def part(seen: Representation, reading: Reading) -> tuple[Tensor, Tensor, Tensor
 @pytest.fixture(scope="module")
 def wide(seen: Representation) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """2,048 numbers an image: conv4 pooled to 4 x 4."""
-    return part(seen, Reading("conv4", 2048))
+    return part(seen, FeatureSpec("conv4", 2048))
 
 
 @pytest.fixture(scope="module")
 def narrow(seen: Representation) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """512 numbers an image: conv4 pooled to 2 x 2."""
-    return part(seen, Reading("conv4", 512))
+    return part(seen, FeatureSpec("conv4", 512))
 
 
 def once(benchmark: Any, call: Callable[[], Any]) -> Any:

@@ -19,7 +19,7 @@ from ...images.augment import flip_some, shifted
 from .mlp import mlp_head
 
 if TYPE_CHECKING:
-    from ..representation import Reading
+    from ..representation import FeatureSpec
 
 BATCH = 256  # images a forward pass
 EPS = 1e-5  # that batch norm adds to a variance
@@ -29,17 +29,17 @@ class Classifier(nn.Module):
     """An encoder up to a tap, pooled and standardised by the batch, and a head on it: images -> logits (N, K)."""
 
     def __init__(
-        self, encoder: Encoder, reading: Reading, features: int, classes: int, *, head: str = "linear", tuned: bool
+        self, encoder: Encoder, spec: FeatureSpec, features: int, classes: int, *, head: str = "linear", tuned: bool
     ) -> None:
-        """``features``: how many the reading gives; ``head``: "linear" or "mlp"; ``tuned``: the encoder learns too."""
+        """``features``: length of the features; ``head``: "linear" or "mlp"; ``tuned``: the encoder learns too."""
         super().__init__()
-        self.encoder, self.reading, self.tuned = encoder.requires_grad_(tuned), reading, tuned
+        self.encoder, self.spec, self.tuned = encoder.requires_grad_(tuned), spec, tuned
         top = nn.Linear(features, classes) if head == "linear" else mlp_head(features, classes)
         self.head = nn.Sequential(nn.BatchNorm1d(features, eps=EPS, affine=False), top)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K) of images (N, 3, H, W)."""
-        return self.head(self.reading.pooled(self.encoder.features(images, [self.reading.tap])[self.reading.tap]))
+        return self.head(self.spec.pooled(self.encoder.features(images, [self.spec.tap])[self.spec.tap]))
 
     @torch.no_grad()
     def begin(self, features: Tensor, weights: Tensor, bias: Tensor) -> None:
