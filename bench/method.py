@@ -1,4 +1,4 @@
-"""What a file in ``methods/`` promises: an encoder, its heads, and ``loss(batch)``."""
+"""The base class of methods: an encoder, its heads, and the loss of a batch."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .encoders import Encoder
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What one step sees; what the method did not ask for is ``None``."""
+    """The data of one training step; a field that the method does not declare in ``needs`` is None."""
 
     images: Tensor  # uint8 (N, 3, H, W)
-    indices: Tensor  # int64 (N,), places in the train split
+    indices: Tensor  # int64 (N,), positions in the train split
     labels: Tensor | None = None  # int64 (N,)
     clips: Tensor | None = None  # uint8 (N, T, 3, H, W)
     depth: Tensor | None = None  # float32 (N, H, W), metres
@@ -25,74 +25,80 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One column of the picture that ``show`` draws: an image a row, and words under each."""
+    """One column of the figure that ``show`` draws: one image per row, with a caption under each."""
 
     title: str
     images: Tensor  # (N, 3, h, w), uint8 or floats in [0, 1]
-    captions: tuple[str, ...] = ()  # N of them, or none
+    captions: tuple[str, ...] = ()  # N of them, or empty
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainInfo:
-    """What a method may know of the data before it sees a batch, to size heads and banks."""
+    """What a method knows about the data in advance, to set the sizes of heads and memory banks."""
 
-    images: int
-    classes: int
+    num_images: int
+    num_classes: int
     image_size: int  # pixels, square
 
 
 class Method(nn.Module, ABC):
-    """An encoder being pretrained: subclasses add heads and say what a batch costs them.
+    """An encoder that is being pretrained. Subclasses add heads and define the loss of a batch.
 
-    A subclass is named like its file; its keyword-only arguments are its settings and
-    their defaults are the paper's. The base has the encoder built already, so heads
-    never shift the encoder's first weights.
+    A subclass is named like its file. Its keyword-only arguments are its settings, and their defaults are the
+    paper's. The encoder is built before the heads, so its initial weights do not depend on them.
+
+    Weights that others trained with the method are registered in a TOML file next to its own,
+    ``NAME.toml`` for ``NAME.py``: one table per checkpoint, with the keys of ``checkpoints/registry.py``.
     """
 
     needs: frozenset[str] = frozenset()
-    """Of "labels", "clips", "depth", "captions": what the data set must provide."""
+    """What the data set must provide besides images: any of "labels", "clips", "depth", "captions"."""
 
     needs_if: ClassVar[dict[str, str]] = {}
-    """What it needs besides under some setting, which sets ``needs`` then: {"sequence=frames": "clips"}."""
+    """Setting -> what it additionally needs with this setting, such as {"sequence=frames": "clips"}.
+
+    ``__init__`` must then set ``needs`` accordingly.
+    """
 
     input_mode: ClassVar[Literal["colour", "lightness", "halves", "patches"]] = "colour"
-    """What of a picture its encoder sees: all, L* alone, L* and a*b* by encoders of half the width, or some patches."""
+    """Which part of an image the encoder receives.
+
+    "colour" is the whole image, "lightness" only L*. With "halves" one encoder of half the width receives L* and
+    another a*b*; with "patches" the encoder receives some of the image's patches.
+    """
 
     trains: ClassVar[bool] = True
-    """False where there is nothing to pretrain."""
+    """False for a method without pretraining, such as random weights."""
 
-    synchronised: ClassVar[bool] = True
-    """Whether batch norm sees the whole batch where several processes share it."""
+    sync_batch_norm: ClassVar[bool] = True
+    """Whether batch norm uses the statistics of the whole batch when several processes share it."""
 
     short_run_settings: ClassVar[dict[str, Any]] = {}
-    """Settings that differ from the paper's in presets shorter than ``paper``: declared deviations."""
-
-    checkpoints: ClassVar[dict[str, dict[str, Any]]] = {}
-    """Published weights by name, as literals: url, encoder, settings, input, licence, linear, knn, source, sha256."""
+    """Settings that differ from the paper's in presets shorter than ``paper``; tables name them as deviations."""
 
     views_per_image: float = 1.0
-    """Encoder views that one image costs, a smaller view counted by its share of the pixels."""
+    """How many views the encoder processes per image; a smaller view counts by its share of the pixels."""
 
-    def __init__(self, encoder: Encoder, facts: TrainInfo) -> None:
+    def __init__(self, encoder: Encoder, train_info: TrainInfo) -> None:
         super().__init__()
         self.encoder = encoder
-        self.facts = facts
-        self.view_size = facts.image_size
-        """Side in pixels of the smallest view that the encoder is given."""
+        self.train_info = train_info
+        self.view_size = train_info.image_size
+        """Side length in pixels of the smallest view that the encoder processes."""
         self.logged: dict[str, Tensor] = {}
-        """Scalars of the last step beside the loss (an accuracy), for logs and records.
+        """Scalars of the last step to log besides the loss, such as an accuracy.
 
-        "spread" is the standard deviation of the normalised embeddings over the batch, averaged over their dim
-        numbers, times sqrt(dim): 1 where they fill the sphere, 0 where they are all alike.
+        "spread" is the standard deviation of the normalised embeddings over the batch, averaged over their
+        dimensions and multiplied by sqrt(dim): 1 where they fill the sphere, 0 where they all coincide.
         """
 
     @abstractmethod
     def loss(self, batch: Batch) -> Tensor:
-        """The pretext loss of a batch, a scalar, with gradients to the encoder."""
+        """The pretext loss of a batch: a scalar with gradients to the encoder."""
 
     def after_step(self, progress: float) -> None:
         """Called after each optimiser step; ``progress`` rises from 0 to 1 over the run."""
 
     def panels(self, batch: Batch) -> list[Panel]:
-        """What goes in, what is asked and what comes out, a column each; called in eval mode without gradients."""
+        """Columns that show the method's input, task and output; called in eval mode without gradients."""
         return [Panel(title="image", images=batch.images)]

@@ -1,4 +1,4 @@
-"""Bars with the time left, and a Ctrl-C that loses nothing."""
+"""Progress bars with the time left, and a Ctrl-C that loses no finished work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a piece of work is."""
+    """How much of a piece of work is done. Generators yield it; ``show_progress`` draws it."""
 
     title: str
     done: int
@@ -21,11 +21,14 @@ class Progress:
 
 
 class Interrupted(Exception):
-    """Ctrl-C was pressed and the work at hand put away."""
+    """Ctrl-C was pressed, and the work was stopped after its state had been saved."""
 
 
-def followed(events: Generator[Any, None, None]) -> Iterator[Any]:
-    """Passes events on while a bar shows them; the first Ctrl-C ends the work at the next safe moment."""
+def show_progress(events: Generator[Any, None, None]) -> Iterator[Any]:
+    """Passes events on and shows a bar for each ``Progress``; the first Ctrl-C stops at the next event.
+
+    Raises Interrupted after a Ctrl-C; a second one stops at once.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -43,9 +46,9 @@ def followed(events: Generator[Any, None, None]) -> Iterator[Any]:
         if pressed:
             raise KeyboardInterrupt
         pressed = True
-        print("\nStopping as soon as it is safe; press Ctrl-C again to stop at once.", file=sys.stderr)
+        print("\nStopping as soon as it is safe. Press Ctrl-C again to stop at once.", file=sys.stderr)
 
-    before = signal.signal(signal.SIGINT, press)
+    previous_handler = signal.signal(signal.SIGINT, press)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -61,7 +64,7 @@ def followed(events: Generator[Any, None, None]) -> Iterator[Any]:
         ):
             current = None
             for event in events:
-                if hasattr(event, "title"):
+                if isinstance(event, Progress):
                     if current is None or bars.tasks[-1].description != event.title:
                         if current is not None:
                             bars.remove_task(current)
@@ -73,4 +76,4 @@ def followed(events: Generator[Any, None, None]) -> Iterator[Any]:
     except KeyboardInterrupt:
         raise Interrupted from None
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous_handler)

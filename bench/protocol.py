@@ -1,4 +1,4 @@
-"""What a file in ``protocols/`` promises: numbers about a frozen encoder."""
+"""The base class of protocols: a question about a frozen encoder, answered by measurements."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from .errors import UserError
+from .plugins.settings import check_fields
 from .records.measurement import Measurement
 from .statistics import bootstrap_interval, macro_bootstrap_interval
 
@@ -28,7 +29,7 @@ BEST, SECOND = "\ue000{}\ue002", "\ue001{}\ue003"
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol(ABC):
-    """A question asked of a frozen encoder; its fields are its settings.
+    """Measures a frozen encoder. A subclass is a frozen dataclass whose fields are its settings.
 
     A subclass is named like its file. It never selects anything on the test split.
     """
@@ -36,57 +37,59 @@ class Protocol(ABC):
     taps: tuple[str, ...] = ("conv4", "conv5")
 
     variants: ClassVar[dict[str, dict[str, dict[str, Any]]]] = {}
-    """Method -> label -> settings: what an ablation has pretrained and compared; empty for any encoder as it is."""
+    """Method -> label -> settings of the method. An ablation pretrains and compares these variants."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
-    """Preset -> settings that differ from the defaults in it, such as a shorter training."""
+    """Preset -> settings of the protocol that differ from the defaults, such as a shorter training."""
 
     headline: ClassVar[str] = "accuracy"
     """The metric that tables show."""
 
+    def __post_init__(self) -> None:
+        """Checks each setting against the range that its annotation declares. Raises UserError."""
+        check_fields(self)
+
     @abstractmethod
     def feature_specs(self) -> tuple[FeatureSpec, ...]:
-        """The taps and poolings it will ask for, so that one forward pass serves every protocol."""
+        """The features that it needs. They are extracted in one forward pass for all protocols."""
 
     @abstractmethod
     def evaluate(self, representation: Representation) -> Iterator[Measurement]:
-        """Yields the numbers; where they are stored or printed is not its business."""
+        """Yields the measurements; the caller stores and prints them."""
 
-    def check(self, facts: DatasetInfo) -> None:
-        """Raises UserError where these data cannot answer the question; called before any work."""
-        if len(facts.classes) < 2:
-            raise UserError(f"{facts.name}: all images are of one class; a question needs two or more to tell apart.")
-        if facts.test_images < 2:
-            raise UserError(
-                f"{facts.name}: has {facts.test_images} test image; no answer can be judged by fewer than 2."
-            )
+    def check(self, info: DatasetInfo) -> None:
+        """Raises UserError where a data set cannot be evaluated. It is called before any training."""
+        if len(info.classes) < 2:
+            raise UserError(f"{info.name}: all images are of one class; a protocol needs at least two classes.")
+        if info.test_images < 2:
+            raise UserError(f"{info.name}: has {info.test_images} test image; a protocol needs at least 2.")
 
     def card(self) -> dict[str, Any]:
-        """What a number means: rows with different cards are never ranked together."""
+        """The settings that define what a number means. Only results with equal cards are ranked together."""
         return asdict(self)
 
-    # How a report shows the records, where methods by taps do not say it. ``measured`` has a row per label, tap and
-    # metric: method, variant, mean over seeds, half its 95 % interval, failed, its rank, and whether nothing says
-    # that it is not the best (even); ``published`` has those of the file in results/published about these methods.
+    # The methods below are needed only where a report should show more than a table of methods by taps. ``measured``
+    # is what `bench.report.tables` computes: a row for each label, tap and metric. ``published`` has the rows of the
+    # protocol's file in results/published about the same methods.
 
     @classmethod
-    def among(cls, measured: DataFrame) -> Series:
-        """For each row what it is ranked among: rows of its tap alike in this; nothing where it is not ranked."""
+    def ranking_groups(cls, measured: DataFrame) -> Series:
+        """The group of each row. Rows of the same tap and group are ranked together; a missing value is not ranked."""
         return measured["metric"]
 
     @classmethod
     def table(cls, measured: DataFrame, published: DataFrame) -> list[DataFrame]:
-        """Its own table in one or more parts, the cells as printed; without parts it is methods by taps."""
+        """The protocol's own table in one or more parts, with cells as printed; [] means methods by taps."""
         return []
 
     @classmethod
     def notes(cls, measured: DataFrame, published: DataFrame, card: dict[str, Any]) -> list[str]:
-        """Sentences below the table, written from its numbers and its protocol card."""
+        """Sentences below the table, composed from its numbers and its protocol card."""
         return []
 
-    @classmethod  # noqa: B027 - bars will do
+    @classmethod  # noqa: B027 - optional
     def plot(cls, measured: DataFrame, published: DataFrame, figure: Figure) -> None:
-        """Draws into the figure; where nothing is drawn it shows a bar a method."""
+        """Draws the protocol's own figure. If nothing is drawn, the report draws one bar per method."""
 
 
 def percent(mean: float, half: float = math.nan, digits: int = 1) -> str:
@@ -111,10 +114,13 @@ def shown(row: Any, digits: int = 1) -> str:
     return "failed" if row.failed else marked(percent(row.mean, row.half, digits), row.rank, row.even)
 
 
-def accuracies(
+def accuracy_measurements(
     tap: str, predictions: Tensor, labels: Tensor, confidences: Tensor | None = None, **details: Any
 ) -> Iterator[Measurement]:
-    """Predictions and labels (N,) -> micro and macro accuracy with bootstrap intervals over test images."""
+    """Predictions and labels (N,) -> accuracy over images, and mean accuracy per class, with bootstrap intervals.
+
+    The first measurement also carries predictions, confidences (N,) and details.
+    """
     predicted, truth = predictions.cpu().numpy(), labels.cpu().numpy()
     correct = predicted == truth
     low, high = bootstrap_interval(correct)

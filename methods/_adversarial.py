@@ -1,4 +1,8 @@
-"""Parts that adversarial methods share: a critic's eyes, its loss, and what keeps the game even under one optimiser."""
+"""Building blocks of adversarial training: the critic's layers, its loss and penalty, and scaled weights.
+
+A method here has one loss and one optimiser. The functions below route the gradients, so that each network
+learns from its own term of that loss, and scale the weights, so that one learning rate suits all networks.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +18,12 @@ from torch.nn.utils import parametrize
 
 Network = TypeVar("Network", bound=nn.Module)
 
-SPREAD = 0.2
-STEP = 0.2  # in values of [-1, 1]: well above what bf16 rounds away
+STORED_STD = 0.2  # standard deviation at which weights are stored
+PENALTY_STEP = 0.2  # standard deviation of the step, in values of [-1, 1]: well above what bf16 rounds away
 
 
-class Eyes(nn.Sequential):
-    """Images (N, 3, S, S) in [-1, 1] -> features (N, dim): convolutions of 4 x 4, stride 2 (Radford et al. 2016)."""
+class CriticFeatures(nn.Sequential):
+    """Images (N, 3, S, S) in [-1, 1] -> features (N, dim): 4 x 4 convolutions of stride 2 (Radford et al. 2016)."""
 
     def __init__(self, size: int, *, width: int) -> None:
         super().__init__(nn.Conv2d(3, width, 4, 2, 1), nn.LeakyReLU(0.2))
@@ -31,8 +35,8 @@ class Eyes(nn.Sequential):
         self.dim = width * side**2
 
 
-class Scaled(nn.Module):
-    """A weight as it is used, from the one that is stored."""
+class ScaledWeight(nn.Module):
+    """A parametrisation: the layer uses the stored weight times a constant."""
 
     def __init__(self, scale: float) -> None:
         super().__init__()
@@ -47,34 +51,34 @@ class Scaled(nn.Module):
         return used / self.scale
 
 
-def equalised(network: Network) -> Network:
-    """The network with every layer's weights stored at a spread of 0.2 and scaled when used (Karras et al. 2018).
+def equalise_learning_rates(network: Network) -> Network:
+    """Stores the weights of every layer at a standard deviation of 0.2 and scales them when used (Karras et al. 2018).
 
-    So a step is as long for every layer, and the benchmark's rate of 2e-3 moves a weight by the share of its
-    spread by which Radford et al.'s rate of 2e-4 moves weights of a spread of 0.02.
+    One optimiser step then changes the weights of every layer by the same fraction. At the benchmark's learning
+    rate of 2e-3 it is the fraction by which Radford et al. change weights of std 0.02 at a rate of 2e-4.
     """
     for layer in list(network.modules()):
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-            first = 1 / math.sqrt(3 * layer.weight[0].numel())  # the spread of values uniform within 1 / sqrt(fan in)
-            parametrize.register_parametrization(layer, "weight", Scaled(first / SPREAD))
+            initial_std = 1 / math.sqrt(3 * layer.weight[0].numel())  # PyTorch draws uniformly within 1 / sqrt(fan in)
+            parametrize.register_parametrization(layer, "weight", ScaledWeight(initial_std / STORED_STD))
     return network
 
 
-def held(critic: nn.Module, *inputs: Tensor) -> Any:
-    """What the critic says, with gradients to its inputs and none to its weights."""
-    return functional_call(critic, {name: weight.detach() for name, weight in critic.named_parameters()}, inputs)
+def call_frozen(network: nn.Module, *inputs: Tensor) -> Any:
+    """The network's output for the inputs; gradients reach the inputs but not the network's weights."""
+    return functional_call(network, {name: weight.detach() for name, weight in network.named_parameters()}, inputs)
 
 
-def told_apart(yes: Tensor, no: Tensor) -> Tensor:
-    """-log D(yes) - log(1 - D(no)), each averaged, from logits (N,): 2 log 2 where D cannot tell."""
-    return F.softplus(-yes.float()).mean() + F.softplus(no.float()).mean()
+def discriminator_loss(positive: Tensor, negative: Tensor) -> Tensor:
+    """Mean of -log D over positive logits (N,) plus mean of -log(1 - D) over negative ones: 2 log 2 at chance."""
+    return F.softplus(-positive.float()).mean() + F.softplus(negative.float()).mean()
 
 
-def steepness(critic: Callable[..., Tensor], logits: Tensor, *real: Tensor) -> Tensor:
-    """Mean over the items of half the squared norm of the logit's gradient (R1 of Mescheder et al. 2018).
+def gradient_penalty(critic: Callable[..., Tensor], logits: Tensor, *real: Tensor) -> Tensor:
+    """Half the squared norm of the critic's gradient, averaged over items (R1 of Mescheder et al. 2018).
 
-    ``logits`` (N,) are the critic's of ``real``, each (N, ...). A step in a random direction stands for the gradient:
-    the mean square of the slope along it is the gradient's squared norm, without a gradient of a gradient.
+    ``logits`` (N,) are the critic's for the inputs ``real``, each (N, ...). The gradient is estimated without a second
+    backward pass: the mean square of the slope along a random direction is the squared norm of the gradient.
     """
-    moved = critic(*(values + STEP * torch.randn_like(values) for values in real))
-    return ((moved.float() - logits.float()) / STEP).square().mean() / 2
+    moved = critic(*(values + PENALTY_STEP * torch.randn_like(values) for values in real))
+    return ((moved.float() - logits.float()) / PENALTY_STEP).square().mean() / 2

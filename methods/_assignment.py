@@ -1,4 +1,4 @@
-"""The Hungarian method as an operation of its own, so that tensors without values can pass through it."""
+"""The Hungarian method as a PyTorch operator, so that it also runs on fake tensors, which hold no values."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, library
 
 
-@library.custom_op("sslbench::assigned", mutates_args=())
-def assigned(costs: Tensor, due: Tensor) -> Tensor:
-    """Costs (N, N) -> for each row a column of its own (N,), so that their costs sum lowest; solved on the processor.
+@library.custom_op("sslbench::optimal_assignment", mutates_args=())
+def optimal_assignment(costs: Tensor, due: Tensor) -> Tensor:
+    """Costs (N, N) -> for each row a different column (N,), at the smallest total cost; computed on the CPU.
 
-    Where ``due``, a bool scalar, is false row n keeps column n.
+    If ``due``, a bool scalar, is false, nothing is computed and row n gets column n.
     """
     if not due:
         return torch.arange(len(costs), device=costs.device)
     return torch.from_numpy(linear_sum_assignment(costs.cpu().numpy())[1]).to(costs.device)
 
 
-@assigned.register_fake
+@optimal_assignment.register_fake
 def _(costs: Tensor, due: Tensor) -> Tensor:
     return torch.empty(len(costs), dtype=torch.long, device=costs.device)

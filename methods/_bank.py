@@ -1,4 +1,4 @@
-"""A memory bank: for every train image the embedding it had when it was last seen (Wu et al. 2018, section 3.1)."""
+"""A memory bank: each train image's embedding from when it was last seen (Wu et al. 2018, section 3.1)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import augment, distributed
+from sslbench import distributed, without_autocast
 
 
 class Bank(nn.Module):
-    """Unit vectors (images, dim), random until an image is seen."""
+    """One unit vector per image, which is random until the image is first seen."""
 
-    vectors: Tensor
+    vectors: Tensor  # (images, dim)
     seen: Tensor  # bool (images,)
 
     def __init__(self, images: int, dim: int, momentum: float) -> None:
@@ -23,49 +23,51 @@ class Bank(nn.Module):
 
     @torch.no_grad()
     def update(self, indices: Tensor, embeddings: Tensor) -> None:
-        """v <- m v + (1 - m) f, normalised, for the images int64 (N,) of every process; f are unit vectors (N, dim).
+        """v <- m v + (1 - m) f, normalised, for the images int64 (N,) of all processes; f are unit vectors (N, dim).
 
-        A new image takes f as it is: half of a random vector would stay in it for epochs.
+        An image that is seen for the first time gets f itself; else a part of the random vector would stay for epochs.
         """
         indices, embeddings = distributed.gather(indices), distributed.gather(embeddings.detach())
         before = torch.where(self.seen[indices].unsqueeze(1), self.vectors[indices], embeddings)
         self.vectors[indices] = F.normalize(torch.lerp(embeddings, before, self.momentum), dim=1)
         self.seen[indices] = True
 
-    def any_of_all(self, indices: Tensor, m: int) -> Tensor:
-        """For each image (N,) m drawn uniformly from all, itself included: int64 (N, m)."""
+    def draw_from_all(self, indices: Tensor, m: int) -> Tensor:
+        """Draws m images uniformly from all, the image itself included, for each image (N,): int64 (N, m)."""
         return torch.randint(len(self.vectors), (len(indices), m), device=indices.device)
 
-    def any_other(self, indices: Tensor, m: int | None) -> Tensor:
-        """For each image (N,) m drawn uniformly from all others, or with None each of these once: int64 (N, m)."""
+    def draw_from_others(self, indices: Tensor, m: int | None) -> Tensor:
+        """Draws m images uniformly from all others for each image (N,); None takes each other once: int64 (N, m)."""
         n, device = len(self.vectors), indices.device
         steps = (
             torch.arange(1, n, device=device) if m is None else torch.randint(1, n, (len(indices), m), device=device)
         )
         return (indices.unsqueeze(1) + steps) % n
 
-    def scores(self, queries: Tensor, indices: Tensor, places: Tensor | None = None) -> Tensor:
-        """Cosines of the images' (N,) unit queries (N, dim) with their own vectors and those at the places (N, m).
+    def cosines(self, queries: Tensor, indices: Tensor, places: Tensor | None = None) -> Tensor:
+        """Cosines of unit queries (N, dim) with their images' own vectors and those at ``places`` (N, m): (N, 1 + m).
 
-        (N, 1 + m), or (N, images) for all in order. New images send no gradient: theirs is a random vector, and they
-        would learn but to be told from those seen by when they are embedded. So the first epoch only fills the bank.
+        Without ``places``, with all vectors in order: (N, images). An image that is not seen yet sends no gradient,
+        because its own vector is still random. So the first epoch only fills the bank.
         """
         queries = torch.where(self.seen[indices].unsqueeze(1), queries, queries.detach())
-        return products(queries, self.vectors, None if places is None else torch.cat([indices.unsqueeze(1), places], 1))
+        if places is not None:
+            places = torch.cat([indices.unsqueeze(1), places], dim=1)
+        return inner_products_at(queries, self.vectors, places)
 
-    def ranks(self, queries: Tensor, indices: Tensor) -> tuple[str, ...]:
-        """Of each unit query (N, dim): its own image's rank in the bank by likeness, and their cosine, in words."""
-        cosines = products(queries, self.vectors)
+    def rank_captions(self, queries: Tensor, indices: Tensor) -> tuple[str, ...]:
+        """Captions for unit queries (N, dim): the rank of the query's own image among all images, and their cosine."""
+        cosines = inner_products_at(queries, self.vectors)
         own = cosines.gather(1, indices.unsqueeze(1))
-        told = zip(((cosines > own).sum(1) + 1).tolist(), own.flatten().tolist(), strict=True)
-        return tuple(f"its own: rank {rank:,} of {len(self.vectors):,}\ncosine {cosine:.2f}" for rank, cosine in told)
+        pairs = zip(((cosines > own).sum(1) + 1).tolist(), own.flatten().tolist(), strict=True)
+        return tuple(f"own image: rank {r:,} of {len(self.vectors):,}\ncosine {c:.2f}" for r, c in pairs)
 
 
-@augment.in_full_precision
-def products(queries: Tensor, vectors: Tensor, places: Tensor | None = None) -> Tensor:
-    """Queries (N, dim) times the vectors (n, dim) at the places int64 (N, K): (N, K), or (N, n) for all of them.
+@without_autocast
+def inner_products_at(queries: Tensor, vectors: Tensor, places: Tensor | None = None) -> Tensor:
+    """Inner products of queries (N, dim) with the vectors (n, dim) at places int64 (N, K): (N, K); of all: (N, n).
 
-    All N n products are made where they are fewer numbers than the N K dim of the vectors that would be picked.
+    All N n products are computed if they are fewer numbers than the N K dim of the vectors that would be gathered.
     """
     if places is None:
         return queries @ vectors.T

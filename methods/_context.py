@@ -1,4 +1,4 @@
-"""Foretelling what comes later in a sequence from what has been read of it."""
+"""Predicting the later elements of a sequence from a summary of the earlier ones (contrastive predictive coding)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._contrast import products
+from sslbench import distributed
+
+from ._contrast import pairwise_products
 
 
-class Context(nn.Module):
-    """Steps (N, T, W, inputs) -> (N, T, W, dim), each from its own step and all before it (van den Oord et al. 2016).
+class ContextNetwork(nn.Module):
+    """Sequences (N, T, W, inputs) -> contexts c_t (N, T, W, dim) that depend on steps up to t only.
 
-    Of a step's W parts, each meets its neighbours; ``length`` is the longest T of which all is seen.
+    The convolutions are masked as in van den Oord et al. 2016. Each step has W parts; ``wide`` convolutions also mix
+    neighbouring parts of a step. ``length`` is the longest T whose first step the last context still depends on.
     """
 
     def __init__(self, inputs: int, dim: int, *, length: int, wide: bool) -> None:
@@ -26,27 +29,43 @@ class Context(nn.Module):
         maps = self.enter(steps).movedim(-1, 1)
         for layer in self.layers:
             maps = maps + layer(F.pad(F.relu(maps), (0, 0, 2, 0)))
-        return maps.movedim(1, -1)
+        contexts: Tensor = maps.movedim(1, -1)
+        return contexts
 
 
-class Foretelling(nn.Module):
-    """Embeddings z (N, T, W, D) -> those that come 1 to ``steps`` later: W_k c_t (van den Oord et al. 2018, eq. 3)."""
+class FuturePredictor(nn.Module):
+    """Predicts embeddings 1 to ``steps`` steps ahead as W_k c_t from z (N, T, W, D) (equation 3 of the CPC paper)."""
 
     def __init__(self, inputs: int, dim: int, *, length: int, wide: bool, steps: int) -> None:
         super().__init__()
-        self.context = Context(inputs, dim, length=length, wide=wide)
+        self.context = ContextNetwork(inputs, dim, length=length, wide=wide)
         self.ahead = nn.ModuleList(nn.Linear(dim, inputs, bias=False) for _ in range(steps))
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """All predictions (Q, D), and the place of each one's true embedding among the N T W, int64 (Q,)."""
-        c, place = self.context(z), torch.arange(z[..., 0].numel(), device=z.device).view(z.shape[:3])
-        said = [ahead(c[:, :-k]).flatten(0, 2) for k, ahead in enumerate(self.ahead, 1)]
-        meant = [place[:, k:].flatten() for k in range(1, len(self.ahead) + 1)]
-        return torch.cat(said).float(), torch.cat(meant)
+        """All Q predictions (Q, D), and the index of the embedding that each predicts among all N T W, int64 (Q,)."""
+        c, places = self.context(z), torch.arange(z[..., 0].numel(), device=z.device).view(z.shape[:3])
+        predictions = [ahead(c[:, :-k]).flatten(0, 2) for k, ahead in enumerate(self.ahead, 1)]
+        targets = [places[:, k:].flatten() for k in range(1, len(self.ahead) + 1)]
+        return torch.cat(predictions).float(), torch.cat(targets)
 
-    def last(self, z: Tensor) -> tuple[int, Tensor, Tensor]:
-        """How far ahead the last step's middle part is foretold, two at most; all scores (N, NTW); its place (N, 1)."""
+    def contrastive_logits(self, z: Tensor, negatives: int | None) -> Tensor:
+        """Embeddings (N, T, W, D) -> a row per prediction: its product with its target, then with the negatives.
+
+        All predictions share the same ``negatives`` random embeddings of all processes (None: all embeddings). Where
+        one of these is the target itself, the logit is minus infinity.
+        """
+        (predictions, targets), every = self(z), distributed.gather(own := z.flatten(0, 2))
+        drawn = torch.randperm(len(every), device=z.device)[:negatives]
+        is_target = drawn == (targets + distributed.rank() * len(own)).unsqueeze(1)
+        others = pairwise_products(predictions, every[drawn]).masked_fill(is_target, -torch.inf)
+        return torch.cat([(predictions * own[targets]).sum(1, keepdim=True), others], dim=1)
+
+    def score_last_step(self, z: Tensor) -> tuple[int, Tensor, Tensor]:
+        """Predicts the middle part of each sequence's last step, at most two steps ahead.
+
+        Returns the number of steps, the scores of all parts of the batch (N, N T W), and the true part's index (N, 1).
+        """
         (N, T, W), k = z.shape[:3], min(2, len(self.ahead))
-        said = self.ahead[k - 1](self.context(z)[:, -1 - k, W // 2]).float()
-        place = torch.arange(1, N + 1, device=z.device).unsqueeze(1) * T * W - W + W // 2
-        return k, products(said, z.flatten(0, 2)), place
+        predictions = self.ahead[k - 1](self.context(z)[:, -1 - k, W // 2]).float()
+        target = torch.arange(1, N + 1, device=z.device).unsqueeze(1) * T * W - W + W // 2
+        return k, pairwise_products(predictions, z.flatten(0, 2)), target

@@ -1,4 +1,4 @@
-"""Finding the right one among candidates: the loss of contrastive methods, and what is logged of it."""
+"""Contrastive learning: pick the matching vector among candidates; its loss, and what is logged about it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sslbench import Panel, augment
+from sslbench import Panel, without_autocast
 
 
-@augment.in_full_precision
-def products(ones: Tensor, others: Tensor) -> Tensor:
-    """Vectors (N, dim) and (M, dim) -> the product of each with each (N, M): cosines, where their length is 1."""
+@without_autocast
+def pairwise_products(ones: Tensor, others: Tensor) -> Tensor:
+    """Vectors (N, dim) and (M, dim) -> all inner products (N, M), which for unit vectors are cosines."""
     return ones @ others.T
 
 
 def info_nce(logits: Tensor, answers: Tensor, logged: dict[str, Tensor]) -> Tensor:
-    """Logits (N, K), the column that is right int64 (N,) -> nats, a scalar (van den Oord et al. 2018, equation 4).
+    """Logits (N, K), the matching column int64 (N,) -> nats, a scalar (van den Oord et al. 2018, equation 4).
 
-    Writes into ``logged`` how often the right one scores highest (``accuracy``), and log K - loss (``bound``): so
-    many nats the two sides tell of each other at least (section 2.3). What scores minus infinity is no candidate.
+    Writes two numbers into ``logged``: ``accuracy``, how often the matching candidate scores highest, and ``bound``,
+    log K - loss, a lower bound in nats on the information that the two sides share (section 2.3). A logit of minus
+    infinity marks a column that is not a candidate.
     """
     loss = F.cross_entropy(logits, answers)
     logged["accuracy"] = (logits.argmax(1) == answers).float().mean()
@@ -27,30 +28,30 @@ def info_nce(logits: Tensor, answers: Tensor, logged: dict[str, Tensor]) -> Tens
     return loss
 
 
-def first_right(logits: Tensor) -> Tensor:
-    """The answers (N,) where the right candidate is each row's first."""
+def answers_in_first_column(logits: Tensor) -> Tensor:
+    """The answers int64 (N,) to logits (N, K) whose matching candidate is always in the first column: zeros."""
     return torch.zeros(len(logits), dtype=torch.long, device=logits.device)
 
 
-def few(logits: Tensor, answers: Tensor, negatives: int | None) -> tuple[Tensor, Tensor]:
-    """Keeps the right one of each row (N, K) and ``negatives`` others, drawn anew: (N, 1 + negatives) and answers (N,).
+def draw_negatives(logits: Tensor, answers: Tensor, negatives: int | None) -> tuple[Tensor, Tensor]:
+    """Logits (N, K) -> each row's matching logit and a random choice of its others (N, 1 + negatives), answers (N,).
 
-    None, or as many as there are, keeps all.
+    With None, or if there are not more than ``negatives`` others, all are kept.
     """
     if negatives is None or negatives >= logits.shape[1] - 1:
         return logits, answers
-    lots = torch.rand_like(logits).scatter(1, answers.unsqueeze(1), 2.0)  # the right one is drawn first
-    logits = logits.gather(1, lots.topk(1 + negatives, dim=1).indices)
-    return logits, first_right(logits)
+    priority = torch.rand_like(logits).scatter(1, answers.unsqueeze(1), 2.0)  # puts the matching column first
+    logits = logits.gather(1, priority.topk(1 + negatives, dim=1).indices)
+    return logits, answers_in_first_column(logits)
 
 
 def nearest_panel(
     images: Tensor, queries: Tensor, keys: Tensor | None = None, *, title: str = "nearest other image"
 ) -> Panel:
-    """For each unit query (N, dim) the image (N, 3, S, S) of the nearest other key (N, dim), and the cosine.
+    """For each unit query (N, dim) the image (N, 3, S, S) whose key (N, dim) is nearest, other than its own.
 
-    The queries are the keys where none are given.
+    Without keys the queries are compared with each other. Captions give the cosine.
     """
-    likeness = queries @ (queries if keys is None else keys).T
-    cosines, nearest = likeness.fill_diagonal_(-2).max(1)  # -2 is below every cosine
-    return Panel(title=title, images=images[nearest], captions=tuple(f"cosine {c:.2f}" for c in cosines.tolist()))
+    cosines = (queries @ (queries if keys is None else keys).T).fill_diagonal_(-2)  # -2 is below every cosine
+    highest, nearest = cosines.max(1)
+    return Panel(title=title, images=images[nearest], captions=tuple(f"cosine {c:.2f}" for c in highest.tolist()))

@@ -1,7 +1,7 @@
-"""Copying colours from frame to frame: which colours there are, where attention points, what a copy costs.
+"""Copying colours between video frames: clusters of colours, attention to reference frames, and the loss.
 
-Colours are classes of the a*b* plane by mini-batch k-means (Sculley, "Web-Scale K-Means Clustering",
-WWW 2010): each centre is the mean of all colours that were ever nearest to it.
+The a*b* plane is clustered by mini-batch k-means (Sculley, "Web-Scale K-Means Clustering", WWW 2010):
+each centre is the mean of all colours that were ever nearest to it.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslbench import augment, colour
+from sslbench import colour, without_autocast
 
-from ._quarter import quartered
+from ._quarter import average_to_quarter
 
-UNSEEN = 0.01  # chance that a place has any of the colours, whatever is copied
-SPREAD = 40.0  # of a* and b*, over which the centres lie at first
-GOLDEN = math.pi * (3 - math.sqrt(5))  # angle that spreads points evenly over a disc
+SMOOTHING = 0.01  # probability mixed in uniformly, so that a colour that no reference has costs finitely many nats
+RADIUS = 40.0  # the initial centres are spread over a disc of this radius in the a*b* plane
+GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))  # spreads points evenly over a disc
 
 
-class Clusters(nn.Module):
-    """K classes of colour whose centres follow what they are shown in training."""
+class ColourClusters(nn.Module):
+    """K clusters of colours, whose centres are updated with every batch during training."""
 
     centres: Tensor  # (K, 2)
-    counts: Tensor  # (K,), colours that each centre is the mean of
+    counts: Tensor  # (K,), number of colours that each centre is the mean of
 
     def __init__(self, K: int) -> None:
         super().__init__()
         order = torch.arange(K)
-        radius, angle = SPREAD * order / K, GOLDEN * order  # densest at grey, as colours are
+        radius, angle = RADIUS * order / K, GOLDEN_ANGLE * order  # densest at grey, like the colours of photographs
         self.register_buffer("centres", torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1))
         self.register_buffer("counts", torch.ones(K))
 
@@ -38,39 +38,40 @@ class Clusters(nn.Module):
         return len(self.centres)
 
     def forward(self, ab: Tensor) -> Tensor:
-        """a*, b* (..., 2) -> the nearest centre's number, int64 (...); in training the centres follow first."""
+        """a* and b* (..., 2) -> index of the nearest centre, int64 (...); in training the centres are updated first."""
         with torch.autocast(ab.device.type, enabled=False):
             colours = ab.detach().float().flatten(0, -2)
             if self.training:
-                ours = F.one_hot(self.nearest(colours), len(self)).float()  # (P, K)
-                many = ours.sum(0)
-                self.counts += many
-                self.centres += (ours.T @ colours - many.unsqueeze(1) * self.centres) / self.counts.unsqueeze(1)
-            return self.nearest(colours).view(ab.shape[:-1])
+                members = F.one_hot(self.nearest_centres(colours), len(self)).float()  # (P, K)
+                added = members.sum(0)
+                self.counts += added
+                self.centres += (members.T @ colours - added.unsqueeze(1) * self.centres) / self.counts.unsqueeze(1)
+            return self.nearest_centres(colours).view(ab.shape[:-1])
 
-    def nearest(self, colours: Tensor) -> Tensor:
-        """(P, 2) -> (P,)"""
+    def nearest_centres(self, colours: Tensor) -> Tensor:
+        """Colours (P, 2) -> index of the nearest centre of each, int64 (P,)."""
         return (colours.unsqueeze(1) - self.centres).square().sum(2).argmin(1)
 
 
-def chroma(frames: Tensor) -> Tensor:
-    """Frames (N, T, 3, S, S) -> a* and b* of the P places of a quarter of their resolution (N, T, P, 2)."""
-    return quartered(colour.lab(frames.flatten(0, 1)))[:, 1:].flatten(2).transpose(1, 2).unflatten(0, frames.shape[:2])
+def quarter_chroma(frames: Tensor) -> Tensor:
+    """Frames (N, T, 3, S, S) -> a* and b* at a quarter of the resolution, P places per frame: (N, T, P, 2)."""
+    ab = average_to_quarter(colour.rgb_to_lab(frames.flatten(0, 1)))[:, 1:]
+    return ab.flatten(2).transpose(1, 2).reshape(*frames.shape[:2], -1, 2)
 
 
-@augment.in_full_precision
-def pointed(target: Tensor, references: Tensor, temperature: float) -> Tensor:
-    """Embeddings (N, P, dim) and (N, Q, dim) -> softmax of their inner products over the references (N, P, Q)."""
+@without_autocast
+def attention_weights(target: Tensor, references: Tensor, temperature: float) -> Tensor:
+    """Embeddings (N, P, dim) and (N, Q, dim) -> softmax over the references of their inner products (N, P, Q)."""
     return (target.float() @ references.float().transpose(1, 2) / temperature).softmax(2)
 
 
-@augment.in_full_precision
-def mixed(attention: Tensor, values: Tensor) -> Tensor:
-    """Attention (N, P, Q) and values (N, Q, K) -> the mix that each place copies (N, P, K)."""
+@without_autocast
+def copy_values(attention: Tensor, values: Tensor) -> Tensor:
+    """Attention (N, P, Q) and values (N, Q, K) -> the weighted mean that each place copies (N, P, K)."""
     return attention @ values
 
 
-def surprise(copied: Tensor, truth: Tensor) -> Tensor:
-    """Shares of the clusters (N, P, K) and the true ones (N, P) -> mean nats."""
-    likely = (1 - UNSEEN) * copied + UNSEEN / copied.shape[2]
-    return -likely.gather(2, truth.unsqueeze(2)).log().mean()
+def copy_cross_entropy(copied: Tensor, truth: Tensor) -> Tensor:
+    """Cross-entropy in nats of copied cluster probabilities (N, P, K) and the true clusters (N, P), a scalar."""
+    probabilities = (1 - SMOOTHING) * copied + SMOOTHING / copied.shape[2]
+    return -probabilities.gather(2, truth.unsqueeze(2)).log().mean()

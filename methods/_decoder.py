@@ -1,4 +1,4 @@
-"""Parts that methods which paint share: the decoder, what it starts from, and how near a painting comes."""
+"""Parts of methods that reconstruct images: the decoder, the channel-wise layer, and the error in decibels."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from torch import Tensor, nn
 
 from sslbench import Encoder
 
-NARROWEST = 16  # maps that a decoder never falls below
+MIN_WIDTH = 16  # feature maps that every layer of a decoder has at least
 
 
 class Decoder(nn.Sequential):
-    """Maps (N, inputs, side, side) -> unbounded values of images (N, 3, size, size).
+    """Feature maps (N, inputs, side, side) -> images (N, 3, size, size) whose values are not bounded.
 
-    A 1 x 1 convolution, then transposed convolutions of 4 x 4 that double the side while they halve the width
-    (Radford et al. 2016); what is left to a size that is no doubling is interpolated.
+    A 1 x 1 convolution is followed by 4 x 4 transposed convolutions, each of which doubles the side and halves the
+    width (Radford et al. 2016). If doubling cannot reach ``size`` exactly, the last step is an interpolation.
     """
 
     def __init__(self, inputs: int, *, side: int, size: int, width: int | None = None) -> None:
-        width = width or max(NARROWEST, inputs // 4)
-        super().__init__(*normalised(nn.Conv2d(inputs, width, 1, bias=False), width))
+        width = width or max(MIN_WIDTH, inputs // 4)
+        super().__init__(*with_batch_norm(nn.Conv2d(inputs, width, 1, bias=False), width))
         while 4 * side <= size:
-            narrower = max(NARROWEST, width // 2)
-            self.extend(normalised(nn.ConvTranspose2d(width, narrower, 4, 2, 1, bias=False), narrower))
+            narrower = max(MIN_WIDTH, width // 2)
+            self.extend(with_batch_norm(nn.ConvTranspose2d(width, narrower, 4, 2, 1, bias=False), narrower))
             side, width = 2 * side, narrower
         doubles = 2 * side <= size
         self.append(nn.ConvTranspose2d(width, 3, 4, 2, 1) if doubles else nn.Conv2d(width, 3, 3, padding=1))
@@ -31,13 +31,13 @@ class Decoder(nn.Sequential):
             self.append(nn.Upsample(size, mode="bilinear"))
 
 
-class Across(nn.Module):
-    """The channel-wise fully connected layer: each map (side, side) has weights of its own (section 3.1)."""
+class ChannelwiseLinear(nn.Module):
+    """The channel-wise fully connected layer of Pathak et al. 2016, section 3.1: a separate matrix for each map."""
 
     def __init__(self, maps: int, side: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(maps, side**2, side**2).uniform_(-1 / side, 1 / side))
-        self.bias = nn.Parameter(torch.zeros(maps * side**2))  # flat, so that it does not decay
+        self.bias = nn.Parameter(torch.zeros(maps * side**2))  # one axis: the recipe exempts such weights from decay
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps (N, C, side, side) -> the same shape."""
@@ -45,20 +45,20 @@ class Across(nn.Module):
         return F.relu(mixed.reshape(maps.shape) + self.bias.view(maps.shape[1:]))
 
 
-def normalised(layer: nn.Module, width: int) -> list[nn.Module]:
-    """The layer, batch norm and ReLU."""
+def with_batch_norm(layer: nn.Module, width: int) -> list[nn.Module]:
+    """The layer, followed by batch norm and ReLU."""
     return [layer, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
 
 
 @torch.no_grad()
-def side_of_maps(encoder: Encoder, size: int) -> int:
-    """Side of the last tap's maps for images of that size; the encoder stays as it is."""
+def deepest_map_side(encoder: Encoder, size: int) -> int:
+    """Side of the last tap's feature maps for images of ``size`` pixels; the encoder is left unchanged."""
     training = encoder.training
-    maps = encoder.eval().deepest(torch.zeros(1, 3, size, size, device=encoder.mean.device))
+    side: int = encoder.eval().last_features(torch.zeros(1, 3, size, size, device=encoder.mean.device)).shape[-1]
     encoder.train(training)
-    return maps.shape[-1]
+    return side
 
 
 def psnr(mean_squared_error: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in decibels of errors in values of [0, 1]."""
+    """Peak signal-to-noise ratio in decibels, for values in [0, 1]."""
     return -10 * mean_squared_error.clamp_min(1e-10).log10()

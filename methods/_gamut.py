@@ -1,4 +1,4 @@
-"""Colours as classes: the bins of the a*b* plane that sRGB can show, the way to them and the way back.
+"""Colours as classes: bins of the a*b* plane that sRGB can show, and conversions from colours to bins and back.
 
 Zhang, Isola and Efros, "Colorful Image Colorization", ECCV 2016, sections 2.1 to 2.3.
 """
@@ -12,32 +12,34 @@ from torch import Tensor, nn
 
 from sslbench import colour
 
-STEP = 10.0  # between two bins' centres, in units of a* and b*
+STEP = 10.0  # distance between the centres of adjacent bins, in units of a* and b*
 NEIGHBOURS, SIGMA = 5, 5.0  # of the soft encoding (section 2.2)
 TEMPERATURE = 0.38  # of the annealed mean (section 2.3)
-RANGE = 110.0  # of a* and b* in sRGB, by which they are divided to be regressed
-REACH = 12  # steps from grey that hold every colour of sRGB
+RANGE = 110.0  # largest a* and b* in sRGB; regression targets are divided by it
+REACH = 12  # steps of the grid, from grey in each direction, that contain every sRGB colour
 LEVELS = 65  # samples along an edge of the sRGB cube
 
 
 @cache
 def in_gamut_bins() -> Tensor:
-    """Centres (Q, 2), multiples of ``STEP``, of those cells of the a*b* plane that hold a colour of sRGB.
+    """Centres (Q, 2), multiples of ``STEP``, of those cells of the a*b* plane that contain an sRGB colour.
 
-    The cube's surface is sampled, since no colour inside it is more colourful. The paper has 313
-    bins because its list goes on a little beyond what sRGB reaches; a list of the cells hit is shorter.
+    Only the surface of the sRGB cube is sampled, since no colour inside it is more saturated. The paper has 313 bins
+    because its list extends a little beyond what sRGB reaches; this list, of the cells reached, is shorter.
     """
     levels = torch.linspace(0, 1, LEVELS)
     cube = torch.cartesian_prod(levels, levels, levels)
     surface = cube[((cube == 0) | (cube == 1)).any(1)]
-    return STEP * (colour.lab(surface.view(-1, 3, 1, 1))[:, 1:, 0, 0] / STEP).round().unique(dim=0)
+    cells: Tensor = torch.unique((colour.rgb_to_lab(surface.view(-1, 3, 1, 1))[:, 1:, 0, 0] / STEP).round(), dim=0)
+    return STEP * cells
 
 
 @cache
-def candidates() -> Tensor:
-    """int64 (cells, cells, K): the bins that can be among the nearest ones of a colour in each cell of the plane.
+def candidate_bins() -> Tensor:
+    """For each cell of the plane, the K bins that can be among the nearest of a colour in it: int64 (cells, cells, K).
 
-    Within half a cell's diagonal of its centre no other bin can come closer, so few distances decide instead of Q.
+    A colour is at most half a cell's diagonal away from the cell's centre, which excludes all other bins; a lookup
+    here replaces most of the distances to all Q bins.
     """
     bins = in_gamut_bins()
     steps = STEP * torch.arange(-REACH, REACH + 1)
@@ -49,7 +51,7 @@ def candidates() -> Tensor:
 
 
 class Gamut(nn.Module):
-    """Q classes of colour; the buffers follow the module to its device and are not saved."""
+    """Q classes of colour. Its buffers move with the module to a device and are not saved."""
 
     bins: Tensor  # (Q, 2)
     near: Tensor  # int64 (cells, cells, K)
@@ -57,13 +59,13 @@ class Gamut(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("bins", in_gamut_bins(), persistent=False)
-        self.register_buffer("near", candidates(), persistent=False)
+        self.register_buffer("near", candidate_bins(), persistent=False)
 
     def __len__(self) -> int:
         return len(self.bins)
 
-    def closest(self, ab: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """a*, b* (N, 2, h, w) -> squared distances to the k nearest bins, and which they are (N, h, w, k), k <= 5."""
+    def closest_bins(self, ab: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """a*, b* (N, 2, h, w) -> squared distances to the k <= 5 nearest bins, and their numbers (N, h, w, k)."""
         colours = ab.float().movedim(1, -1)
         a, b = ((colours / STEP).round().long().clamp(-REACH, REACH) + REACH).unbind(-1)
         near = self.near[a, b]  # (N, h, w, K)
@@ -71,28 +73,28 @@ class Gamut(nn.Module):
         squares, order = squares.topk(k, largest=False)
         return squares, near.gather(-1, order)
 
-    def nearest(self, ab: Tensor) -> Tensor:
-        """a*, b* (N, 2, h, w) -> the nearest bin, int64 (N, h, w)."""
-        return self.closest(ab, 1)[1].squeeze(-1)
+    def nearest_bin(self, ab: Tensor) -> Tensor:
+        """a*, b* (N, 2, h, w) -> the number of the nearest bin, int64 (N, h, w)."""
+        return self.closest_bins(ab, 1)[1].squeeze(-1)
 
-    def soft(self, ab: Tensor) -> tuple[Tensor, Tensor]:
+    def soft_encoding(self, ab: Tensor) -> tuple[Tensor, Tensor]:
         """a*, b* (N, 2, h, w) -> the nearest bins, nearest first, and Gaussian weights summing to 1 (N, h, w, 5)."""
-        squares, order = self.closest(ab, NEIGHBOURS)
+        squares, order = self.closest_bins(ab, NEIGHBOURS)
         return order, (-squares / (2 * SIGMA**2)).softmax(-1)
 
-    def decoded(self, logits: Tensor, temperature: float = TEMPERATURE) -> Tensor:
-        """Logits (N, Q, h, w) -> a*, b* (N, 2, h, w): the mean under the sharpened distribution (section 2.3)."""
+    def decode(self, logits: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+        """Logits (N, Q, h, w) -> a*, b* (N, 2, h, w): the mean of the sharpened distribution (section 2.3)."""
         return annealed_mean(logits, self.bins, temperature)
 
 
 def annealed_mean(logits: Tensor, values: Tensor, temperature: float = TEMPERATURE) -> Tensor:
-    """Logits (N, Q, h, w) of the classes' values (Q, C) -> the mean of p^(1/T), normalised anew (N, C, h, w)."""
+    """Logits (N, Q, h, w) of classes with values (Q, C) -> the mean value under p^(1/T), normalised (N, C, h, w)."""
     with torch.autocast(logits.device.type, enabled=False):
         shares = (logits.float().movedim(1, -1) / temperature).softmax(-1)
         return (shares @ values).movedim(-1, 1)
 
 
-def cross_entropy(logits: Tensor, bins: Tensor, weights: Tensor) -> Tensor:
-    """Logits (N, Q, h, w) against soft targets, bins and weights (N, h, w, 5) -> nats of each pixel (N, h, w)."""
-    shares = logits.float().movedim(1, -1).log_softmax(-1)
-    return -(shares.gather(-1, bins) * weights).sum(-1)
+def soft_cross_entropy(logits: Tensor, bins: Tensor, weights: Tensor) -> Tensor:
+    """Logits (N, Q, h, w) against soft targets, bins and weights (N, h, w, 5) -> nats per pixel (N, h, w)."""
+    log_shares = logits.float().movedim(1, -1).log_softmax(-1)
+    return -(log_shares.gather(-1, bins) * weights).sum(-1)

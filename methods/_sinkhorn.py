@@ -1,4 +1,7 @@
-"""Balanced assignment of a batch to prototypes (Cuturi 2013; Asano, Rupprecht and Vedaldi 2020; Caron et al. 2020)."""
+"""Balanced assignment of a batch to prototypes (Cuturi 2013; Asano, Rupprecht and Vedaldi 2020; Caron et al. 2020).
+
+Balanced means that every prototype is assigned equally often, so that not all images can get the same one.
+"""
 
 from __future__ import annotations
 
@@ -7,54 +10,56 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from sslbench import augment, distributed
+from sslbench import distributed, without_autocast
 
 from ._momentum import Queue
 
 
-class Codes(nn.Module):
-    """What both views of a batch's images are assigned to, along with the last ``size`` images before it."""
+class BalancedCodes(nn.Module):
+    """Codes, the soft assignments of both views, computed together with those of the last ``size`` images."""
 
     def __init__(self, size: int, dim: int, epsilon: float, iterations: int) -> None:
         super().__init__()
-        self.epsilon, self.iterations, self.held = epsilon, iterations, 0
-        self.queue = Queue(size, 2 * dim) if size else None  # an image's two views side by side
+        self.epsilon, self.iterations, self.pushed = epsilon, iterations, 0
+        self.queue = Queue(size, 2 * dim) if size else None  # both views of an image in one row
 
     @torch.no_grad()
     def forward(self, z: Tensor, prototypes: Callable[[Tensor], Tensor]) -> Tensor:
-        """First views' unit vectors, then the second ones' (2 N, dim), scored by the prototypes -> codes (2, N, K).
+        """Unit vectors of all first views, then of all second views (2 N, dim) -> codes (2, N, K).
 
-        Each view is assigned by itself, the batches of all processes together, with the queue once that is full.
+        First and second views are assigned separately, over the batches of all processes. ``prototypes`` maps vectors
+        (M, dim) to scores (M, K). The queue takes part once it is full.
         """
-        found = []
+        codes = []
         for view, own in enumerate(z.chunk(2)):
             every = distributed.gather(own)
-            before = self.queue.keys.chunk(2, dim=1)[view] if self.queue and self.held >= len(self.queue.keys) else None
-            scores = prototypes(every if before is None else torch.cat([every, before]))
-            found.append(sinkhorn(scores, self.epsilon, self.iterations)[distributed.rank() * len(own) :][: len(own)])
-        return torch.stack(found)
+            if self.queue is not None and self.pushed >= len(self.queue.keys):
+                every = torch.cat([every, self.queue.keys.chunk(2, dim=1)[view]])
+            scores = prototypes(every)
+            codes.append(sinkhorn(scores, self.epsilon, self.iterations)[distributed.rank() * len(own) :][: len(own)])
+        return torch.stack(codes)
 
     def push(self, z: Tensor) -> None:
-        """Both views' unit vectors (2 N, dim) of every process enter the queue."""
+        """Adds the unit vectors of both views (2 N, dim) of all processes to the queue."""
         if self.queue is not None:
             self.queue.push(torch.cat(z.chunk(2), dim=1))
-            self.held += distributed.world_size() * len(z) // 2
+            self.pushed += distributed.world_size() * len(z) // 2
 
     def get_extra_state(self) -> Tensor:
-        """Images pushed: a number of Python's, as the prototypes' is."""
-        return torch.tensor(self.held)
+        """Number of images pushed. It is no buffer: branching on one would wait for the GPU at every step."""
+        return torch.tensor(self.pushed)
 
     def set_extra_state(self, state: Tensor) -> None:
-        self.held = int(state)
+        self.pushed = int(state)
 
 
 @torch.no_grad()
-@augment.in_full_precision
+@without_autocast
 def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
     """Scores (B, K) -> soft assignments (B, K): rows sum to 1, and each of the K prototypes gets about B / K.
 
-    exp(scores / epsilon), its columns and its rows brought to equal sums by turns (Caron et al. 2020, equation 3 and
-    section 3.1); in logarithms, so that a small ``epsilon`` leaves no row empty.
+    Columns and rows of exp(scores / epsilon) are scaled alternately to equal sums (Caron et al. 2020, equation 3 and
+    section 3.1). This is computed with logarithms, so that no row underflows to zero for a small ``epsilon``.
     """
     logs = scores / epsilon
     for _ in range(iterations):

@@ -1,4 +1,4 @@
-"""Parts that jigsaw puzzles share: an image's nine tiles, and tiles laid out as a picture."""
+"""What jigsaw puzzles share: cutting an image into nine tiles, and joining tiles to a picture."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._patches import squares
+from ._patches import cut_squares
 
 GRID = 3
 TILES = GRID * GRID
 
 
-def cut(images: Tensor, cell: int, tile: int) -> Tensor:
-    """(N, C, S, S) -> tiles (N, 9, C, tile, tile), each at a random place of its own within its cell, row by row."""
+def cut_tiles(images: Tensor, cell: int, tile: int) -> Tensor:
+    """(N, C, S, S) -> tiles (N, 9, C, tile, tile), row by row, each at a random place within its cell."""
     cells = torch.arange(TILES, device=images.device)
     top, left = torch.randint(cell - tile + 1, (2, len(images), TILES), device=images.device)
-    return squares(images, cells // GRID * cell + top, cells % GRID * cell + left, tile)
+    return cut_squares(images, cells // GRID * cell + top, cells % GRID * cell + left, tile)
 
 
-def joined(tiles: Tensor) -> Tensor:
-    """Tiles (N, 9, C, s, s), row by row -> one picture (N, C, S, S) with white between them."""
-    framed = F.pad(tiles.clamp(0, 1), (1, 1, 1, 1), value=1.0).unflatten(1, (GRID, GRID))
-    return framed.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+def join_tiles(tiles: Tensor) -> Tensor:
+    """Tiles (N, 9, C, s, s), row by row -> one picture (N, C, S, S) with white lines between them."""
+    framed = F.pad(tiles.clamp(0, 1), (1, 1, 1, 1), value=1.0)
+    rows = framed.reshape(len(tiles), GRID, GRID, *framed.shape[2:])
+    return rows.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)

@@ -1,4 +1,4 @@
-"""A transformer over a sequence of tokens, as captions and masked autoencoders' decoders need it."""
+"""A transformer over a sequence of tokens: the caption encoder of CLIP and the decoder of masked autoencoders."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class Transformer(nn.Module):
-    """Blocks that normalise before each part (Vaswani et al. 2017, in the form of Radford et al. 2019)."""
+    """Transformer blocks with the layer norm before each part (Vaswani et al. 2017, as in Radford et al. 2019)."""
 
     def __init__(self, width: int, *, depth: int, heads: int) -> None:
         super().__init__()
@@ -19,7 +19,8 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Tokens (N, L, width) -> the same shape; ``mask`` (L, L) is minus infinity where a row may not look."""
+        """Tokens (N, L, width) -> the same shape; a row of ``mask`` (L, L) is true where its token must not attend."""
         for block in self.blocks:
             tokens = block(tokens, src_mask=mask)
-        return self.norm(tokens)
+        outputs: Tensor = self.norm(tokens)
+        return outputs

@@ -1,4 +1,4 @@
-"""Denoising autoencoder: restore a picture from a corrupted one.
+"""Denoising autoencoder: restore an image from a corrupted version.
 
 Vincent, Larochelle, Bengio and Manzagol, "Extracting and Composing Robust
 Features with Denoising Autoencoders", ICML 2008.
@@ -6,14 +6,14 @@ https://doi.org/10.1145/1390156.1390294; noises other than masking and the
 emphasis in "Stacked Denoising Autoencoders", JMLR 2010.
 https://www.jmlr.org/papers/v11/vincent10a.html
 
-What is missing can only be filled in from how pixels depend on each other, so
-the code must hold that structure. Weights ``alpha`` on corrupted and ``beta``
-on untouched elements shift the task from copying to restoring: with
-``beta=0`` the identity is worth nothing. An element is one channel of a pixel.
+Corrupted pixels can only be restored from their dependence on other pixels, so the
+features must capture that dependence. The weights ``alpha`` of corrupted and ``beta`` of
+intact elements shift the task between restoring and copying: with ``beta=0``, copying
+the input earns nothing. An element is one channel of one pixel.
 
-Where we differ: the paper stacks layers that are trained one after the other,
-with tied weights; here the whole encoder and a convolutional decoder of its
-own are trained at once. The sum over elements is a mean.
+Where we differ: the paper stacks layers that are trained one after the other with tied
+weights; here the whole encoder and a separate convolutional decoder are trained at once.
+The loss is a mean over elements instead of a sum.
 """
 
 from __future__ import annotations
@@ -24,73 +24,80 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sslbench import Batch, Encoder, Method, Panel, TrainInfo, augment, require
+from sslbench import (
+    Batch,
+    Encoder,
+    Method,
+    NonNegative,
+    Panel,
+    Positive,
+    Share,
+    TrainInfo,
+    augment,
+    require,
+)
 
-from ._decoder import Decoder, psnr, side_of_maps
+from ._decoder import Decoder, deepest_map_side, psnr
 
 
 class Denoising(Method):
-    """Encodes corrupted images, decodes the deepest maps, compares with the clean images."""
+    """Encodes corrupted images, decodes the deepest feature maps and compares the result with the clean images."""
 
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainInfo,
+        train_info: TrainInfo,
         *,
         noise: Literal["gaussian", "masking", "salt_pepper", "none"] = "masking",
-        level: float = 0.25,
+        level: Share = 0.25,  # share of corrupted elements, or the standard deviation of gaussian noise
         reconstruction: Literal["bce", "mse"] = "bce",
-        alpha: float = 1.0,
-        beta: float = 1.0,
+        alpha: Positive = 1.0,
+        beta: NonNegative = 1.0,
     ) -> None:
-        super().__init__(encoder, facts)
-        choices = ("gaussian", "masking", "salt_pepper", "none")
-        require(noise in choices, "denoising.noise", noise, "gaussian, masking, salt_pepper or none")
-        require(0 <= level <= 1, "denoising.level", level, "a share of the elements, or sigma, from 0 to 1")
-        require(reconstruction in ("bce", "mse"), "denoising.reconstruction", reconstruction, "bce or mse")
-        require(alpha > 0, "denoising.alpha", alpha, "above 0")
-        require(beta >= 0, "denoising.beta", beta, "0 or more")
-        require(beta > 0 or noise != "none", "denoising.beta", beta, "above 0 where nothing is corrupted")
+        super().__init__(encoder, train_info)
+        require(beta > 0 or noise != "none", "denoising.beta", beta, "above 0 if denoising.noise is none")
         self.noise, self.level, self.reconstruction = noise, level, reconstruction
         self.alpha, self.beta = alpha, beta
-        self.decoder = Decoder(encoder.dim, side=side_of_maps(encoder, facts.image_size), size=facts.image_size)
+        S = train_info.image_size
+        self.decoder = Decoder(encoder.dim, side=deepest_map_side(encoder, S), size=S)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean over elements of the weighted cross-entropy or squared error against the clean images."""
-        clean = augment.floats(batch.images)
-        noisy, touched = corrupted(clean, self.noise, self.level)
-        outputs = self.decoder(self.encoder.deepest(noisy)).float()
+        """Weighted cross-entropy or squared error against the clean images, averaged over elements."""
+        clean = augment.to_float(batch.images)
+        noisy, touched = corrupt_images(clean, self.noise, self.level)
+        outputs = self.decoder(self.encoder.last_features(noisy)).float()
         if self.reconstruction == "bce":
             errors = F.binary_cross_entropy_with_logits(outputs, clean, reduction="none")
         else:
             errors = (outputs - clean).square()
-        self.logged["psnr"] = psnr((self.pictures(outputs.detach()) - clean).square().mean())
+        self.logged["psnr"] = psnr((self.outputs_as_images(outputs.detach()) - clean).square().mean())
         return (torch.where(touched, self.alpha, self.beta) * errors).mean()
 
-    def pictures(self, outputs: Tensor) -> Tensor:
-        """The decoder's outputs as images in [0, 1]: its sigmoid units, or its linear ones cut off."""
+    def outputs_as_images(self, outputs: Tensor) -> Tensor:
+        """The decoder's outputs as images in [0, 1]: through a sigmoid for ``bce``, clipped for ``mse``."""
         return outputs.sigmoid() if self.reconstruction == "bce" else outputs.clamp(0, 1)
 
     def panels(self, batch: Batch) -> list[Panel]:
-        """The picture, what the encoder sees, what the decoder makes of it."""
-        clean = augment.floats(batch.images)
-        noisy = corrupted(clean, self.noise, self.level)[0]
-        restored = self.pictures(self.decoder(self.encoder.deepest(noisy)).float())
+        """The clean image, the corrupted image that the encoder sees, and the reconstruction."""
+        clean = augment.to_float(batch.images)
+        noisy = corrupt_images(clean, self.noise, self.level)[0]
+        restored = self.outputs_as_images(self.decoder(self.encoder.last_features(noisy)).float())
 
-        def decibels(images: Tensor) -> tuple[str, ...]:
+        def decibel_captions(images: Tensor) -> tuple[str, ...]:
             return tuple(f"{value:.1f} dB" for value in psnr((images - clean).square().mean((1, 2, 3))).tolist())
 
         return [
-            Panel(title="clean", images=batch.images),
-            Panel(title="corrupted", images=noisy.clamp(0, 1), captions=decibels(noisy)),
-            Panel(title="reconstructed", images=restored, captions=decibels(restored)),
+            Panel(title="clean image", images=batch.images),
+            Panel(title="corrupted", images=noisy.clamp(0, 1), captions=decibel_captions(noisy)),
+            Panel(title="reconstructed", images=restored, captions=decibel_captions(restored)),
         ]
 
 
-def corrupted(images: Tensor, noise: str, level: float) -> tuple[Tensor, Tensor]:
-    """Images in [0, 1] -> the corrupted ones, and which elements were touched, both (N, C, S, S).
+def corrupt_images(images: Tensor, noise: str, level: float) -> tuple[Tensor, Tensor]:
+    """Images in [0, 1] -> corrupted images, and a bool mask of the corrupted elements, both (N, C, S, S).
 
-    Of the shares each image has exactly round(level * elements) at places of its own; sigma is of values in [0, 1].
+    Masking and salt_pepper corrupt exactly round(level * elements) random elements per image. Gaussian noise of
+    standard deviation ``level`` corrupts all of them and is not clipped.
     """
     if noise == "none":
         return images, torch.zeros_like(images, dtype=torch.bool)

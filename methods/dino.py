@@ -1,82 +1,42 @@
-"""DINO: tell from a part of an image what a slow copy of the network makes of the whole.
+"""DINO: predict from part of an image the output that a slowly moving copy of the network gives for the whole.
 
 Caron, Touvron, Misra, Jegou, Mairal, Bojanowski and Joulin, "Emerging Properties
 in Self-Supervised Vision Transformers", ICCV 2021. https://arxiv.org/abs/2104.14294
 
-A teacher, the moving average of the student, assigns large views to prototypes
-that nobody named; the student must do the same from the other large view and from
-small crops. Centring the teacher's scores keeps one prototype from winning always,
-and sharpening them (a low temperature) keeps all from being alike: either alone
-collapses, together they do not (section 5.3; ``entropy`` and ``spread`` show it).
+The teacher, an exponential moving average of the student, assigns large views to learned
+prototypes. The student must predict the assignment from the other large view and from
+small crops. Centring the teacher's scores prevents one prototype from always winning;
+sharpening them with a low temperature prevents a uniform distribution. Either alone
+collapses, both together do not (section 5.3; the logs show ``entropy`` and ``spread``).
 
-Where we differ: the benchmark's recipe, whose weight decay does not rise. Shorter
-runs have fewer prototypes, which hold still throughout, and fewer small crops; a
-teacher that follows faster, since after a few hundred steps a slow one would still
-stand near its random start; and a narrower head that ends in a batch norm
-(``norm_last``), since else embeddings share a mean that hides what tells them apart.
+Where we differ: the benchmark's recipe, whose weight decay does not rise. Runs shorter
+than the paper's have fewer prototypes, which stay fixed throughout, and fewer small crops;
+a smaller momentum, because in a few hundred steps a slow teacher would not get away from
+its random start; and a narrower head that ends in a batch norm (``norm_last``), because
+otherwise a mean that all embeddings share hides their differences.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainInfo, distributed, require
+from sslbench import Batch, Count, Encoder, Method, NonNegative, Panel, Positive, Share, TrainInfo, distributed
 
 from ._heads import mlp, spread
-from ._momentum import follow, risen, teacher_of
-from ._prototypes import Prototypes, prototype_panels, swapped
-from ._views import BYOL, crops, small_crops, two_views
+from ._momentum import cosine_momentum, ema_update, teacher_of
+from ._prototypes import Prototypes, prototype_panels, swapped_prediction_loss
+from ._views import BYOL, multi_crop_cost, small_crops, two_views
 
 
 class DINO(Method):
-    """Tells the teacher's assignment of each large view from the others."""
+    """Predicts the teacher's assignment of each large view from all other views."""
 
-    checkpoints: ClassVar = {
-        "rn50": {
-            "url": "https://dl.fbaipublicfiles.com/dino/dino_resnet50_pretrain/dino_resnet50_pretrain.pth",
-            "licence": "Apache-2.0",
-            "linear": 0.753,
-            "source": "https://github.com/facebookresearch/dino",
-        },
-        "vit_s16": {
-            "url": "https://dl.fbaipublicfiles.com/dino/dino_deitsmall16_pretrain/dino_deitsmall16_pretrain.pth",
-            "encoder": "timm/vit_small_patch16_224",
-            "licence": "Apache-2.0",
-        },
-        "vit_s8": {
-            "url": "https://dl.fbaipublicfiles.com/dino/dino_deitsmall8_pretrain/dino_deitsmall8_pretrain.pth",
-            "encoder": "timm/vit_small_patch8_224",
-            "licence": "Apache-2.0",
-        },
-        "vit_b16": {
-            "url": "https://dl.fbaipublicfiles.com/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth",
-            "encoder": "timm/vit_base_patch16_224",
-            "licence": "Apache-2.0",
-        },
-        "vit_b8": {
-            "url": "https://dl.fbaipublicfiles.com/dino/dino_vitbase8_pretrain/dino_vitbase8_pretrain.pth",
-            "encoder": "timm/vit_base_patch8_224",
-            "licence": "Apache-2.0",
-        },
-        "vissl_vit_s16": {
-            "url": "vissl:dino_300ep_deitsmall16/model_final_checkpoint_phase299.torch",
-            "encoder": "timm/vit_small_patch16_224",
-            "knn": 0.734,
-        },
-        "lightly_100ep": {
-            "url": (
-                "lightly:resnet50_dino_2023-06-06_13-59-48/pretrain/version_0/checkpoints/"
-                "epoch%3D99-step%3D1000900.ckpt"
-            ),
-            "linear": 0.682,
-            "knn": 0.499,
-        },
-    }
-    centre: Tensor  # (prototypes,), the running mean of the teacher's scores
+    centre: Tensor  # (prototypes,), running mean of the teacher's scores
     short_run_settings: ClassVar = {
         "prototypes": 256,
         "momentum": 0.97,
@@ -90,69 +50,59 @@ class DINO(Method):
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainInfo,
+        train_info: TrainInfo,
         *,
-        prototypes: int = 65536,
-        temperature: float = 0.1,
-        teacher_temperature: float = 0.04,
-        momentum: float = 0.996,
-        centring: float = 0.9,
-        frozen: float = 1.0,
-        small: int = 8,
-        crop: float = 0.4,
-        hidden: int = 2048,
-        dim: int = 256,
+        prototypes: Annotated[int, Ge(2)] = 65536,
+        temperature: Positive = 0.1,
+        teacher_temperature: Positive = 0.04,
+        momentum: Share = 0.996,
+        centring: Share = 0.9,  # momentum of the centre
+        frozen: NonNegative = 1.0,  # epochs in which the prototypes stay fixed
+        small: Annotated[int, Ge(0)] = 8,
+        crop: Annotated[float, Interval(ge=0.05, le=1)] = 0.4,  # share of the area between small and large crops
+        hidden: Count = 2048,
+        dim: Annotated[int, Ge(2)] = 256,
         norm_last: bool = False,
     ) -> None:
-        super().__init__(encoder, facts)
-        require(prototypes >= 2, "dino.prototypes", prototypes, "at least 2")
-        require(temperature > 0, "dino.temperature", temperature, "above 0")
-        require(teacher_temperature > 0, "dino.teacher_temperature", teacher_temperature, "above 0")
-        require(0 <= momentum <= 1, "dino.momentum", momentum, "from 0 to 1")
-        require(0 <= centring <= 1, "dino.centring", centring, "the old centre's share, from 0 to 1")
-        require(frozen >= 0, "dino.frozen", frozen, "epochs, 0 or more")
-        require(small >= 0, "dino.small", small, "0 or more")
-        require(0.05 <= crop <= 1, "dino.crop", crop, "the area between small and large crops, a share from 0.05 to 1")
-        require(hidden >= 1, "dino.hidden", hidden, "at least 1")
-        require(dim >= 2, "dino.dim", dim, "at least 2")
+        super().__init__(encoder, train_info)
         self.temperature, self.teacher_temperature = temperature, teacher_temperature
         self.momentum, self.centring, self.small = momentum, centring, small
-        self.looks = tuple(replace(look, crop=crop) for look in BYOL)
-        self.view_size, self.views_per_image = crops(facts.image_size, small)
-        head = mlp(encoder.dim, hidden, hidden, dim, norm=False, norm_last=norm_last, between=nn.GELU)
-        self.prototypes = Prototypes(dim, prototypes, frozen * facts.images)
+        self.augmentations = tuple(replace(augmentation, crop=crop) for augmentation in BYOL)
+        self.view_size, self.views_per_image = multi_crop_cost(train_info.image_size, small)
+        head = mlp(encoder.dim, hidden, hidden, dim, norm=False, norm_last=norm_last, activation=nn.GELU)
+        self.prototypes = Prototypes(dim, prototypes, frozen * train_info.num_images)
         self.student = nn.Sequential(nn.Sequential(encoder, head), self.prototypes)
         self.teacher = teacher_of(self.student)
         self.register_buffer("centre", torch.zeros(prototypes))
 
     def loss(self, batch: Batch) -> Tensor:
-        """Cross-entropy of the teacher's assignment of each large view from every other view (equation 3)."""
-        embed, large = self.student[0], two_views(batch.images, *self.looks)
+        """Cross-entropy of the teacher's assignment of each large view, from every other view (equation 3)."""
+        N, embed, large = len(batch.images), self.student[0], two_views(batch.images, *self.augmentations)
         z = [embed(large)]
         if self.small:
-            z.append(embed(small_crops(batch.images, replace(self.looks[0], blur=0.5), self.small)))
+            z.append(embed(small_crops(batch.images, replace(self.augmentations[0], blur=0.5), self.small)))
         with torch.no_grad():
             scores = self.teacher(large)
-        self.newest = scores.mean(0), len(batch.images)
-        targets = self.sharpened(scores)
+        self.newest = scores.mean(0), N
+        targets = self.teacher_assignments(scores)
         self.logged["entropy"] = torch.special.entr(targets).sum(1).mean()
         self.logged["spread"] = spread(z[0])
         logits = self.prototypes(torch.cat(z)) / self.temperature
-        return swapped(targets.unflatten(0, (2, -1)), logits.unflatten(0, (-1, len(batch.images))))
+        return swapped_prediction_loss(targets.view(2, N, -1), logits.view(-1, N, logits.shape[1]))
 
-    def sharpened(self, scores: Tensor) -> Tensor:
-        """The teacher's scores (M, prototypes) -> what it assigns the views to, in shares."""
+    def teacher_assignments(self, scores: Tensor) -> Tensor:
+        """The teacher's scores (M, prototypes), centred and sharpened -> probabilities (M, prototypes)."""
         return ((scores - self.centre) / self.teacher_temperature).softmax(1)
 
     def after_step(self, progress: float) -> None:
-        """The teacher follows, ever more slowly (section 3.1); the centre follows its scores (equation 4)."""
+        """Updates the centre (equation 4) and the teacher, whose momentum rises to 1 along a cosine (section 3.1)."""
         mean, images = self.newest
         self.centre.copy_(torch.lerp(distributed.gather(mean.unsqueeze(0)).mean(0), self.centre, self.centring))
-        follow(self.teacher, self.student, risen(self.momentum, progress))
+        ema_update(self.teacher, self.student, cosine_momentum(self.momentum, progress))
         self.prototypes.seen += distributed.world_size() * images
 
     def panels(self, batch: Batch) -> list[Panel]:
-        """A view with the teacher's prototype, what the student says of it from another, and which other is like it."""
-        first, second = two_views(batch.images, *self.looks).chunk(2)
-        guesses = (self.student(second) / self.temperature).softmax(1)
-        return prototype_panels(first, self.sharpened(self.teacher(first)), second, guesses)
+        """First views with the teacher's prototypes, second views with the student's predictions, the closest other."""
+        first, second = two_views(batch.images, *self.augmentations).chunk(2)
+        predictions = (self.student(second) / self.temperature).softmax(1)
+        return prototype_panels(first, self.teacher_assignments(self.teacher(first)), second, predictions)

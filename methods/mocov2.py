@@ -3,73 +3,53 @@
 Chen, Fan, Girshick and He, "Improved Baselines with Momentum Contrastive
 Learning", 2020. https://arxiv.org/abs/2003.04297
 
-The queue of MoCo (He et al., CVPR 2020) does without SimCLR's large batches, and
-what made SimCLR better carries over: a hidden layer in front of the loss, which
-lets the encoder keep more than the loss needs, blurred views with milder hues, a
-higher temperature, and a rate that falls along a cosine (table 1).
+MoCo's queue (He et al., CVPR 2020) makes SimCLR's large batches unnecessary, and
+SimCLR's improvements help MoCo too: a projection head with a hidden layer, so that
+the encoder can keep information which the loss discards, blurred views with weaker
+changes of hue, a higher temperature, and a cosine learning rate schedule (table 1).
 
-Where we differ: the rate of all methods here falls along a cosine, MoCo's too. One
-device plays the paper's several: keys pass in ``groups`` parts in shuffled order.
-Below 64 pixels views are not blurred. Runs shorter than the paper's scale
-momentum and queue to their length, since after a few hundred steps a slow key
-encoder would still stand near its random start.
+Where we differ: all methods here have a cosine schedule, MoCo included. The paper
+shuffles keys among several GPUs; one GPU does the same by encoding them in
+``groups`` parts. Images of less than 64 pixels are not blurred. Runs shorter than
+the paper's have a lower momentum and a shorter queue, since after a few hundred
+steps a key encoder with the paper's momentum is still close to its random start.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from annotated_types import Ge
 from torch import Tensor, nn
 
-from sslbench import Encoder, TrainInfo
+from sslbench import Count, Encoder, Positive, ShareBelowOne, TrainInfo
 
-from ._dictionary import Dictionary
+from ._dictionary import MomentumContrast
 from ._heads import mlp
-from ._views import MOCO, view
+from ._views import MOCO, random_view
 
 
-class MoCoV2(Dictionary):
-    """Contrasts queries with their keys and with the queue, through a hidden layer."""
+class MoCoV2(MomentumContrast):
+    """Contrasts queries with their keys and with the queue, through a projection head with a hidden layer."""
 
-    checkpoints: ClassVar = {
-        "vissl_200ep": {
-            "url": "vissl:moco_v2_1node_lr.03_step_b32_zero_init/model_final_checkpoint_phase199.torch",
-            "linear": 0.664,
-        },
-        "mmselfsup_200ep": {
-            "url": (
-                "mmselfsup:1.x/mocov2/mocov2_resnet50_8xb32-coslr-200e_in1k/"
-                "mocov2_resnet50_8xb32-coslr-200e_in1k_20220825-b6d23c86.pth"
-            ),
-            "linear": 0.675,
-        },
-        "lightly_100ep": {
-            "url": (
-                "lightly:resnet50_mocov2_2024-02-18_10-29-14/pretrain/version_0/checkpoints/"
-                "epoch%3D99-step%3D500400.ckpt"
-            ),
-            "linear": 0.615,
-            "knn": 0.418,
-        },
-    }
     views_per_image = 2.0
     short_run_settings: ClassVar = {"negatives": 2048, "momentum": 0.99, "groups": 2}
 
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainInfo,
+        train_info: TrainInfo,
         *,
-        negatives: int = 65536,
-        momentum: float = 0.999,
-        temperature: float = 0.2,
-        dim: int = 128,
+        negatives: Count = 65536,
+        momentum: ShareBelowOne = 0.999,
+        temperature: Positive = 0.2,
+        dim: Annotated[int, Ge(2)] = 128,
         shuffle_bn: bool = True,
-        groups: int = 8,
+        groups: Count = 8,
     ) -> None:
         super().__init__(
             encoder,
-            facts,
+            train_info,
             negatives=negatives,
             momentum=momentum,
             temperature=temperature,
@@ -78,10 +58,10 @@ class MoCoV2(Dictionary):
             groups=groups,
         )
 
-    def head(self, inputs: int, outputs: int) -> nn.Module:
-        """Two linear layers with ReLU between them, as wide as the embedding."""
+    def projection_head(self, inputs: int, outputs: int) -> nn.Module:
+        """The projection: two linear layers with ReLU between them; the hidden one is as wide as the embedding."""
         return mlp(inputs, inputs, outputs, norm=False)
 
-    def views(self, images: Tensor) -> Tensor:
-        """Crop, mirror, colour jitter, grey, blur; floats (N, 3, S, S)."""
-        return view(images, MOCO)
+    def draw_views(self, images: Tensor) -> Tensor:
+        """One view of each image: crop, mirror, colour jitter, grey, blur; floats (N, 3, S, S)."""
+        return random_view(images, MOCO)

@@ -1,139 +1,118 @@
-"""Pretext-invariant representations (PIRL): an image's jigsaw tiles must embed like the image.
+"""Pretext-invariant representations (PIRL): an image and its jigsaw tiles must have similar embeddings.
 
 Misra and van der Maaten, "Self-Supervised Learning of Pretext-Invariant
 Representations", CVPR 2020. https://arxiv.org/abs/1912.01991
 
-A pretext task asks what was done to an image; here the embedding must not tell.
-Nine tiles, each encoded by itself and all projected together, must find their
-image in a memory bank among ``negatives`` others, and lest the bank move away
-from what the image itself embeds to, so must the whole image; ``patches`` is the
-weight of the tiles (lambda, equation 5). Each tile is varied by itself.
+A pretext task asks how an image was transformed; here the embedding must be
+invariant to the transformation. Nine tiles, encoded separately and projected
+together, must find their image's embedding in a memory bank among ``negatives``
+others. The whole image must find it too, so that the bank stays close to what the
+encoder gives for images; ``patches`` is the weight of the tiles (lambda, equation
+5). Each tile is augmented separately.
 
-Where we differ: tiles lie at random within a third of the part that is cut, at
-its own scale, as in jigsaw. The first epoch only fills the bank, since there is
-nothing but random vectors to find in it. Views are not posterised, sharpened or
-solarised, as in the authors' code two thirds are. Runs shorter than the paper's have
-fewer negatives and a higher temperature.
+Where we differ: each tile is cut at a random place in one cell of a 3 x 3 grid over
+a random crop, as in jigsaw. The first epoch only fills the bank, which contains
+random vectors before. Views are not posterised, sharpened or solarised; in the
+authors' code two thirds of them are. Runs shorter than the paper's have fewer
+negatives and a higher temperature.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainInfo, augment, require
+from sslbench import Batch, Count, Encoder, Method, Panel, Positive, Share, ShareBelowOne, TrainInfo, augment
 
 from ._bank import Bank
-from ._contrast import first_right, info_nce, nearest_panel
+from ._contrast import answers_in_first_column, info_nce, nearest_panel
 from ._heads import spread
-from ._tiles import GRID, TILES, cut, joined
+from ._tiles import GRID, TILES, cut_tiles, join_tiles
 
 
 class PIRL(Method):
-    """Contrasts an image's tiles, and the image, with its place in the memory bank."""
+    """Contrasts both an image's tiles and the whole image with its vector in the memory bank."""
 
-    checkpoints: ClassVar = {
-        "vissl_200ep": {
-            "url": (
-                "vissl:pirl_jigsaw_4node_200ep_pirl_jigsaw_4node_resnet_22_07_20.ffd17b75/"
-                "model_final_checkpoint_phase199.torch"
-            ),
-            "linear": 0.6255,
-        },
-        "vissl_800ep": {
-            "url": (
-                "vissl:pirl_jigsaw_4node_pirl_jigsaw_4node_resnet_22_07_20.34377f59/"
-                "model_final_checkpoint_phase799.torch"
-            ),
-            "linear": 0.6429,
-        },
-        "vissl_800ep_mlp": {
-            "url": "vissl:pirl/r50_800ep_mlphead_gblur/model_final_checkpoint_phase799.torch",
-            "linear": 0.699,
-            "source": "https://github.com/facebookresearch/vissl/blob/main/projects/PIRL/README.md",
-        },
-    }
     short_run_settings: ClassVar = {"negatives": 2048, "temperature": 0.1}
 
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainInfo,
+        train_info: TrainInfo,
         *,
-        negatives: int | None = 32000,
-        temperature: float = 0.07,
-        momentum: float = 0.5,
-        patches: float = 0.5,
-        gap: float = 0.25,
-        dim: int = 128,
+        negatives: Count | None = 32000,
+        temperature: Positive = 0.07,
+        momentum: ShareBelowOne = 0.5,  # of the bank
+        patches: Share = 0.5,
+        gap: ShareBelowOne = 0.25,  # of a cell's side, by which its tile is smaller
+        dim: Annotated[int, Ge(2)] = 128,
     ) -> None:
-        super().__init__(encoder, facts)
-        require(negatives is None or negatives >= 1, "pirl.negatives", negatives, "at least 1, or None for all")
-        require(temperature > 0, "pirl.temperature", temperature, "above 0")
-        require(0 <= momentum < 1, "pirl.momentum", momentum, "from 0 to below 1")
-        require(0 <= patches <= 1, "pirl.patches", patches, "a share, from 0 to 1")
-        require(0 <= gap < 1, "pirl.gap", gap, "a share of a cell's side, from 0 to below 1")
-        require(dim >= 2, "pirl.dim", dim, "at least 2")
+        super().__init__(encoder, train_info)
         self.negatives, self.temperature, self.patches = negatives, temperature, patches
-        self.cell = facts.image_size // GRID
+        self.cell = train_info.image_size // GRID
         self.tile = max(1, round(self.cell * (1 - gap)))
         self.view_size = self.tile
-        self.views_per_image = 1 + TILES * (self.tile / facts.image_size) ** 2
+        self.views_per_image = 1 + TILES * (self.tile / train_info.image_size) ** 2
         self.f = nn.Linear(encoder.dim, dim)
         self.each = nn.Linear(encoder.dim, dim)
         self.together = nn.Linear(TILES * dim, dim)
-        self.bank = Bank(facts.images, dim, momentum)
+        self.bank = Bank(train_info.num_images, dim, momentum)
 
     def loss(self, batch: Batch) -> Tensor:
         """lambda L_NCE(bank, tiles) + (1 - lambda) L_NCE(bank, image) (equation 5), with the same negatives."""
-        f, g = self.embedded(view(batch.images)), self.rejoined(self.tiles(batch.images))
-        places = self.bank.any_other(batch.indices, self.negatives)
-        whole, tiles = (self.bank.scores(z, batch.indices, places) / self.temperature for z in (f, g))
-        info_nce(tiles.detach(), first_right(tiles), self.logged)
+        f, g = self.embed(pirl_views(batch.images)), self.embed_tiles(self.draw_tiles(batch.images))
+        places = self.bank.draw_from_others(batch.indices, self.negatives)
+        whole, tiles = (self.bank.cosines(z, batch.indices, places) / self.temperature for z in (f, g))
+        info_nce(tiles.detach(), answers_in_first_column(tiles), self.logged)
         self.logged["spread"] = spread(f)
         self.newest = batch.indices, f.detach()
         return self.patches * nce(tiles) + (1 - self.patches) * nce(whole)
 
-    def tiles(self, images: Tensor) -> Tensor:
-        """Nine tiles (N, 9, 3, s, s) of a part of each image, in random order, each varied by itself."""
-        tiles = cut(augment.resized_crops(images, scale=(0.6, 1.0), flip=0.0), self.cell, self.tile)
+    def draw_tiles(self, images: Tensor) -> Tensor:
+        """Nine tiles (N, 9, 3, s, s) of a crop of each image, in random order, each augmented separately."""
+        tiles = cut_tiles(augment.random_resized_crops(images, scale=(0.6, 1.0), flip=0.0), self.cell, self.tile)
         order = torch.rand(tiles.shape[:2], device=tiles.device).argsort(1)
         tiles = tiles[torch.arange(len(tiles), device=tiles.device).unsqueeze(1), order]
-        return augment.recoloured(augment.flip_some(tiles.flatten(0, 1)), hue=0.2).unflatten(0, (-1, TILES))
+        return augment.colour_jitter(augment.random_flip(tiles.flatten(0, 1)), hue=0.2).reshape(tiles.shape)
 
-    def embedded(self, views: Tensor) -> Tensor:
+    def embed(self, views: Tensor) -> Tensor:
         """Views (N, 3, S, S) -> unit vectors f (N, dim)."""
         return F.normalize(self.f(self.encoder(views)).float(), dim=1)
 
-    def rejoined(self, tiles: Tensor) -> Tensor:
-        """Tiles (N, 9, 3, s, s) -> unit vectors g (N, dim): each projected, then all of them together."""
+    def embed_tiles(self, tiles: Tensor) -> Tensor:
+        """Tiles (N, 9, 3, s, s) -> unit vectors g (N, dim): each tile is projected, then all nine together."""
         each = self.each(self.encoder(tiles.flatten(0, 1)))
         return F.normalize(self.together(each.view(len(tiles), -1)).float(), dim=1)
 
     def after_step(self, progress: float) -> None:
-        """The batch's images, not their tiles, enter the bank."""
+        """Updates the bank with the embeddings of the whole images, not of their tiles."""
         self.bank.update(*self.newest)
 
     def panels(self, batch: Batch) -> list[Panel]:
-        """A view of each image, its tiles with their image's rank in the bank, and the image nearest to them."""
-        views, tiles = view(batch.images), self.tiles(batch.images)
-        f, g = self.embedded(views), self.rejoined(tiles)
+        """A view and the tiles of each image, with their own image's rank in the bank, and the nearest other image."""
+        views, tiles = pirl_views(batch.images), self.draw_tiles(batch.images)
+        f, g = self.embed(views), self.embed_tiles(tiles)
         return [
-            Panel(title="a view", images=views, captions=self.bank.ranks(f, batch.indices)),
-            Panel(title="tiles: of which image?", images=joined(tiles), captions=self.bank.ranks(g, batch.indices)),
+            Panel(title="view", images=views, captions=self.bank.rank_captions(f, batch.indices)),
+            Panel(
+                title="tiles: of which image?",
+                images=join_tiles(tiles),
+                captions=self.bank.rank_captions(g, batch.indices),
+            ),
             nearest_panel(batch.images, f),
         ]
 
 
-def view(images: Tensor) -> Tensor:
-    """The authors' views of the whole image: crop, mirror, colour jitter, grey; floats (N, 3, S, S)."""
-    return augment.recoloured(augment.resized_crops(images, scale=(0.08, 1.0)), hue=0.2)
+def pirl_views(images: Tensor) -> Tensor:
+    """One view of each whole image, as in the authors' code: crop, mirror, colour jitter, grey; floats (N, 3, S, S)."""
+    return augment.colour_jitter(augment.random_resized_crops(images, scale=(0.08, 1.0)), hue=0.2)
 
 
 def nce(logits: Tensor) -> Tensor:
-    """Logits (N, 1 + m), the right one first -> -log h - sum of log (1 - h'), h the softmax (equations 3 and 4)."""
+    """Logits (N, 1 + m), the matching one first -> -log h - sum of log (1 - h'), h the softmax (equations 3 and 4)."""
     log_h = logits.log_softmax(1)
     return -(log_h[:, 0] + torch.log1p(-log_h[:, 1:].exp().clamp(max=1 - 1e-6)).sum(1)).mean()

@@ -1,11 +1,14 @@
 """Untrained encoder: the floor of every table ("Random").
 
-The network at its random initialisation. Jarrett, Kavukcuoglu, Ranzato and
-LeCun, "What is the Best Multi-Stage Architecture for Object Recognition?",
-ICCV 2009, showed how far unlearned filters alone can go; a method is worth
-what it adds to them. https://doi.org/10.1109/ICCV.2009.5459469
+Jarrett, Kavukcuoglu, Ranzato and LeCun, "What is the Best Multi-Stage
+Architecture for Object Recognition?", ICCV 2009.
+https://doi.org/10.1109/ICCV.2009.5459469
 
-Where we differ: nothing is trained, so nothing can.
+The network keeps its random initialisation. The paper showed how well random
+filters alone can do, so a method is worth what it gains over them.
+
+Where we differ: the paper tests its own convolutional architectures; here it is
+the benchmark's encoder.
 """
 
 from __future__ import annotations
@@ -16,10 +19,10 @@ from sslbench import Batch, Method
 
 
 class Random(Method):
-    """Leaves the encoder as it was built."""
+    """Leaves the encoder at its random initialisation."""
 
     trains = False
 
     def loss(self, batch: Batch) -> NoReturn:
-        """There is none: raises TypeError."""
+        """Raises TypeError, since nothing is trained."""
         raise TypeError("random is not trained")

@@ -1,114 +1,72 @@
-"""SimCLR: find a view's twin among all other views of the batch.
+"""SimCLR: find the other view of the same image among all other views of the batch.
 
 Chen, Kornblith, Norouzi and Hinton, "A Simple Framework for Contrastive Learning
 of Visual Representations", ICML 2020. https://arxiv.org/abs/2002.05709
 
-Two views of the same image must be more alike than views of different images.
-What the views have in common is what the network keeps, so the way they are
-varied matters most; a projection in front of the loss lets the encoder keep
-more than that (section 4.2). Negatives are the batch's other views: no memory.
+Two views of the same image must be more similar than views of different images.
+The network learns what the two views have in common, so the augmentation matters
+most. A projection head in front of the loss lets the encoder keep information that
+the loss discards (section 4.2). Negatives are the batch's other views; there is no
+memory.
 
-Both views pass the encoder as one batch, as the authors' do, so that batch norm
-sees all of them. NT-Xent is InfoNCE: log of the candidates less the loss bounds
-from below what two views tell of each other, in nats (watched as ``bound``).
+Both views are encoded as one batch, as in the authors' code, and share batch
+statistics. NT-Xent is an InfoNCE loss: the log of the number of candidates minus
+the loss is a lower bound, in nats, on the information that two views share
+(logged as ``bound``).
 
-Where we differ: the recipe is the benchmark's, not LARS with batches of
-thousands; colours are varied half as much, as on CIFAR, on larger images too.
-The head has the batch norms of the authors' code, the last without weights, and
-``linear`` has none. ``negatives`` can keep fewer of the others, drawn for each
-view anew.
+Where we differ: the recipe is the benchmark's, not LARS with batches of thousands;
+colours change half as much, as in the paper's CIFAR experiments, at every image
+size. The head has batch norms as in the authors' code, the last without weights,
+and ``linear`` has none. ``negatives`` keeps fewer of the other views, drawn at
+random for each view.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainInfo, distributed, require
+from sslbench import (
+    Batch,
+    Count,
+    Encoder,
+    Method,
+    Panel,
+    Positive,
+    PositiveShare,
+    TrainInfo,
+    distributed,
+    without_autocast,
+)
 
-from ._contrast import few, info_nce
+from ._contrast import draw_negatives, info_nce
 from ._heads import mlp, spread
 from ._views import SIMCLR, pair_panels, two_views
 
 
 class SimCLR(Method):
-    """Contrasts each view's projection with those of all others."""
+    """Contrasts each view's projection with those of all other views."""
 
-    checkpoints: ClassVar = {
-        "vissl_100ep": {
-            "url": "vissl:simclr_rn50_100ep_simclr_8node_resnet_16_07_20.8edb093e/model_final_checkpoint_phase99.torch",
-            "linear": 0.644,
-        },
-        "vissl_200ep": {
-            "url": (
-                "vissl:simclr_rn50_200ep_simclr_8node_resnet_16_07_20.a816c0ef/model_final_checkpoint_phase199.torch"
-            ),
-            "linear": 0.6661,
-        },
-        "vissl_400ep": {
-            "url": (
-                "vissl:simclr_rn50_400ep_simclr_8node_resnet_16_07_20.36b338ef/model_final_checkpoint_phase399.torch"
-            ),
-            "linear": 0.6771,
-        },
-        "vissl_800ep": {
-            "url": (
-                "vissl:simclr_rn50_800ep_simclr_8node_resnet_16_07_20.7e8feed1/model_final_checkpoint_phase799.torch"
-            ),
-            "linear": 0.6968,
-        },
-        "vissl_1000ep": {
-            "url": (
-                "vissl:simclr_rn50_1000ep_simclr_8node_resnet_16_07_20.afe428c7/model_final_checkpoint_phase999.torch"
-            ),
-            "linear": 0.688,
-        },
-        "mmselfsup_200ep": {
-            "url": (
-                "mmselfsup:1.x/simclr/simclr_resnet50_8xb32-coslr-200e_in1k/"
-                "simclr_resnet50_8xb32-coslr-200e_in1k_20220825-15f807a4.pth"
-            ),
-            "linear": 0.627,
-        },
-        "mmselfsup_800ep": {
-            "url": (
-                "mmselfsup:1.x/simclr/simclr_resnet50_16xb256-coslr-800e_in1k/"
-                "simclr_resnet50_16xb256-coslr-800e_in1k_20220825-85fcc4de.pth"
-            ),
-            "linear": 0.692,
-        },
-        "lightly_100ep": {
-            "url": (
-                "lightly:resnet50_simclr_2023-06-22_09-11-13/pretrain/version_0/checkpoints/"
-                "epoch%3D99-step%3D500400.ckpt"
-            ),
-            "linear": 0.632,
-            "knn": 0.448,
-        },
-    }
     views_per_image = 2.0
 
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainInfo,
+        train_info: TrainInfo,
         *,
-        temperature: float = 0.5,
+        temperature: Positive = 0.5,
         projection: Literal["none", "linear", "mlp"] = "mlp",
-        dim: int = 128,
-        negatives: int | None = None,
-        crop: float = 0.08,
+        dim: Annotated[int, Ge(2)] = 128,
+        negatives: Count | None = None,
+        crop: PositiveShare = 0.08,  # the smallest crop's share of the area
     ) -> None:
-        super().__init__(encoder, facts)
-        require(temperature > 0, "simclr.temperature", temperature, "above 0")
-        require(dim >= 2, "simclr.dim", dim, "at least 2")
-        require(negatives is None or negatives >= 1, "simclr.negatives", negatives, "at least 1, or None for all")
-        require(0 < crop <= 1, "simclr.crop", crop, "a share of the area, above 0 to 1")
-        self.temperature, self.negatives, self.look = temperature, negatives, replace(SIMCLR, crop=crop)
+        super().__init__(encoder, train_info)
+        self.temperature, self.negatives, self.augmentation = temperature, negatives, replace(SIMCLR, crop=crop)
         self.head: nn.Module = nn.Identity()
         if projection == "linear":
             self.head = nn.Linear(encoder.dim, dim, bias=False)
@@ -116,32 +74,32 @@ class SimCLR(Method):
             self.head = mlp(encoder.dim, encoder.dim, dim, norm_last=True)
 
     def loss(self, batch: Batch) -> Tensor:
-        """NT-Xent of every view against its twin and the others, averaged over the views (equation 1)."""
-        z = self.projections(two_views(batch.images, self.look))
+        """NT-Xent of each view with the other view of its image among all views, averaged over views (equation 1)."""
+        z = self.project(two_views(batch.images, self.augmentation))
         self.logged["spread"] = spread(z)
-        return info_nce(*few(*nt_xent(z, self.temperature), self.negatives), self.logged)
+        return info_nce(*draw_negatives(*nt_xent_logits(z, self.temperature), self.negatives), self.logged)
 
-    def projections(self, views: Tensor) -> Tensor:
+    def project(self, views: Tensor) -> Tensor:
         """Views (2 N, 3, S, S) -> unit vectors z (2 N, dim)."""
         return F.normalize(self.head(self.encoder(views)).float(), dim=1)
 
     def panels(self, batch: Batch) -> list[Panel]:
-        """Both views, whether the second is the likeliest twin of the first, and the most confusing other image."""
-        views = two_views(batch.images, self.look)
-        return pair_panels(views, self.projections(views))
+        """Both views, the rank of the second view for the first view, and the most similar view of another image."""
+        views = two_views(batch.images, self.augmentation)
+        return pair_panels(views, self.project(views))
 
 
-def nt_xent(z: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Unit vectors (2 N, dim), the twins N apart -> logits (2 N, M - 1), and the column of each one's twin (2 N,).
+@without_autocast
+def nt_xent_logits(z: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Unit vectors (2 N, dim) of first and then second views -> logits (2 N, M - 1), and the matching columns (2 N,).
 
-    The columns are the M views of all processes in the order of first and second views, but for the row's own.
+    The columns are the M views of all processes, first views before second views, without the row's own view.
     """
     first, second = z.chunk(2)
     every = torch.cat([distributed.gather(first), distributed.gather(second)])
     mine = distributed.rank() * len(first) + torch.arange(len(first), device=z.device)
     there = mine + len(every) // 2
-    itself, twin = torch.cat([mine, there]).unsqueeze(1), torch.cat([there, mine])
+    itself, match = torch.cat([mine, there]).unsqueeze(1), torch.cat([there, mine])
     columns = torch.arange(len(every) - 1, device=z.device).expand(len(z), -1)
-    with torch.autocast(z.device.type, enabled=False):
-        likeness = z @ every.T / temperature
-    return likeness.gather(1, columns + (columns >= itself).long()), twin - (twin > itself.squeeze(1)).long()
+    logits = z @ every.T / temperature
+    return logits.gather(1, columns + (columns >= itself).long()), match - (match > itself.squeeze(1)).long()

@@ -1,39 +1,41 @@
-"""Tracking: patches at the two ends of a track are closer than patches of other clips.
+"""Tracking: the first and last patch of a track in a video must be closer than patches of other clips.
 
 Wang and Gupta, "Unsupervised Learning of Visual Representations using Videos",
 ICCV 2015. https://arxiv.org/abs/1505.00687
 
-What is followed through a film stays the same thing, however it turns. A window
-with much motion is tracked; its first and last patch form a pair, and a ranking
-loss on the cosine distance D = 1 - cos wants D(x, x+) + margin < D(x, x-). The
-patches x- are others of the batch, first random ones and later the nearest.
+An object that is tracked through a video stays the same object, however its pose
+and appearance change. A window with much motion is tracked; its first and last
+patch form a pair (x, x+). A ranking loss on the cosine distance D = 1 - cos requires
+D(x, x+) + margin < D(x, x-). The negatives x- are patches of other clips in the
+batch: at first random ones, later the nearest (hard negative mining).
 
-Where we differ: the paper finds motion with SURF and dense trajectories and
-follows it with a KCF tracker; we take what changes once the camera's shift is
-undone, and follow the first patch by normalised cross-correlation. To get many
-tracks of few clips, the window is drawn among the ``moving`` share with the most
-motion, and no clip is left out for moving too little or too much. Mining begins
-at ``mine_from`` of the run; overlapping clips of one film count as others. Runs
-shorter than the paper's never mine, for the embedding would collapse, and change
-patches in colour, for few clips can be told apart by colour alone.
+Where we differ: the paper finds motion with SURF and dense trajectories and tracks
+with KCF. We compensate the camera's shift, take what still changes, and track it by
+normalised cross-correlation. To get many tracks from few clips, the window is drawn
+among the share ``moving`` with the most motion, and no clip is excluded for moving
+too little or too much. Mining begins at the share ``mine_from`` of the run, and
+overlapping clips of one video count as different clips. Runs shorter than the
+paper's do not mine, since the embedding would collapse, and augment the patches'
+colours, since few clips can be distinguished by their colours alone.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainInfo, augment, require
+from sslbench import Batch, Count, Encoder, Method, Panel, PositiveShare, Share, TrainInfo, augment, without_autocast
 
 from ._heads import spread
-from ._tracks import framed, pairs
+from ._tracks import cut_track_ends, outline_windows
 
 
 class Tracking(Method):
-    """Ranks a track's last patch before those of other clips, seen from its first."""
+    """Ranks the last patch of a track before patches of other clips, by distance to the track's first patch."""
 
     needs = frozenset({"clips"})
     short_run_settings: ClassVar = {"hidden": 512, "dim": 128, "mine_from": 1.0, "jitter": 0.8, "grey": 0.2}
@@ -43,28 +45,19 @@ class Tracking(Method):
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainInfo,
+        train_info: TrainInfo,
         *,
-        margin: float = 0.5,
-        negatives: int = 4,
-        mine_from: float = 0.5,
-        hidden: int = 4096,
-        dim: int = 1024,
-        patch: float = 0.5,
-        moving: float = 0.1,
-        jitter: float = 0.0,
-        grey: float = 0.0,
+        margin: Annotated[float, Interval(gt=0, le=2)] = 0.5,
+        negatives: Count = 4,
+        mine_from: Share = 0.5,
+        hidden: Count = 4096,
+        dim: Annotated[int, Ge(2)] = 1024,
+        patch: PositiveShare = 0.5,  # of the frame's side
+        moving: PositiveShare = 0.1,
+        jitter: Share = 0.0,  # the probability of changing colours
+        grey: Share = 0.0,
     ) -> None:
-        super().__init__(encoder, facts)
-        require(0 < margin <= 2, "tracking.margin", margin, "a cosine distance, above 0 to 2")
-        require(negatives >= 1, "tracking.negatives", negatives, "at least 1")
-        require(0 <= mine_from <= 1, "tracking.mine_from", mine_from, "a share of the run")
-        require(hidden >= 1, "tracking.hidden", hidden, "at least 1")
-        require(dim >= 2, "tracking.dim", dim, "at least 2")
-        require(0 < patch <= 1, "tracking.patch", patch, "a share of the frame's side, above 0 to 1")
-        require(0 < moving <= 1, "tracking.moving", moving, "a share of the windows, above 0 to 1")
-        require(0 <= jitter <= 1, "tracking.jitter", jitter, "a probability")
-        require(0 <= grey <= 1, "tracking.grey", grey, "a probability")
+        super().__init__(encoder, train_info)
         self.margin, self.negatives, self.mine_from = margin, negatives, mine_from
         self.patch, self.moving, self.jitter, self.grey = patch, moving, jitter, grey
         self.register_buffer("progress", torch.zeros(()))
@@ -73,12 +66,12 @@ class Tracking(Method):
     def loss(self, batch: Batch) -> Tensor:
         """Mean of max(0, D(x, x+) - D(x, x-) + margin) over all pairs and their negatives."""
         assert batch.clips is not None
-        patches = pairs(batch.clips, self.patch, self.moving)[0].flatten(0, 1)
-        first, last = self.embeddings(augment.recoloured(patches, jitter=self.jitter, grey=self.grey))
-        distance = distances(first, last)
-        # A short data set may put one clip into a batch twice: no negative of itself.
-        number = batch.clips[:, 0].flatten(1).sum(1)
-        wrong = number.unsqueeze(1) != number
+        patches = cut_track_ends(batch.clips, self.patch, self.moving)[0].flatten(0, 1)
+        first, last = self.embed(augment.colour_jitter(patches, jitter=self.jitter, grey=self.grey))
+        distance = cosine_distances(first, last)
+        # A batch may contain a clip twice if there are few clips; it must not be its own negative.
+        identity = batch.clips[:, 0].flatten(1).sum(1)
+        wrong = identity.unsqueeze(1) != identity
         score = torch.where(self.progress < self.mine_from, torch.rand_like(distance), -distance.detach())
         chosen = score.masked_fill(~wrong, -torch.inf).topk(min(self.negatives, len(distance) - 1)).indices
         positive, negative = distance.diagonal().unsqueeze(1), distance.gather(1, chosen)
@@ -88,31 +81,31 @@ class Tracking(Method):
         return (real * F.relu(positive - negative + self.margin)).sum() / real.sum().clamp_min(1)
 
     def after_step(self, progress: float) -> None:
-        """Tells when to begin mining."""
+        """Keeps the progress, which decides when mining begins."""
         self.progress.fill_(progress)
 
-    def embeddings(self, patches: Tensor) -> tuple[Tensor, ...]:
-        """First patches and then last ones (2 * N, 3, S, S) -> their unit embeddings, (N, dim) each."""
+    def embed(self, patches: Tensor) -> tuple[Tensor, ...]:
+        """First patches and then last patches (2 N, 3, S, S) -> unit embeddings of either, (N, dim) each."""
         return F.normalize(self.head(self.encoder(patches)).float(), dim=1).chunk(2)
 
     def panels(self, batch: Batch) -> list[Panel]:
-        """Where the track begins, where it ends, and the pair with its cosine beside that of other patches."""
+        """Where the track begins and ends, and the pair of patches with its cosine and the mean cosine to others."""
         assert batch.clips is not None
-        patches, corners = pairs(batch.clips, self.patch, self.moving)
-        closeness = 1 - distances(*self.embeddings(patches.flatten(0, 1)))
-        own = closeness.diagonal()
-        others = (closeness.sum(1) - own) / max(1, len(own) - 1)
-        told = zip(own.tolist(), others.tolist(), strict=True)
-        words = tuple(f"cosine {one:.2f}, to others {other:.2f}" for one, other in told)
-        first, last = (framed(batch.clips[:, t], c, self.patch) for t, c in zip((0, -1), corners, strict=True))
+        patches, corners = cut_track_ends(batch.clips, self.patch, self.moving)
+        cosines = 1 - cosine_distances(*self.embed(patches.flatten(0, 1)))
+        own = cosines.diagonal()
+        others = (cosines.sum(1) - own) / max(1, len(own) - 1)
+        pairs = zip(own.tolist(), others.tolist(), strict=True)
+        captions = tuple(f"cosine {one:.2f},\nto other clips {other:.2f}" for one, other in pairs)
+        first, last = (outline_windows(batch.clips[:, t], c, self.patch) for t, c in zip((0, -1), corners, strict=True))
         return [
             Panel(title="first frame", images=first),
             Panel(title="last frame, tracked", images=last),
-            Panel(title="the two patches", images=torch.cat([*patches], dim=3), captions=words),
+            Panel(title="first and last patch", images=torch.cat([*patches], dim=3), captions=captions),
         ]
 
 
-@augment.in_full_precision
-def distances(first: Tensor, last: Tensor) -> Tensor:
-    """Unit embeddings (N, dim) of first and last patches -> D = 1 - cos of each first with each last (N, N)."""
+@without_autocast
+def cosine_distances(first: Tensor, last: Tensor) -> Tensor:
+    """Unit embeddings (N, dim) of first and last patches -> D = 1 - cos of each first with each last patch (N, N)."""
     return 1 - first @ last.T

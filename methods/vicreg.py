@@ -1,107 +1,89 @@
-"""VICReg: make two views' embeddings equal, while every number varies and no two vary together.
+"""VICReg: make two views' embeddings equal, while every dimension varies and no two dimensions are correlated.
 
 Bardes, Ponce and LeCun, "VICReg: Variance-Invariance-Covariance Regularization
 for Self-Supervised Learning", ICLR 2022. https://arxiv.org/abs/2105.04906
 
-Invariance draws the two embeddings together. Variance keeps each number's
-standard deviation over the batch above 1, so that they cannot all be the same;
-covariance drives the numbers apart from each other, so that they cannot all say
-the same. The last two look at each view alone: no normalisation, no negatives.
+The invariance term makes both embeddings of an image equal. The variance term keeps
+the standard deviation of each dimension over the batch above 1, which prevents a
+collapse to one point. The covariance term decorrelates the dimensions, so that they
+are not redundant. The last two terms are computed for each view separately: there
+is no normalisation and there are no negatives.
 
-Where the paper is of two minds we take algorithm 1: invariance is a mean over
-the numbers too (equation 5 sums them), and variance adds both views (the
-authors' code halves the sum).
+Where the paper is inconsistent we follow algorithm 1: invariance is a mean over
+dimensions (equation 5 sums over them), and the variance terms of both views are
+added (the authors' code averages them).
 
-Where we differ: the benchmark's recipe instead of LARS. Shorter runs narrow the
-expander, whose matrix would cost more than these encoders.
+Where we differ: the recipe is the benchmark's instead of LARS. Shorter runs have a
+narrower expander, since the paper's would cost more than these encoders.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch.nn.functional as F
+from annotated_types import Ge
 from torch import Tensor, nn
 
-from sslbench import Batch, Encoder, Method, Panel, TrainInfo, augment, distributed, require
+from sslbench import Batch, Encoder, Method, NonNegative, Panel, PositiveShare, TrainInfo, distributed, without_autocast
 
 from ._heads import mlp, spread
-from ._momentum import in_groups
+from ._momentum import run_in_groups
 from ._views import VICREG, pair_panels, two_views
 
 
 class VICReg(Method):
-    """Weighs invariance, variance and covariance of two views' embeddings."""
+    """The weighted sum of the invariance, variance and covariance terms of two views' embeddings."""
 
-    checkpoints: ClassVar = {
-        "rn50": {
-            "url": "https://dl.fbaipublicfiles.com/vicreg/resnet50.pth",
-            "licence": "MIT",
-            "linear": 0.732,
-            "source": "https://github.com/facebookresearch/vicreg",
-        },
-        "lightly_100ep": {
-            "url": (
-                "lightly:resnet50_vicreg_2023-09-11_10-53-08/pretrain/version_0/checkpoints/"
-                "epoch%3D99-step%3D500400.ckpt"
-            ),
-            "linear": 0.63,
-            "knn": 0.463,
-        },
-    }
     views_per_image = 2.0
     short_run_settings: ClassVar = {"dim": 512}
 
     def __init__(
         self,
         encoder: Encoder,
-        facts: TrainInfo,
+        train_info: TrainInfo,
         *,
-        invariance: float = 25.0,
-        variance: float = 25.0,
-        covariance: float = 1.0,
-        dim: int = 8192,
-        crop: float = 0.08,
+        invariance: NonNegative = 25.0,
+        variance: NonNegative = 25.0,
+        covariance: NonNegative = 1.0,
+        dim: Annotated[int, Ge(2)] = 8192,
+        crop: PositiveShare = 0.08,  # the smallest crop's share of the area
     ) -> None:
-        super().__init__(encoder, facts)
-        for name, weight in {"invariance": invariance, "variance": variance, "covariance": covariance}.items():
-            require(weight >= 0, f"vicreg.{name}", weight, "0 or more")
-        require(dim >= 2, "vicreg.dim", dim, "at least 2")
-        require(0 < crop <= 1, "vicreg.crop", crop, "a share of the area, above 0 to 1")
+        super().__init__(encoder, train_info)
         self.invariance, self.variance, self.covariance = invariance, variance, covariance
-        self.look = replace(VICREG, crop=crop)
+        self.augmentation = replace(VICREG, crop=crop)
         self.branch = nn.Sequential(encoder, mlp(encoder.dim, dim, dim, dim))
 
     def loss(self, batch: Batch) -> Tensor:
         """lambda s + mu (v + v') + nu (c + c'), with the three terms of algorithm 1."""
-        z = self.embeddings(two_views(batch.images, self.look))
+        z = self.embed(two_views(batch.images, self.augmentation))
         one, other = (distributed.gather(part) for part in z.chunk(2))
         invariance = F.mse_loss(one, other)
-        variance = shortfall(one) + shortfall(other)
-        covariance = redundancy(one) + redundancy(other)
+        variance = variance_term(one) + variance_term(other)
+        covariance = covariance_term(one) + covariance_term(other)
         terms = {"invariance": invariance, "variance": variance, "covariance": covariance}
         self.logged |= {name: term.detach() for name, term in terms.items()} | {"spread": spread(z)}
         return self.invariance * invariance + self.variance * variance + self.covariance * covariance
 
-    def embeddings(self, views: Tensor) -> Tensor:
-        """Views (2 N, 3, S, S) -> z (2 N, dim), each view's batch by itself, as in algorithm 1."""
-        return in_groups(self.branch, views, 2).float()
+    def embed(self, views: Tensor) -> Tensor:
+        """Views (2 N, 3, S, S) -> z (2 N, dim); first and second views are separate batches, as in algorithm 1."""
+        return run_in_groups(self.branch, views, 2).float()
 
     def panels(self, batch: Batch) -> list[Panel]:
-        """Both views, how alike their embeddings are, and the nearest view of another image."""
-        views = two_views(batch.images, self.look)
-        return pair_panels(views, self.embeddings(views))
+        """Both views, how similar their embeddings are, and the nearest view of another image."""
+        views = two_views(batch.images, self.augmentation)
+        return pair_panels(views, self.embed(views))
 
 
-def shortfall(z: Tensor) -> Tensor:
-    """Embeddings (N, dim) -> by how much a number's standard deviation is below 1, on average (equation 1)."""
+def variance_term(z: Tensor) -> Tensor:
+    """Embeddings (N, dim) -> by how much a dimension's standard deviation is below 1, on average (equation 1)."""
     return F.relu(1 - (z.var(0) + 1e-4).sqrt()).mean()
 
 
-@augment.in_full_precision
-def redundancy(z: Tensor) -> Tensor:
-    """Embeddings (N, dim) -> the squared covariances off the diagonal, summed, over dim (equations 3 and 4)."""
+@without_autocast
+def covariance_term(z: Tensor) -> Tensor:
+    """Embeddings (N, dim) -> the sum of squared covariances off the diagonal, divided by dim (equations 3 and 4)."""
     centred = z - z.mean(0)
     covariances = centred.T @ centred / (len(z) - 1)
     return (covariances.square().sum() - covariances.diagonal().square().sum()) / z.shape[1]

@@ -1,1 +1,1 @@
-"""One file = one question; the file's name is the protocol's name on the command line and in the tables."""
+"""Protocols: one file asks one question of a frozen encoder. The file's name is the protocol's name everywhere."""

@@ -1,119 +1,127 @@
-"""What the protocols that probe frozen taps share: the classifiers and their settings."""
+"""The base class of protocols that train a classifier on frozen features, and its settings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from annotated_types import Interval, MinLen
 from torch import Tensor
 
-from sslbench import Encoder, FeatureSpec, Measurement, Protocol, Representation, accuracies, probes, require
+from sslbench import (
+    Count,
+    Encoder,
+    FeatureSpec,
+    Measurement,
+    Positive,
+    Protocol,
+    Representation,
+    accuracy_measurements,
+    probes,
+)
 
-PAPERS_COURSE: dict[str, Any] = {
+GIDARIS_TRAINING: dict[str, Any] = {
     "optimiser": partial(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4),
-    "rate": lambda progress: 0.2 ** sum(progress >= at for at in (0.4, 0.8, 0.9)),
-    "batch": 128,
+    "learning_rate_factor": lambda progress: 0.2 ** sum(progress >= step for step in (0.4, 0.8, 0.9)),
+    "batch_size": 128,
     "seed": 0,
 }
-"""As Gidaris et al.'s code trains classifiers on CIFAR-10. https://github.com/gidariss/FeatureLearningRotNet"""
+"""How the code of Gidaris et al. trains classifiers on CIFAR-10. https://github.com/gidariss/FeatureLearningRotNet"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probing(Protocol):
-    """Accuracy of a classifier on each frozen tap, pooled to a grid and standardised with train statistics."""
+    """Accuracy of a classifier on each frozen tap, whose maps are pooled to a grid and standardised."""
 
     head: Literal["linear", "mlp"] = "linear"
-    solver: Literal["lbfgs", "sgd"] = "lbfgs"  # lbfgs is AdamW where the head is mlp; sgd is the papers' long way
-    epochs: int = 50  # of solver = sgd
-    features: int = 2048  # each tap is pooled to at most so many values; the papers took about 9000
+    solver: Literal["lbfgs", "sgd"] = "lbfgs"  # lbfgs (AdamW for the mlp head) uses stored features; sgd the images
+    epochs: Count = 50  # of solver = sgd
+    features: Count = 2048  # each tap is pooled to at most so many values; the papers took about 9000
     pooling: Literal["average", "max"] = "average"
-    strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the regularisation: scikit-learn's C
-    held_out: float = 0.1  # share of train on which the regularisation is chosen
+    strengths: Annotated[tuple[Positive, ...], MinLen(1)] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # scikit-learn's C
+    held_out: Annotated[float, Interval(gt=0, lt=1)] = 0.1  # share of train on which the strength is chosen
     presets: ClassVar = {"smoke": {"features": 512}}
 
-    def __post_init__(self) -> None:
-        name = type(self).__name__.lower()
-        require(min(self.strengths, default=0) > 0, f"{name}.strengths", self.strengths, "one or more numbers above 0")
-        require(self.features >= 1, f"{name}.features", self.features, "at least 1")
-        require(self.epochs >= 1, f"{name}.epochs", self.epochs, "at least 1")
-        require(0 < self.held_out < 1, f"{name}.held_out", self.held_out, "a share between 0 and 1")
-
-    def grids(self) -> tuple[FeatureSpec, ...]:
-        """Each tap on a grid."""
+    def grid_specs(self) -> tuple[FeatureSpec, ...]:
+        """The feature spec of the classifier at each tap."""
         return tuple(FeatureSpec(tap, self.features, self.pooling) for tap in self.taps)
 
     def feature_specs(self) -> tuple[FeatureSpec, ...]:
-        """What the classifiers read."""
-        return self.grids()
+        """The features that the protocol reads."""
+        return self.grid_specs()
 
     def evaluate(self, representation: Representation) -> Iterator[Measurement]:
-        """Yields micro and macro accuracy at each tap."""
-        for spec in self.grids():
-            predictions, details = self.probed(representation, spec)
-            yield from accuracies(spec.tap, predictions, representation.test_labels, **details)
+        """Yields the accuracy and the mean accuracy per class at each tap."""
+        for spec in self.grid_specs():
+            predictions, details = self.predict_frozen(representation, spec)
+            yield from accuracy_measurements(spec.tap, predictions, representation.test_labels, **details)
 
-    def probed(
+    def predict_frozen(
         self,
         representation: Representation,
         spec: FeatureSpec,
         rows: Tensor | None = None,
-        classify: Callable[[], probes.Probe] | None = None,
+        fit: Callable[[], probes.ProbeResult] | None = None,
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Predictions (M,) on the test split by a classifier of frozen features, their confidences and what was chosen.
+        """Predictions (M,) of the test images by a classifier on the frozen encoder, and details for the record.
 
-        The classifier is taught by all train images or by those at ``rows`` (n,), or is that which ``classify`` brings.
+        It is trained on all train images, or on those at ``rows`` (n,). ``fit`` replaces `fit_classifier`, for a caller
+        that has fitted the same classifier already.
         """
         if self.solver == "sgd":
             rows = torch.arange(len(representation.train_labels)) if rows is None else rows
             encoder = representation.encoder_copy()
-            course = PAPERS_COURSE | {"views": self.epochs * len(rows)}
-            return self.learnt(representation, spec, rows, encoder, tuned=False, **course), {}
-        probe = classify() if classify else self.classifier(representation, spec, rows)
-        return probe.predictions, {
-            "confidences": probe.scores.softmax(1).amax(1),
-            "strength": probe.strength,
-            "validation_accuracy": float(probe.validation.max()),
+            training = GIDARIS_TRAINING | {"views": self.epochs * len(rows)}
+            return self.train_and_predict(representation, spec, rows, encoder, train_encoder=False, **training), {}
+        result = fit() if fit else self.fit_classifier(representation, spec, rows)
+        return result.predictions, {
+            "confidences": result.scores.softmax(1).amax(1),
+            "strength": result.strength,
+            "validation_accuracy": float(result.validation_accuracies.max()),
         }
 
-    def classifier(self, representation: Representation, spec: FeatureSpec, rows: Tensor | None = None) -> probes.Probe:
-        """The classifier of frozen features, taught by all train images or by those at ``rows`` (n,)."""
+    def fit_classifier(
+        self, representation: Representation, spec: FeatureSpec, rows: Tensor | None = None
+    ) -> probes.ProbeResult:
+        """Fits the classifier to the stored features of all train images, or of those at ``rows`` (n,)."""
         features, labels = representation.train(spec), representation.train_labels.to(representation.device)
         if rows is not None:
             rows = rows.to(representation.device)
             features, labels = features[rows], labels[rows]
-        fit = partial(probes.linear_probe, strengths=self.strengths) if self.head == "linear" else probes.mlp_probe
-        return fit(features, labels, representation.test(spec), representation.classes, held_out=self.held_out)
+        probe = partial(probes.linear_probe, strengths=self.strengths) if self.head == "linear" else probes.mlp_probe
+        return probe(features, labels, representation.test(spec), representation.num_classes, held_out=self.held_out)
 
-    def learnt(
+    def train_and_predict(
         self,
         representation: Representation,
         spec: FeatureSpec,
         rows: Tensor,
         encoder: Encoder,
         *,
-        tuned: bool,
+        train_encoder: bool,
         start: tuple[Tensor, Tensor] | None = None,
-        **course: Any,
+        **training: Any,
     ) -> Tensor:
-        """Predictions (M,) on the test split by a classifier that views of the train images at ``rows`` (n,) taught.
+        """Trains a classifier on views of the train images at ``rows`` (n,); returns test predictions (M,).
 
-        With ``tuned`` the encoder learns too; with ``start`` a linear head begins with these weights (D, K) and bias
-        (K,); the ``course`` is that of `bench.evaluation.probes.taught`.
+        With ``train_encoder`` the encoder is trained too. With ``start`` a linear head starts from these weights (D, K)
+        and this bias (K,). The other arguments are passed to `probes.fine_tune`.
         """
         features, device = representation.test(spec).shape[1], representation.device
-        where: dict[str, Any] = {"low": representation.low, "device": device}
+        where: dict[str, Any] = {"bf16": representation.computes_in_bf16, "device": device}
 
         def build() -> probes.Classifier:
-            network = probes.Classifier(encoder, spec, features, representation.classes, head=self.head, tuned=tuned)
-            network = network.to(device)
+            classifier = probes.Classifier(
+                encoder, spec, features, representation.num_classes, head=self.head, train_encoder=train_encoder
+            ).to(device)
             if start:
-                network.begin(representation.train(spec)[rows.to(device)], *start)
-            return network
+                classifier.initialise_head(representation.train(spec)[rows.to(device)], *start)
+            return classifier
 
-        network = probes.taught(
-            build, representation.train_images, rows, representation.train_labels, **course, **where
+        classifier = probes.fine_tune(
+            build, representation.train_images, rows, representation.train_labels, **training, **where
         )
-        return probes.answers(network, representation.test_images, **where)
+        return probes.predict_classes(classifier, representation.test_images, **where)

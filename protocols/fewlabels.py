@@ -1,26 +1,42 @@
-"""Few labels: how far does an encoder get with 20 labels a class, frozen, fine-tuned, and never pretrained?
+"""Few labels: how accurate is a classifier with 20 labels per class, with pretraining and without?
 
-Gidaris, Singh and Komodakis 2018, section 4.1 and figure 4 (20 to 5000 labels a class of CIFAR-10), and
-Chen et al. 2020, section 6 (1 % and 10 % of the labels). The splits are nested: the 20 are among the 100.
+Gidaris, Singh and Komodakis 2018, section 4.1 and figure 4 (20 to 5000 labels per class of CIFAR-10), and Chen et al.
+2020, section 6 (1 % and 10 % of the labels). The labelled subsets are nested: the 20 images are among the 100.
 
-Frozen: the classifier of ``linear``. Tuned: encoder and classifier learn together, from that classifier on where
-it is linear (Kumar et al. 2022). Scratch: the same network learns from its random weights and a random classifier.
-As in Gidaris et al.'s code a training sees the same number of views whatever the number of labels; nothing is
-chosen on the way.
+Each subset is used in three ways. "frozen" trains the classifier of ``linear`` on the frozen encoder. "tuned" trains
+encoder and classifier together; a linear classifier starts from the frozen result (Kumar et al. 2022). "scratch"
+trains the same network from random weights.
+
+As in the code of Gidaris et al. a training processes the same number of views whatever the number of labels, and
+there is no early stopping and no choice between runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from math import cos, inf, pi
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from math import cos, pi
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
+from annotated_types import Ge, MinLen
 from torch import Tensor
 
-from sslbench import DatasetInfo, FeatureSpec, Measurement, Representation, UserError, accuracies, probes, require
+from sslbench import (
+    Count,
+    DatasetInfo,
+    FeatureSpec,
+    Measurement,
+    NonNegative,
+    Positive,
+    PositiveShare,
+    Representation,
+    UserError,
+    accuracy_measurements,
+    probes,
+    require,
+)
 
 from . import _curve
 from ._probing import Probing
@@ -32,110 +48,111 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class FewLabels(Probing):
-    """Accuracy at each number of labels and in each way; the fewest labels in the first way are the headline."""
+    """Accuracy for each number of labels and each way of training.
+
+    The headline is the accuracy with the fewest labels in the first way.
+    """
 
     taps: tuple[str, ...] = ("conv5",)
-    labels: tuple[int, ...] = (20, 100, 400, 1000, 5000)  # a class; of these five, those that the data have
-    shares: tuple[float, ...] = (0.01, 0.1, 1.0)  # of each class, one label at least
-    ways: tuple[Literal["frozen", "tuned", "scratch"], ...] = ("frozen", "tuned", "scratch")
-    views: int = 200_000  # that a network is taught with, frozen ones aside
-    batch: int = 64
-    learning_rate: float = 1e-3  # of AdamW; it rises over a tenth of the steps, then falls along a cosine
-    weight_decay: float = 0.05
-    draw: int = 0  # seed of which images have a label, and of the training
+    labels: tuple[Count, ...] = (20, 100, 400, 1000, 5000)  # per class; of these defaults, those that the data have
+    shares: tuple[PositiveShare, ...] = (0.01, 0.1, 1.0)  # of the images of each class, at least one image
+    ways: Annotated[tuple[Literal["frozen", "tuned", "scratch"], ...], MinLen(1)] = ("frozen", "tuned", "scratch")
+    views: Count = 200_000  # that a network is trained on; not for frozen encoders
+    batch: Annotated[int, Ge(2)] = 64
+    learning_rate: Positive = 1e-3  # of AdamW; it rises over a tenth of the steps, then falls along a cosine
+    weight_decay: NonNegative = 0.05
+    draw: Annotated[int, Ge(0)] = 0  # seed of the labelled subset and of the training
     presets: ClassVar = {"smoke": {"views": 512, "batch": 32, "features": 512}, "small": {"views": 4000}}
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(bool(self.labels or self.shares), "fewlabels.labels", self.labels, "one or more, or some shares")
-        require(min(self.labels, default=1) >= 1, "fewlabels.labels", self.labels, "at least 1 each")
-        require(all(0 < share <= 1 for share in self.shares), "fewlabels.shares", self.shares, "above 0, at most 1")
-        require(len(self.ways) >= 1, "fewlabels.ways", self.ways, "one or more of frozen, tuned, scratch")
-        require(self.views >= 1, "fewlabels.views", self.views, "at least 1")
-        require(self.batch >= 2, "fewlabels.batch", self.batch, "at least 2")
-        require(0 < self.learning_rate < inf, "fewlabels.learning_rate", self.learning_rate, "above 0")
-        require(0 <= self.weight_decay < inf, "fewlabels.weight_decay", self.weight_decay, "0 or more")
-        require(self.draw >= 0, "fewlabels.draw", self.draw, "0 or more")
 
-    def check(self, facts: DatasetInfo) -> None:
-        """Labels that were asked for must be there."""
-        super().check(facts)
-        have = facts.train_images // len(facts.classes) if facts.per_class is None else facts.per_class
-        if self.labels != FewLabels.labels and max(self.labels, default=0) > have:
-            fitting = ",".join(str(n) for n in self.labels if n <= have) or str(have)
+    def check(self, info: DatasetInfo) -> None:
+        """Raises UserError where a class has fewer images than the numbers of labels that were set."""
+        super().check(info)
+        smallest = info.train_images // len(info.classes) if info.per_class is None else info.per_class
+        if self.labels != FewLabels.labels and max(self.labels, default=0) > smallest:
+            fitting = ",".join(str(n) for n in self.labels if n <= smallest) or str(smallest)
             raise UserError(
-                f"fewlabels.labels = {max(self.labels)}: a class of {facts.name} has only {have} train images; "
+                f"fewlabels.labels = {max(self.labels)}: a class of {info.name} has only {smallest} train images; "
                 f"--set fewlabels.labels={fitting} fits."
             )
 
     def evaluate(self, representation: Representation) -> Iterator[Measurement]:
-        """Yields micro and macro accuracy, named by way and labels a class, and the share of train that has a label."""
+        """Yields, for each labelled subset and way, the accuracy and the mean accuracy per class.
+
+        A metric's name ends with the way and the labels per class, such as ``accuracy_frozen_20``. ``share_20`` is the
+        share of train that is labelled.
+        """
         labels = representation.train_labels
-        drawn = {f"{len(rows) / representation.classes:g}": rows for rows in self.drawn(labels)}
+        subsets = {f"{len(rows) / representation.num_classes:g}": rows for rows in self.labelled_subsets(labels)}
+        headline = (self.ways[0], next(iter(subsets)))
         for spec in self.feature_specs():
-            for name, rows in drawn.items():
+            for name, rows in subsets.items():
                 yield Measurement(tap=spec.tap, metric=f"share_{name}", value=len(rows) / len(labels))
-                classify = cache(partial(self.classifier, representation, spec, rows))  # frozen is, tuned begins at
+                # Fitted once for two ways: the frozen result, and the starting point of fine-tuning.
+                fit = cache(partial(self.fit_classifier, representation, spec, rows))
                 for way in self.ways:
-                    if way == "frozen":
-                        predictions, details = self.probed(representation, spec, rows, classify)
-                    else:
-                        start = None if way == "scratch" or representation.untrained else classify().linear
-                        predictions = self.tuned(representation, spec, rows, way == "scratch", start)
-                        details = {}
+                    predictions, details = self.predict(way, representation, spec, rows, fit)
                     details |= {"labelled": len(rows), "indices": probes.subset_digest(rows)}
-                    for number in accuracies(spec.tap, predictions, representation.test_labels, **details):
-                        if (way, name) == (self.ways[0], next(iter(drawn))):
+                    for number in accuracy_measurements(spec.tap, predictions, representation.test_labels, **details):
+                        if (way, name) == headline:
                             yield number
                         yield replace(number, metric=f"{number.metric}_{way}_{name}")
 
-    def drawn(self, labels: Tensor) -> list[Tensor]:
-        """The places (n,) of the images that have a label, fewest first; as many as another are not drawn again."""
+    def labelled_subsets(self, labels: Tensor) -> list[Tensor]:
+        """Labels (N,) of train -> the indices (n,) of each subset, smallest first; of equally large ones, only one."""
         smallest = int(torch.bincount(labels)[labels.unique()].min())
         counts = [n for n in self.labels if n <= smallest] if self.labels == FewLabels.labels else self.labels
-        chosen = [probes.label_subset(labels, per_class=n, seed=self.draw) for n in counts]
-        chosen += [probes.label_subset(labels, share=share, seed=self.draw) for share in self.shares]
-        different = {len(rows): rows for rows in reversed(chosen)}
-        return [different[n] for n in sorted(different)]
+        subsets = [probes.label_subset(labels, per_class=n, seed=self.draw) for n in counts]
+        subsets += [probes.label_subset(labels, share=share, seed=self.draw) for share in self.shares]
+        by_size = {len(rows): rows for rows in reversed(subsets)}
+        return [by_size[n] for n in sorted(by_size)]
 
-    def tuned(
+    def predict(
         self,
+        way: str,
         representation: Representation,
         spec: FeatureSpec,
         rows: Tensor,
-        untrained: bool,
-        start: tuple[Tensor, Tensor] | None,
-    ) -> Tensor:
-        """Predictions (M,) on the test split of a copy of the encoder, or of an untrained one, taught by these rows.
-
-        A random network's batch norms know nothing of the images yet, so no classifier of it is worth to ``start`` at.
-        """
-        encoder = representation.encoder_copy(untrained=untrained)
-        course: dict[str, Any] = {
+        fit: Callable[[], probes.ProbeResult],
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Trains in one way on these rows (n,); returns predictions (M,) of the test images, and record details."""
+        if way == "frozen":
+            return self.predict_frozen(representation, spec, rows, fit)
+        # The batch norms of a random network have no useful statistics yet, so its frozen classifier is no good start.
+        start = None if way == "scratch" or representation.is_untrained else fit().linear
+        encoder = representation.encoder_copy(untrained=way == "scratch")
+        training: dict[str, Any] = {
             "optimiser": partial(torch.optim.AdamW, lr=self.learning_rate, weight_decay=self.weight_decay),
-            "rate": lambda progress: min(progress / 0.1, (1 + cos(pi * max(0, progress - 0.1) / 0.9)) / 2),
+            "learning_rate_factor": lambda t: min(t / 0.1, (1 + cos(pi * max(0, t - 0.1) / 0.9)) / 2),
+            "views": self.views,
+            "batch_size": self.batch,
+            "seed": self.draw,
         }
-        budget = {"views": self.views, "batch": self.batch, "seed": self.draw}
-        learn = partial(self.learnt, representation, spec, rows, encoder, tuned=True, start=start, **course, **budget)
-        # An untrained network learns the same for every method.
-        return representation.once(encoder, (self, spec, probes.subset_digest(rows)), learn)
+        train = partial(
+            self.train_and_predict, representation, spec, rows, encoder, train_encoder=True, start=start, **training
+        )
+        # Training from scratch gives the same result for every method, so it is shared.
+        return representation.compute_once(encoder, (self, spec, probes.subset_digest(rows)), train), {}
 
     @classmethod
-    def among(cls, measured: DataFrame) -> Series:
-        """Methods in all ways with the same number of labels."""
-        return _curve.compared(measured)
+    def ranking_groups(cls, measured: DataFrame) -> Series:
+        """Results with the same number of labels are ranked together, over all methods and ways."""
+        return _curve.label_counts(measured)
 
     @classmethod
     def table(cls, measured: DataFrame, published: DataFrame) -> list[DataFrame]:
-        """Methods in each way by labels a class, and what was published."""
-        return _curve.grid(measured, published)
+        """A row per way and method, a column per number of labels; then the published numbers."""
+        return _curve.build_tables(measured, published)
 
     @classmethod
     def notes(cls, measured: DataFrame, published: DataFrame, card: dict[str, Any]) -> list[str]:
-        """What the marks compare, what pretraining is worth with few labels and with many, and who saw too little."""
-        return [*_curve.comparison(measured), *_curve.gains(measured), *_curve.unseen(measured, card)]
+        """What the marks compare, how much pretraining gains, and which trainings did not see all labelled images."""
+        return [*_curve.marks_note(measured), *_curve.gain_notes(measured), *_curve.unseen_notes(measured, card)]
 
     @classmethod
     def plot(cls, measured: DataFrame, published: DataFrame, figure: Figure) -> None:
-        """The curves, with labels on a log axis."""
-        _curve.draw(measured, published, figure)
+        """Accuracy over labels per class, on a log axis."""
+        _curve.draw_curves(measured, published, figure)

@@ -1,27 +1,30 @@
-"""k nearest neighbours: are images of a class close to each other, with nothing learned at all?
+"""k nearest neighbours: are images of the same class close to each other, without any training?
 
-Wu, Xiong, Yu and Lin, "Unsupervised Feature Learning via Non-Parametric Instance Discrimination",
-CVPR 2018, section 3.4: cosine similarity s of globally pooled features, each of the k nearest train
-images votes for its class with weight exp(s / T). https://arxiv.org/abs/1805.01978
+Wu, Xiong, Yu and Lin, "Unsupervised Feature Learning via Non-Parametric Instance Discrimination", CVPR 2018,
+section 3.4: images are compared by the cosine similarity s of globally pooled features, and each of the k nearest
+train images votes for its class with weight exp(s / T). https://arxiv.org/abs/1805.01978
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import MinLen
 
 from sslbench import (
+    Count,
     DatasetInfo,
     FeatureSpec,
     Measurement,
+    Positive,
     Protocol,
     Representation,
     UserError,
-    accuracies,
+    accuracy_measurements,
     named,
     probes,
-    require,
     shown,
 )
 
@@ -31,56 +34,54 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class KNN(Protocol):
-    """Accuracy of the neighbours' vote at each tap; the first k and temperature are the headline."""
+    """Accuracy of kNN classification at each tap. The first k and temperature are the headline."""
 
-    k: tuple[int, ...] = (200,)
-    temperature: tuple[float, ...] = (0.07,)
+    k: Annotated[tuple[Count, ...], MinLen(1)] = (200,)
+    temperature: Annotated[tuple[Positive, ...], MinLen(1)] = (0.07,)
 
-    def __post_init__(self) -> None:
-        require(len(self.k) >= 1 and min(self.k) >= 1, "knn.k", self.k, "one or more numbers of at least 1")
-        require(
-            len(self.temperature) >= 1 and min(self.temperature) > 0, "knn.temperature", self.temperature, "above 0"
-        )
-
-    def check(self, facts: DatasetInfo) -> None:
-        """k neighbours must be there to be found."""
-        super().check(facts)
-        if max(self.k) > facts.train_images:
+    def check(self, info: DatasetInfo) -> None:
+        """Raises UserError where there are fewer than k train images."""
+        super().check(info)
+        if max(self.k) > info.train_images:
             raise UserError(
-                f"knn.k = {max(self.k)}: {facts.name} has only {facts.train_images} train images; "
-                f"--set knn.k={max(1, facts.train_images // 10)} fits."
+                f"knn.k = {max(self.k)}: {info.name} has only {info.train_images} train images; "
+                f"--set knn.k={max(1, info.train_images // 10)} fits."
             )
 
     def feature_specs(self) -> tuple[FeatureSpec, ...]:
-        """Each tap's mean."""
+        """The mean of each tap's maps."""
         return tuple(FeatureSpec(tap) for tap in self.taps)
 
     def evaluate(self, representation: Representation) -> Iterator[Measurement]:
-        """Yields micro and macro accuracy at each tap, and of several (k, temperature) the accuracy of each by name."""
+        """Yields the accuracy and the mean accuracy per class at each tap.
+
+        With several k or temperatures, also yields the accuracy of every pair, as ``accuracy_k20_T0.07``.
+        """
         for spec in self.feature_specs():
-            votes = probes.knn(
+            votes = probes.knn_predictions(
                 representation.train(spec),
                 representation.train_labels.to(representation.device),
                 representation.test(spec),
-                representation.classes,
+                representation.num_classes,
                 k=self.k,
                 temperature=self.temperature,
             )
             for (k, temperature), predictions in votes.items():
-                numbers = accuracies(spec.tap, predictions, representation.test_labels, k=k, temperature=temperature)
-                micro = next(numbers)
+                details = {"k": k, "temperature": temperature}
+                measurements = accuracy_measurements(spec.tap, predictions, representation.test_labels, **details)
+                accuracy = next(measurements)
                 if (k, temperature) == (self.k[0], self.temperature[0]):
-                    yield micro
-                    yield from numbers
+                    yield accuracy
+                    yield from measurements
                 if len(votes) > 1:
-                    yield replace(micro, metric=f"accuracy_k{k}_T{temperature:g}")
+                    yield replace(accuracy, metric=f"accuracy_k{k}_T{temperature:g}")
 
     @classmethod
     def table(cls, measured: DataFrame, published: DataFrame) -> list[DataFrame]:
-        """Of a grid each method's accuracy at each tap, k down and temperatures across."""
+        """For several k or temperatures: a row per method, tap and k, and a column per temperature."""
         import pandas as pd
 
-        lines, pairs = [], grid(measured)
+        lines, pairs = [], accuracies_by_pair(measured)
         for (label, tap), cells in pairs.groupby(["label", "tap"], sort=False):
             for k, rows in cells.sort_values("temperature").groupby("k"):
                 line = {"method": named(str(label), rows["role"].iloc[0]), "tap": str(tap), "k": str(k)}
@@ -92,12 +93,12 @@ class KNN(Protocol):
 
     @classmethod
     def notes(cls, measured: DataFrame, published: DataFrame, card: dict[str, Any]) -> list[str]:
-        """What the marks of a grid compare."""
-        ranked = grid(measured)["rank"].notna().any()
+        """What the marks in this table compare."""
+        ranked = accuracies_by_pair(measured)["rank"].notna().any()
         return ["best and ≈ among methods at the same tap, k and temperature (T)"] if ranked else []
 
 
-def grid(measured: DataFrame) -> DataFrame:
-    """The rows that are accuracies of one pair of several, with its ``k`` and ``temperature``."""
+def accuracies_by_pair(measured: DataFrame) -> DataFrame:
+    """The rows with the accuracy of one of several pairs, and its ``k`` and ``temperature`` as columns."""
     pairs = measured["metric"].str.extract(r"^accuracy_k(?P<k>\d+)_T(?P<temperature>[\d.e+-]+)$")
     return measured.join(pairs).dropna(subset=["k"]).astype({"k": int, "temperature": float})

@@ -1,10 +1,10 @@
-"""How many rotations should RotNet know? Pretrains each set of angles, and probes them alike.
+"""How many rotations should RotNet predict? Pretrains RotNet with each set of angles and probes the encoders.
 
-Gidaris, Singh and Komodakis 2018, section 4.1 and table 2, and the lecture's table. Two rotations
-are too easy to ask for what is in a picture, eight are hard to tell apart.
+Gidaris, Singh and Komodakis 2018, section 4.1 and table 2, and the lecture's table. With two rotations the task is
+too easy to require knowledge of the image's content; eight rotations are hard to tell apart.
 
-The published numbers are of CIFAR-10, a NIN of four blocks and the three-layer classifier on its
-second block: ``--encoder nin --taps conv2 --set rotations.head=mlp`` asks the same here.
+The published numbers are for CIFAR-10, a NIN of four blocks, and the three-layer classifier on its second block.
+``--encoder nin --taps conv2 --set rotations.head=mlp`` measures the same here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Rotations(Probing):
-    """Accuracy of a classifier on a frozen tap, for each set of angles that RotNet was taught."""
+    """Accuracy of a classifier on a frozen tap, for each set of angles that RotNet predicted in pretraining."""
 
     taps: tuple[str, ...] = ("conv4",)
     variants: ClassVar = {
@@ -36,7 +36,7 @@ class Rotations(Probing):
 
     @classmethod
     def table(cls, measured: DataFrame, published: DataFrame) -> list[DataFrame]:
-        """The lecture's table: how many rotations, which, the accuracy at each tap, and what was published."""
+        """The lecture's table: the number of rotations, their angles, the accuracy at each tap, the published one."""
         import pandas as pd
 
         known = dict(zip(published["setting"], published["value"], strict=True))

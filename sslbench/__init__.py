@@ -16,8 +16,8 @@ __path__.append(str(Path(__file__).resolve().parents[1]))
 PUBLIC = {
     "bench.method": ("Batch", "Method", "Panel", "TrainInfo"),
     "bench.records.measurement": ("Measurement",),
-    "bench.protocol": ("Protocol", "accuracies", "marked", "named", "percent", "shown"),
-    "bench.evaluation.representation": ("FeatureSpec", "Representation", "evenly"),
+    "bench.protocol": ("Protocol", "accuracy_measurements", "marked", "named", "percent", "shown"),
+    "bench.evaluation.representation": ("FeatureSpec", "Representation", "evenly_spaced"),
     "bench.evaluation": ("probes",),
     "bench.encoders": ("Encoder",),
     "bench.encoders.vit": ("ViT",),
@@ -25,6 +25,8 @@ PUBLIC = {
     "bench.data": ("Dataset", "DatasetInfo", "DatasetSource", "Split"),
     "bench.images": ("augment", "colour"),
     "bench.errors": ("UserError", "require"),
+    "bench.plugins.ranges": ("Count", "NonNegative", "Positive", "PositiveShare", "Share", "ShareBelowOne"),
+    "bench.precision": ("without_autocast",),
     "bench": ("statistics",),
 }
 HOMES = {name: module for module, names in PUBLIC.items() for name in names}
@@ -45,14 +47,23 @@ if TYPE_CHECKING:
     from .bench.evaluation.representation import (
         FeatureSpec as FeatureSpec,
         Representation as Representation,
-        evenly as evenly,
+        evenly_spaced as evenly_spaced,
     )
     from .bench.images import augment as augment, colour as colour
     from .bench.method import Batch as Batch, Method as Method, Panel as Panel, TrainInfo as TrainInfo
+    from .bench.plugins.ranges import (
+        Count as Count,
+        NonNegative as NonNegative,
+        Positive as Positive,
+        PositiveShare as PositiveShare,
+        Share as Share,
+        ShareBelowOne as ShareBelowOne,
+    )
+    from .bench.precision import without_autocast as without_autocast
     from .bench.protocol import (
         Measurement as Measurement,
         Protocol as Protocol,
-        accuracies as accuracies,
+        accuracy_measurements as accuracy_measurements,
         marked as marked,
         named as named,
         percent as percent,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,17 @@ from sslbench.bench.data.synthetic import Synthetic
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # the other processes have the other cores
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds --plugin."""
+    parser.addoption("--plugin", action="append", default=[], help="check only this plugin file in the contract suites")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Passes --plugin on to `builders.plugins_under_test`."""
+    if files := config.getoption("--plugin"):
+        os.environ["SSLBENCH_TEST_PLUGINS"] = os.pathsep.join(str(Path(file).resolve()) for file in files)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -43,3 +55,9 @@ def one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
 def tiny(session_cache: None) -> Dataset:
     """64 train and 20 test images of 32 pixels, with all that the renderer provides."""
     return Synthetic(image_size=32, train=64, test=20).load(Synthetic.provides)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """A results folder that does not exist yet."""
+    return tmp_path / "results"

@@ -10,18 +10,18 @@ import torch
 from PIL import Image
 
 from sslbench.bench.cli import main
-from sslbench.bench.cli.options import parser, request_of
-from sslbench.bench.planning.build import plan
+from sslbench.bench.cli.options import build_parser, request_from
+from sslbench.bench.planning.build import build_plan
 from sslbench.bench.planning.plan import Plan
 from sslbench.bench.records import record as records
 from sslbench.bench.report import card
-from sslbench.bench.run.describe import described
+from sslbench.bench.run.describe import record_header
 from tests.test_records import example
 
 
 def planned(words: list[str]) -> Plan:
     """The plan of a command line's words."""
-    return plan(request_of(parser("run").parse_args(words)))
+    return build_plan(request_from(build_parser("run").parse_args(words)))
 
 
 def recorded(words: list[str]) -> list[records.Record]:
@@ -29,7 +29,7 @@ def recorded(words: list[str]) -> list[records.Record]:
     made = planned(words)
     device = torch.device("cpu")
     return [
-        records._plain(described(made, job, cell, device)) | {"card": {}} for job in made.jobs for cell in job.cells
+        records._plain(record_header(made, job, cell, device)) | {"card": {}} for job in made.jobs for cell in job.cells
     ]
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from sslbench.methods._contrast import few, first_right, info_nce, nearest_panel
+from sslbench.methods._contrast import draw_negatives, answers_in_first_column, info_nce, nearest_panel
 
 
 def test_info_nce_matches_a_loop() -> None:
@@ -39,9 +39,9 @@ def test_few_keeps_the_right_one_first() -> None:
     torch.manual_seed(0)
     logits = torch.arange(12.0).view(2, 6).repeat(2000, 1)
     answers = torch.tensor([4, 1]).repeat(2000)
-    kept, now = few(logits, answers, 2)
+    kept, now = draw_negatives(logits, answers, 2)
     assert kept.shape == (4000, 3)
-    assert torch.equal(now, first_right(kept))
+    assert torch.equal(now, answers_in_first_column(kept))
     assert torch.equal(kept[:, 0], logits.gather(1, answers.unsqueeze(1)).squeeze(1))
     assert all(len(set(row)) == 3 for row in kept.tolist())
     shares = torch.bincount(kept[::2, 1:].long().flatten(), minlength=6) / 2000
@@ -53,7 +53,7 @@ def test_few_keeps_the_right_one_first() -> None:
 def test_all_stay_where_there_are_no_more(negatives: int | None) -> None:
     """None, or as many as there are, leaves the logits as they are."""
     logits, answers = torch.randn(2, 6), torch.tensor([4, 1])
-    kept, now = few(logits, answers, negatives)
+    kept, now = draw_negatives(logits, answers, negatives)
     assert kept is logits
     assert now is answers
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sslbench.bench.images.colour import lab
-from sslbench.methods._gamut import Gamut, cross_entropy, in_gamut_bins
+from sslbench.bench.images.colour import rgb_to_lab
+from sslbench.methods._gamut import Gamut, soft_cross_entropy, in_gamut_bins
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def colours() -> Tensor:
     """a*, b* of saturated and of dull colours of sRGB, (2, 2, 20, 20)."""
     generator = torch.Generator().manual_seed(0)
     vivid = torch.rand(1, 3, 20, 20, generator=generator).mul(1.6).sub(0.3).clamp(0, 1)
-    return lab(torch.cat([vivid, 0.4 + 0.2 * torch.rand(1, 3, 20, 20, generator=generator)]))[:, 1:]
+    return rgb_to_lab(torch.cat([vivid, 0.4 + 0.2 * torch.rand(1, 3, 20, 20, generator=generator)]))[:, 1:]
 
 
 def test_the_bins_are_the_cells_that_srgb_reaches() -> None:
@@ -32,7 +32,7 @@ def test_the_bins_are_the_cells_that_srgb_reaches() -> None:
     assert len(bins.unique(dim=0)) == len(bins)
     assert 250 < len(bins) < 313
     levels = torch.linspace(0, 1, 24)
-    inside = lab(torch.cartesian_prod(levels, levels, levels).view(-1, 3, 1, 1))[:, 1:, 0, 0]
+    inside = rgb_to_lab(torch.cartesian_prod(levels, levels, levels).view(-1, 3, 1, 1))[:, 1:, 0, 0]
     cells = {(a, b) for a, b in (inside / 10).round().mul(10).tolist()}
     known = {(a, b) for a, b in bins.tolist()}
     assert cells <= known
@@ -42,8 +42,8 @@ def test_the_bins_are_the_cells_that_srgb_reaches() -> None:
 
 def test_the_nearest_bins_are_those_of_a_search(gamut: Gamut, colours: Tensor) -> None:
     """The few candidates of a cell hide no bin: a search through all of them finds the same five."""
-    bins, weights = gamut.soft(colours)
-    nearest = gamut.nearest(colours)
+    bins, weights = gamut.soft_encoding(colours)
+    nearest = gamut.nearest_bin(colours)
     for n, y, x in ((n, y, x) for n in range(2) for y in range(20) for x in range(20)):
         a, b = colours[n, :, y, x].tolist()
         squares = [(a - p) ** 2 + (b - q) ** 2 for p, q in gamut.bins.tolist()]
@@ -60,7 +60,7 @@ def test_the_nearest_bins_are_those_of_a_search(gamut: Gamut, colours: Tensor) -
 def test_a_sure_answer_is_decoded_to_its_bin(gamut: Gamut) -> None:
     """A distribution with all its weight on one bin gives that bin's colour."""
     logits = 60 * torch.eye(len(gamut)).view(len(gamut), len(gamut), 1, 1)
-    torch.testing.assert_close(gamut.decoded(logits)[:, :, 0, 0], gamut.bins)
+    torch.testing.assert_close(gamut.decode(logits)[:, :, 0, 0], gamut.bins)
 
 
 def test_decoding_lies_between_mean_and_mode(gamut: Gamut) -> None:
@@ -68,18 +68,18 @@ def test_decoding_lies_between_mean_and_mode(gamut: Gamut) -> None:
     torch.manual_seed(0)
     logits = 3 * torch.randn(2, len(gamut), 2, 3)
     for temperature in (1.0, 0.38):
-        decoded = gamut.decoded(logits, temperature)
+        decoded = gamut.decode(logits, temperature)
         for n, y, x in ((0, 0, 0), (1, 1, 2)):
             shares = [math.exp(z) ** (1 / temperature) for z in logits[n, :, y, x].tolist()]
             for c in range(2):
                 mean = sum(share * bin[c] for share, bin in zip(shares, gamut.bins.tolist(), strict=True)) / sum(shares)
                 assert decoded[n, c, y, x].item() == pytest.approx(mean, abs=1e-3)
-    torch.testing.assert_close(gamut.decoded(logits, 1e-3).movedim(1, -1), gamut.bins[logits.argmax(1)])
+    torch.testing.assert_close(gamut.decode(logits, 1e-3).movedim(1, -1), gamut.bins[logits.argmax(1)])
 
 
 def test_a_colour_survives_the_code(gamut: Gamut, colours: Tensor) -> None:
     """The mean of its five bins under their weights is a colour not far from itself."""
-    bins, weights = gamut.soft(colours)
+    bins, weights = gamut.soft_encoding(colours)
     back = (gamut.bins[bins] * weights.unsqueeze(-1)).sum(-2).movedim(-1, 1)
     assert (back - colours).norm(dim=1).mean() < 2.5
     assert (back - colours).norm(dim=1).max() < 8
@@ -89,8 +89,8 @@ def test_cross_entropy_matches_a_loop(gamut: Gamut, colours: Tensor) -> None:
     """The nats of a pixel are minus the sum over all bins of target times log-probability."""
     torch.manual_seed(0)
     logits = torch.randn(2, len(gamut), 20, 20)
-    bins, weights = gamut.soft(colours)
-    nats = cross_entropy(logits, bins, weights)
+    bins, weights = gamut.soft_encoding(colours)
+    nats = soft_cross_entropy(logits, bins, weights)
     assert nats.shape == (2, 20, 20)
     for n, y, x in ((0, 3, 4), (1, 0, 19)):
         total = math.log(sum(math.exp(z) for z in logits[n, :, y, x].tolist()))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sslbench.bench.data import Dataset
-from sslbench.bench.images.augment import floats
+from sslbench.bench.images.augment import to_float
 from sslbench.methods import _views
 from sslbench.methods._heads import mlp, spread
 from sslbench.methods._views import (
@@ -18,13 +18,13 @@ from sslbench.methods._views import (
     MOCO,
     SIMCLR,
     SWAV,
-    Look,
+    Augmentation,
     pair_panels,
-    paler,
+    weaker_jitter,
     small_crops,
-    small_side,
+    small_crop_side,
     two_views,
-    view,
+    random_view,
 )
 
 
@@ -38,7 +38,7 @@ def test_an_mlp_has_the_layers_it_names() -> None:
     assert [layer.bias is not None for layer in plain if isinstance(layer, nn.Linear)] == [True, True]
     assert last[3].bias is None
     assert not last[4].affine
-    assert [type(layer) for layer in mlp(3, 4, 5, norm=False, between=nn.GELU)] == [nn.Linear, nn.GELU, nn.Linear]
+    assert [type(layer) for layer in mlp(3, 4, 5, norm=False, activation=nn.GELU)] == [nn.Linear, nn.GELU, nn.Linear]
     assert mlp(3, 2)(torch.rand(4, 3)).shape == (4, 2)
     values = torch.rand(7, 3)
     assert [network(values).shape for network in (plain, normed, last)] == [(7, 5)] * 3
@@ -68,8 +68,8 @@ def test_spread_tells_a_sphere_from_a_point() -> None:
 def test_two_views_are_a_view_of_each_image_and_another_of_each() -> None:
     """Rows n and N + n show image n, and all views of copies differ."""
     shades = torch.tensor([0, 60, 120, 255], dtype=torch.uint8).view(4, 1, 1, 1).expand(4, 3, 32, 32)
-    views = two_views(shades, Look(jitter=0.0))
-    want = floats(torch.cat([shades, shades]))
+    views = two_views(shades, Augmentation(jitter=0.0))
+    want = to_float(torch.cat([shades, shades]))
     torch.testing.assert_close(views, want, atol=5e-3, rtol=0)
     image = torch.rand(1, 3, 32, 32).repeat(3, 1, 1, 1)
     for looks in ((), (MOCO,), BYOL):
@@ -79,12 +79,12 @@ def test_two_views_are_a_view_of_each_image_and_another_of_each() -> None:
 def test_the_second_look_is_the_second_half_s(tiny: Dataset) -> None:
     """With two looks, the first N views have the first and the others the second."""
     images = tiny.train.images[:3]
-    light, dark = Look(solarise=0.0), Look(solarise=1.0)
+    light, dark = Augmentation(solarise=0.0), Augmentation(solarise=1.0)
     torch.manual_seed(0)
     views = two_views(images, light, dark)
     torch.manual_seed(0)
-    assert torch.equal(views[:3], view(images, light))
-    assert torch.equal(views[3:], view(images, dark))
+    assert torch.equal(views[:3], random_view(images, light))
+    assert torch.equal(views[3:], random_view(images, dark))
     assert views[3:].max() <= 0.5
 
 
@@ -96,13 +96,13 @@ def test_blur_is_left_out_below_64_pixels(tiny: Dataset) -> None:
         seen = []
         for blur in (0.0, 1.0):
             torch.manual_seed(0)
-            seen.append(view(images, replace(SIMCLR, blur=blur)))
+            seen.append(random_view(images, replace(SIMCLR, blur=blur)))
         assert torch.equal(*seen) is same
 
 
 def test_looks_are_the_papers() -> None:
     """SimCLR's on CIFAR, MoCo v2's crop, BYOL's two of different blur and solarisation, VICReg's one of both."""
-    assert Look(crop=0.08, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, jitter=0.8, grey=0.2) == SIMCLR
+    assert Augmentation(crop=0.08, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, jitter=0.8, grey=0.2) == SIMCLR
     assert replace(SIMCLR, crop=0.2) == MOCO
     assert [(look.saturation, look.blur, look.solarise) for look in BYOL] == [(0.2, 1.0, 0.0), (0.2, 0.1, 0.2)]
     assert (_views.VICREG.saturation, _views.VICREG.blur, _views.VICREG.solarise) == (0.2, 0.5, 0.1)
@@ -110,17 +110,17 @@ def test_looks_are_the_papers() -> None:
 
 def test_a_paler_look_has_a_share_of_the_jitter() -> None:
     """Brightness, contrast, saturation and hue are scaled, and nothing else."""
-    assert paler(SWAV, 1) == SWAV == Look(crop=0.14, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2)
-    assert paler(SWAV, 0.5) == Look(crop=0.14, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+    assert weaker_jitter(SWAV, 1) == SWAV == Augmentation(crop=0.14, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2)
+    assert weaker_jitter(SWAV, 0.5) == Augmentation(crop=0.14, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
 
 
 @pytest.mark.parametrize("size", [32, 64, 224])
 def test_small_crops_show_little(size: int) -> None:
     """So many of each image, 3 / 7 of the side, of at most the area that a large crop shows at least."""
     ramp = torch.linspace(0, 1, size).view(1, 1, size, 1) + torch.tensor([0.0, -2.0]).view(2, 1, 1, 1)
-    crops = small_crops(ramp.expand(2, 3, size, size), Look(crop=0.14, jitter=0.0, grey=0.0, blur=0.0), 20)
+    crops = small_crops(ramp.expand(2, 3, size, size), Augmentation(crop=0.14, jitter=0.0, grey=0.0, blur=0.0), 20)
     side = {32: 14, 64: 27, 224: 96}[size]
-    assert small_side(size) == side
+    assert small_crop_side(size) == side
     assert crops.shape == (40, 3, side, side)
     shown = crops[::2].amax((1, 2, 3)) - crops[::2].amin((1, 2, 3))
     assert shown.max() <= math.sqrt(0.14 * 4 / 3)

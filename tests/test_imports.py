@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "torchvision", "pandas", "timm", "seaborn")
+HEAVY = ("torch", "torchvision", "pandas", "timm", "seaborn", "jinja2")
 
 
 @pytest.mark.parametrize(

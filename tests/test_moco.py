@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
-from sslbench.bench.images.augment import floats
+from sslbench.bench.images.augment import to_float
 from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods import moco
 from sslbench.methods._dictionary import info_nce_logits
-from sslbench.methods._momentum import Queue, follow, in_groups, in_shuffled_groups, teacher_of
+from sslbench.methods._momentum import Queue, ema_update, run_in_groups, run_in_shuffled_groups, teacher_of
 from sslbench.methods.moco import MoCo, views
 
-FACTS = TrainInfo(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(num_images=64, num_classes=10, image_size=32)
 
 
 def small_moco(**settings: bool | float) -> MoCo:
@@ -98,7 +98,7 @@ def test_the_teacher_follows_number_by_number() -> None:
     for parameter in teacher.parameters():
         nn.init.normal_(parameter)
     k, q = (torch.cat([p.detach().flatten() for p in net.parameters()]).tolist() for net in (teacher, student))
-    follow(teacher, student, 0.9)
+    ema_update(teacher, student, 0.9)
     want = [0.9 * a + 0.1 * b for a, b in zip(k, q, strict=True)]
     assert torch.cat([p.flatten() for p in teacher.parameters()]).tolist() == pytest.approx(want, abs=1e-6)
     assert torch.cat([p.detach().flatten() for p in student.parameters()]).tolist() == q
@@ -122,9 +122,9 @@ def test_groups_pass_by_themselves_and_come_back_in_order() -> None:
     """Each group is a forward pass of its own; shuffled, others meet, yet row n of the output is still image n's."""
     values = torch.arange(12.0).view(12, 1)
     plain, shuffled = Recorder(), Recorder()
-    assert torch.equal(in_groups(plain, values, 3), values * 10)
+    assert torch.equal(run_in_groups(plain, values, 3), values * 10)
     assert plain.seen == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
-    assert torch.equal(in_shuffled_groups(shuffled, values, 3), values * 10)
+    assert torch.equal(run_in_shuffled_groups(shuffled, values, 3), values * 10)
     assert sorted(chain.from_iterable(shuffled.seen)) == list(range(12))
     assert [len(group) for group in shuffled.seen] == [4, 4, 4]
     assert {frozenset(group) for group in shuffled.seen} != {frozenset(group) for group in plain.seen}
@@ -133,7 +133,7 @@ def test_groups_pass_by_themselves_and_come_back_in_order() -> None:
 @pytest.mark.parametrize("shuffle_bn", [True, False])
 def test_shuffling_decides_who_shares_statistics(shuffle_bn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The key encoder's groups are those of the query encoder without ``shuffle_bn``, and others with it."""
-    monkeypatch.setattr(moco, "views", floats)
+    monkeypatch.setattr(moco, "views", to_float)
     method = small_moco(shuffle_bn=shuffle_bn)
     seen: dict[str, list[list[int]]] = {"query": [], "key": []}
 

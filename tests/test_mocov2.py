@@ -14,10 +14,10 @@ from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods import mocov2
-from sslbench.methods._views import MOCO, Look, view
+from sslbench.methods._views import MOCO, Augmentation, random_view
 from sslbench.methods.mocov2 import MoCoV2
 
-FACTS = TrainInfo(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(num_images=64, num_classes=10, image_size=32)
 
 
 def small(**settings: Any) -> MoCoV2:
@@ -38,9 +38,9 @@ def test_the_head_has_a_hidden_layer() -> None:
 
 def test_views_are_the_paper_s(monkeypatch: pytest.MonkeyPatch) -> None:
     """Crops of a fifth of the area and more, milder hues than MoCo's, blur in half of the views."""
-    seen: list[Look] = []
-    monkeypatch.setattr(mocov2, "view", lambda images, look: (seen.append(look), images)[1])
-    small().views(torch.zeros(2, 3, 32, 32))
+    seen: list[Augmentation] = []
+    monkeypatch.setattr(mocov2, "random_view", lambda images, look: (seen.append(look), images)[1])
+    small().draw_views(torch.zeros(2, 3, 32, 32))
     assert seen == [MOCO]
     assert (MOCO.crop, MOCO.hue, MOCO.jitter, MOCO.grey, MOCO.blur, MOCO.solarise) == (0.2, 0.1, 0.8, 0.2, 0.5, 0.0)
 
@@ -54,7 +54,7 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
     torch.manual_seed(1)
     loss = method.loss(Batch(images=images, indices=torch.arange(4)))
     torch.manual_seed(1)
-    first, second = view(images, MOCO), view(images, MOCO)
+    first, second = random_view(images, MOCO), random_view(images, MOCO)
     total, right = 0.0, 0
     for one, other in zip(first, second, strict=True):
         q = F.normalize(method.query(one.unsqueeze(0)), dim=1)[0].tolist()

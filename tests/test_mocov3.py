@@ -13,11 +13,11 @@ from torch import nn
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.method import Batch, TrainInfo
-from sslbench.methods._momentum import risen
+from sslbench.methods._momentum import cosine_momentum
 from sslbench.methods._views import two_views
-from sslbench.methods.mocov3 import LOOKS, MoCoV3
+from sslbench.methods.mocov3 import AUGMENTATIONS, MoCoV3
 
-FACTS = TrainInfo(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(num_images=64, num_classes=10, image_size=32)
 
 
 def small(**settings: Any) -> MoCoV3:
@@ -43,7 +43,7 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
     torch.manual_seed(1)
     loss = method.loss(Batch(images=images, indices=torch.arange(3)))
     torch.manual_seed(1)
-    views = two_views(images, *LOOKS)
+    views = two_views(images, *AUGMENTATIONS)
     q = [F.normalize(method.predictor(method.query(one.unsqueeze(0))), dim=1)[0].tolist() for one in views]
     k = [F.normalize(method.key(one.unsqueeze(0)), dim=1)[0].tolist() for one in views]
     assert loss.item() == pytest.approx(ctr(q[:3], k[3:], 0.3) + ctr(q[3:], k[:3], 0.3), rel=1e-3)
@@ -74,7 +74,7 @@ def test_each_view_s_batch_has_its_own_statistics(tiny: Dataset) -> None:
 
 def test_the_momentum_rises_along_a_cosine(tiny: Dataset) -> None:
     """From ``momentum`` over the middle to 1, where the key encoder stands still."""
-    assert [risen(0.9, progress) for progress in (0, 0.5, 1)] == pytest.approx([0.9, 0.95, 1.0])
+    assert [cosine_momentum(0.9, progress) for progress in (0, 0.5, 1)] == pytest.approx([0.9, 0.95, 1.0])
     method = small(momentum=0.5)
     with torch.no_grad():
         for parameter in method.query.parameters():

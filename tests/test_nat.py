@@ -13,10 +13,10 @@ from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods import nat
-from sslbench.methods._assignment import assigned
+from sslbench.methods._assignment import optimal_assignment
 from sslbench.methods.nat import Nat, distances, pattern
 
-FACTS = TrainInfo(images=12, classes=10, image_size=32)
+FACTS = TrainInfo(num_images=12, num_classes=10, image_size=32)
 
 
 def small(**settings: Any) -> Nat:
@@ -33,10 +33,10 @@ def test_the_assignment_is_the_cheapest() -> None:
     torch.manual_seed(0)
     for N in (2, 5):
         costs = torch.rand(N, N)
-        found = assigned(costs, torch.tensor(True)).tolist()
+        found = optimal_assignment(costs, torch.tensor(True)).tolist()
         totals = {order: sum(costs[n, order[n]].item() for n in range(N)) for order in itertools.permutations(range(N))}
         assert tuple(found) == min(totals, key=totals.__getitem__)
-        assert assigned(costs, torch.tensor(False)).tolist() == list(range(N))
+        assert optimal_assignment(costs, torch.tensor(False)).tolist() == list(range(N))
 
 
 def test_targets_lie_on_the_sphere_and_never_move(tiny: Dataset) -> None:
@@ -48,7 +48,7 @@ def test_targets_lie_on_the_sphere_and_never_move(tiny: Dataset) -> None:
     assert sorted(method.owned.tolist()) == list(range(12))
     method.loss(batch(tiny, [0, 3, 7])).backward()
     assert torch.equal(method.targets, before)
-    many = Nat(ConvNet(32, width=4), TrainInfo(images=4000, classes=10, image_size=32), dim=3).targets
+    many = Nat(ConvNet(32, width=4), TrainInfo(num_images=4000, num_classes=10, image_size=32), dim=3).targets
     assert many.mean(0).norm() < 0.05
 
 

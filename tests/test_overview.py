@@ -10,8 +10,6 @@ import pytest
 from sslbench.bench.records.record import Record
 from sslbench.bench.report.groups import comparable
 from sslbench.bench.report.overview import overviews
-from sslbench.bench.report.plots.cost import front
-from sslbench.bench.report.plots.ranks import cliques
 from sslbench.bench.report.render import Report, report
 from sslbench.bench.report.tables import CEILING, FLOOR, tables_of
 from tests.test_report import cell, failed
@@ -102,18 +100,6 @@ def test_many_columns_still_fit_a_terminal(tmp_path: Path) -> None:
     text = report(records, folder=tmp_path, formats=(), whole=True).text
     assert max(map(len, text.splitlines())) <= 100
     assert text.count("mean rank\n") == 1
-
-
-def test_the_front_is_what_nothing_cheaper_beats() -> None:
-    """By hand: of equal cost the better one, of equal value the cheaper one."""
-    assert front([(3, 0.5), (1, 0.4), (2, 0.4), (1, 0.3), (4, 0.9), (5, 0.8)]) == [(1, 0.4), (3, 0.5), (4, 0.9)]
-
-
-def test_bars_join_what_is_within_the_critical_difference() -> None:
-    """By hand: the longest runs, none inside another, and none of one alone."""
-    assert cliques([1.0, 1.5, 2.4, 4.0], 1.0) == [(1.0, 1.5), (1.5, 2.4)]
-    assert cliques([1, 2, 3], 5) == [(1, 3)]
-    assert cliques([1, 3], 1) == []
 
 
 PRINTED = """\

@@ -16,7 +16,7 @@ from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods import pirl
 from sslbench.methods.pirl import PIRL, nce, view
 
-FACTS = TrainInfo(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(num_images=64, num_classes=10, image_size=32)
 
 
 def small(**settings: Any) -> PIRL:
@@ -89,10 +89,10 @@ def test_the_first_epoch_only_fills_the_bank(tiny: Dataset) -> None:
 
 def test_tiles_are_shuffled_and_varied_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """All nine tiles of an image are there, in an order of its own, each recoloured by itself."""
-    monkeypatch.setattr(pirl.augment, "resized_crops", lambda images, **_: images)
-    monkeypatch.setattr(pirl.augment, "flip_some", lambda images: images)
+    monkeypatch.setattr(pirl.augment, "random_resized_crops", lambda images, **_: images)
+    monkeypatch.setattr(pirl.augment, "random_flip", lambda images: images)
     seen: list[Tensor] = []
-    monkeypatch.setattr(pirl.augment, "recoloured", lambda tiles, **_: seen.append(tiles) or tiles)  # type: ignore[func-returns-value]
+    monkeypatch.setattr(pirl.augment, "colour_jitter", lambda tiles, **_: seen.append(tiles) or tiles)  # type: ignore[func-returns-value]
     method = small(gap=0.0)
     cells = torch.arange(9).view(3, 3).repeat_interleave(10, 0).repeat_interleave(10, 1)
     images = F.pad(cells, (0, 2, 0, 2)).expand(4, 3, 32, 32)

@@ -19,22 +19,21 @@ from sslbench.bench.cli import main
 from sslbench.bench.data import Dataset
 from sslbench.bench.evaluation import probes
 from sslbench.bench.evaluation.representation import Representation
-from sslbench.bench.plugins.discovery import ROOT, plugins
+from sslbench.bench.plugins.discovery import ROOT, find_plugins
 from sslbench.bench.report.compare import Comparison, compared
 from sslbench.bench.training import loop as training
 from sslbench.methods import barlow_twins, rotnet
 from tests import (
-    test_barlow_twins,
-    test_methods_contract,
     test_probes,
     test_representation,
     test_rotnet,
     test_training,
 )
+from tests.methods import test_barlow_twins, test_contract
 
 FAULTS: dict[str, tuple[Callable[..., Any], str, str]] = {
     "rotation labels swapped": (rotnet.every_rotation, ".repeat_interleave(len(images))", ".repeat(len(images))"),
-    "kNN without temperature": (probes.knn, "((s[:, :a] - s[:, :1]) / t).exp()", "torch.ones_like(s[:, :a])"),
+    "kNN without temperature": (probes.knn_predictions, "((s[:, :a] - s[:, :1]) / t).exp()", "torch.ones_like(s[:, :a])"),
     "batch norm in train mode": (
         Representation.__init__,
         "self.network = folded(encoder)",
@@ -43,7 +42,7 @@ FAULTS: dict[str, tuple[Callable[..., Any], str, str]] = {
     "Barlow's diagonal with a wrong sign": (barlow_twins.distance_from_identity, "(1 - diagonal)", "(1 + diagonal)"),
     "Barlow's redundancy with a wrong sign": (barlow_twins.distance_from_identity, "+ redundancy", "- redundancy"),
     "labels for every method": (
-        training.batch_of,
+        training.make_batch,
         'labels=needed("labels", split.labels)',
         "labels=split.labels[indices]",
     ),
@@ -64,7 +63,7 @@ def plant(name: str, patch: pytest.MonkeyPatch) -> None:
 
 def labelled(tiny: Dataset) -> None:
     """The contract suite's look at a batch: what the method declares and nothing else."""
-    test_methods_contract.test_no_device_slips(plugins("method")["rotnet"], tiny)
+    test_contract.test_everything_is_on_the_device_of_the_batch(find_plugins("method")["rotnet"], tiny)
 
 
 CAUGHT_BY: dict[str, list[Callable[..., None]]] = {
@@ -98,7 +97,7 @@ def test_a_method_that_asks_for_labels_is_caught(monkeypatch: pytest.MonkeyPatch
     """A method that declares labels, and so gets them, is no longer self-supervised: the contract suite says so."""
     monkeypatch.setattr(rotnet.RotNet, "needs", frozenset({"labels"}))
     with pytest.raises(AssertionError):
-        test_methods_contract.test_only_the_ceiling_learns_from_labels(plugins("method")["rotnet"])
+        test_contract.test_only_the_ceiling_learns_from_labels(find_plugins("method")["rotnet"])
 
 
 def gate(methods: str, protocol: str, folder: Path) -> Comparison:

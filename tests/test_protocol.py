@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sslbench.bench.plugins.discovery import plugins
+from sslbench.bench.plugins.discovery import find_plugins
 from sslbench.bench.protocol import Protocol, percent
 from sslbench.bench.report.render import report
 from tests.test_report import cell
@@ -81,7 +81,7 @@ def test_where_nothing_was_measured_a_protocol_is_not_asked(tmp_path: Path) -> N
 
 def test_only_a_protocol_with_a_table_of_its_own_is_loaded_for_a_report() -> None:
     """Its source says so; loading one takes torch, for which the others' tables need not wait."""
-    known = plugins("protocol")
+    known = find_plugins("protocol")
     assert "table" in known["rotations"].functions
     assert not known["linear"].functions & {"table", "notes", "plot"}
 

@@ -5,9 +5,9 @@ import shlex
 
 import pytest
 
-from sslbench.bench.checkpoints.resolve import published
+from sslbench.bench.checkpoints.resolve import find_registered
 from sslbench.bench.cli import main
-from sslbench.bench.plugins.discovery import ROOT, plugins
+from sslbench.bench.plugins.discovery import ROOT, find_plugins
 from sslbench.bench.report import readme
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -30,7 +30,7 @@ def test_every_command_is_understood(command, tmp_path, capsys):
         assert main(["compare", *[str(ROOT / words[1])] * 2]) == 0
         return
     if words[0] == "fetch":
-        assert all(published(word, plugins("method")) for word in words[1:])
+        assert all(find_registered(word, find_plugins("method")) for word in words[1:])
         return
     code = main([*words, "--dry-run", "--results", str(tmp_path)])
     error = capsys.readouterr().err

@@ -11,12 +11,13 @@ import torch
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.errors import UserError
-from sslbench.bench.images.augment import resized_crops
+from sslbench.bench.images.augment import random_resized_crops
 from sslbench.bench.method import Batch, TrainInfo
-from sslbench.methods._patches import GREEN, YELLOW, framed, magnified, placed, squares, uncoloured
+from sslbench.methods._patch_pictures import GREEN, YELLOW, outline_squares, magnify, draw_place_probabilities
+from sslbench.methods._patches import cut_squares, remove_colour
 from sslbench.methods.relative_patch import NAMES, RelativePatch, lengths
 
-FACTS = TrainInfo(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(num_images=64, num_classes=10, image_size=32)
 
 
 def small(**settings: float | int | str) -> RelativePatch:
@@ -29,7 +30,7 @@ def test_squares_are_cut_at_their_corners() -> None:
     number, row, column = torch.meshgrid(torch.arange(3), torch.arange(9), torch.arange(9), indexing="ij")
     images = torch.stack([number, row, column], dim=1)  # every pixel says where it is
     top, left = torch.randint(6, (2, 3, 4))
-    cut = squares(images, top, left, 4)
+    cut = cut_squares(images, top, left, 4)
     assert cut.shape == (3, 4, 3, 4, 4)
     for n, p, y, x in itertools.product(range(3), range(4), range(4), range(4)):
         assert cut[n, p, :, y, x].tolist() == [n, top[n, p] + y, left[n, p] + x]
@@ -65,7 +66,7 @@ def test_dropping_leaves_one_channel() -> None:
     """Each patch keeps one channel, not always the same; the others are grey, with noise of 1/100 of its spread."""
     torch.manual_seed(0)
     patches = torch.rand(6, 9, 3, 16, 16) * torch.rand(6, 9, 1, 1, 1)
-    views = uncoloured(patches, "drop")
+    views = remove_colour(patches, "drop")
     kept = (views == patches).flatten(3).all(3)  # (6, 9, 3)
     assert (kept.sum(2) == 1).all()
     assert kept.flatten(0, 1).any(0).all()
@@ -80,7 +81,7 @@ def test_dropping_leaves_one_channel() -> None:
 def test_projection_takes_green_against_magenta_away() -> None:
     """x - x a'a / (a a') with a = [-1, 2, -1]: nothing is left along a, and grey is left alone."""
     patches = torch.rand(2, 9, 3, 4, 4)
-    views = uncoloured(patches, "projection")
+    views = remove_colour(patches, "projection")
     a = [-1.0, 2.0, -1.0]
     for n, p, y, x in itertools.product(range(2), range(9), range(4), range(4)):
         pixel = patches[n, p, :, y, x].tolist()
@@ -88,8 +89,8 @@ def test_projection_takes_green_against_magenta_away() -> None:
         expected = [v - along * w for v, w in zip(pixel, a, strict=True)]
         assert views[n, p, :, y, x].tolist() == pytest.approx(expected, abs=1e-5)
     grey = torch.rand(2, 9, 1, 4, 4).expand(-1, -1, 3, -1, -1)
-    torch.testing.assert_close(uncoloured(grey, "projection"), grey)
-    assert uncoloured(patches, "keep") is patches
+    torch.testing.assert_close(remove_colour(grey, "projection"), grey)
+    assert remove_colour(patches, "keep") is patches
 
 
 @pytest.mark.parametrize("colour", ["keep", "projection"])
@@ -102,13 +103,13 @@ def test_the_loss_matches_a_loop(colour: str, tiny: Dataset) -> None:
     torch.manual_seed(1)
     loss = method.loss(Batch(images=images, indices=torch.arange(3)))
     torch.manual_seed(1)
-    pictures = resized_crops(images, scale=(method.crop, 1.0), ratio=(1.0, 1.0), flip=0.0)
+    pictures = random_resized_crops(images, scale=(method.crop, 1.0), ratio=(1.0, 1.0), flip=0.0)
     terms, right = [], []
     for picture in pictures:
         patches = {}
         for row, column in itertools.product(range(3), range(3)):
             top, left = 1 + row * 11, 1 + column * 11
-            pixels = uncoloured(picture[None, None, :, top : top + 7, left : left + 7], colour)[0]
+            pixels = remove_colour(picture[None, None, :, top : top + 7, left : left + 7], colour)[0]
             patches[row, column] = method.encoder(pixels)[0]
         around = [place for place in patches if place != (1, 1)]
         for target, place in enumerate(around):
@@ -135,7 +136,7 @@ def test_an_unknown_colour_is_refused() -> None:
 def test_the_answer_is_a_map_of_places(tiny: Dataset) -> None:
     """Probabilities are greys around the centre, and captions name the truth and the answer."""
     shares = torch.tensor([[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.0]])
-    cells = placed(shares)[0, 0, 32::64, 32::64].flatten().tolist()
+    cells = draw_place_probabilities(shares)[0, 0, 32::64, 32::64].flatten().tolist()
     assert cells == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.0, 0.5, 0.6, 0.7, 0.0])
     torch.manual_seed(0)
     batch = Batch(images=tiny.train.images[:8], indices=torch.arange(8))
@@ -151,8 +152,8 @@ def test_the_answer_is_a_map_of_places(tiny: Dataset) -> None:
 
 def test_a_frame_lies_inside_its_square() -> None:
     """Three pixels wide, along the square's edge; nothing else changes."""
-    images = magnified(torch.zeros(2, 3, 5, 5), 4)
-    drawn = framed(images, torch.tensor([2, 5]), torch.tensor([3, 0]), 10, YELLOW)
+    images = magnify(torch.zeros(2, 3, 5, 5), 4)
+    drawn = outline_squares(images, torch.tensor([2, 5]), torch.tensor([3, 0]), 10, YELLOW)
     for image, (top, left) in zip(drawn, ((2, 3), (5, 0)), strict=True):
         for y, x in itertools.product(range(20), range(20)):
             margin = min(y - top, x - left, top + 9 - y, left + 9 - x)

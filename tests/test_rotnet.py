@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.errors import UserError
-from sslbench.bench.images.augment import flip_some
+from sslbench.bench.images.augment import random_flip
 from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods import rotnet
 from sslbench.methods.rotnet import RotNet, every_rotation, rotated
 
-FACTS = TrainInfo(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(num_images=64, num_classes=10, image_size=32)
 
 
 def turned_left(image: Tensor, quarters: int) -> Tensor:
@@ -48,7 +48,7 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
     torch.manual_seed(1)
     loss = method.loss(Batch(images=images, indices=torch.arange(3)))
     torch.manual_seed(1)
-    flipped = flip_some(images, 0.5)
+    flipped = random_flip(images, 0.5)
     terms, right = [], []
     for image in flipped:
         for turn in range(4):

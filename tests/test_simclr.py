@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.method import Batch, TrainInfo
-from sslbench.methods._contrast import few, info_nce
+from sslbench.methods._contrast import draw_negatives, info_nce
 from sslbench.methods._views import two_views
 from sslbench.methods.simclr import SimCLR, nt_xent
 
-FACTS = TrainInfo(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(num_images=64, num_classes=10, image_size=32)
 
 
 def small_simclr(**settings: Any) -> SimCLR:
@@ -40,7 +40,7 @@ def twin_of_nt_xent(z: list[list[float]], temperature: float) -> float:
 
 
 def loss_of(z: Tensor, temperature: float, negatives: int | None = None) -> float:
-    return info_nce(*few(*nt_xent(z, temperature), negatives), {}).item()
+    return info_nce(*draw_negatives(*nt_xent(z, temperature), negatives), {}).item()
 
 
 def test_nt_xent_matches_a_loop() -> None:
@@ -57,7 +57,7 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
     loss = method.loss(Batch(images=images, indices=torch.arange(3)))
     torch.manual_seed(1)
     z = []
-    for view in two_views(images, method.look):
+    for view in two_views(images, method.augmentation):
         values = method.head(method.encoder(view.unsqueeze(0)))[0].tolist()
         length = math.sqrt(sum(x * x for x in values))
         z.append([x / length for x in values])
@@ -77,7 +77,7 @@ def test_negatives_are_drawn_from_the_others() -> None:
     likeness = (z @ z.T).tolist()
     met: list[set[int]] = [set() for _ in range(2 * N)]
     for _ in range(60):
-        logits, right = few(*nt_xent(z, 1.0), K)
+        logits, right = draw_negatives(*nt_xent(z, 1.0), K)
         assert not right.any()
         assert logits.shape == (2 * N, 1 + K)
         for i, (twin, *others) in enumerate(logits.tolist()):

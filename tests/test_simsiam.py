@@ -16,7 +16,7 @@ from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods._views import two_views
 from sslbench.methods.simsiam import SimSiam
 
-FACTS = TrainInfo(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(num_images=64, num_classes=10, image_size=32)
 
 
 def small_simsiam(**settings: Any) -> SimSiam:
@@ -40,7 +40,7 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
     torch.manual_seed(1)
     loss = method.loss(batch(tiny))
     torch.manual_seed(1)
-    z = [method.f(view.unsqueeze(0)) for view in two_views(images, method.look)]
+    z = [method.f(view.unsqueeze(0)) for view in two_views(images, method.augmentation)]
     p = [method.h(row)[0].tolist() for row in z]
     total = 0.0
     for n in range(4):
@@ -59,7 +59,7 @@ def test_no_gradient_flows_into_the_target(stop: bool, tiny: Dataset) -> None:
     torch.manual_seed(1)
     loss = method.loss(batch(tiny, 8))
     torch.manual_seed(1)
-    views = two_views(tiny.train.images[:8], method.look).chunk(2)
+    views = two_views(tiny.train.images[:8], method.augmentation).chunk(2)
     constants = [z.clone() for z in map(method.f, views)]
     constants = [torch.tensor(z.tolist()) for z in constants]
     p1, p2 = (method.h(method.f(view)) for view in views)

@@ -9,28 +9,28 @@ import torch
 from torch import Tensor
 
 from sslbench.bench.data import Dataset
-from sslbench.bench.encoders._halves import Halves, with_input_mode
+from sslbench.bench.encoders._input_mode import HalvesEncoder, encoder_for_input_mode
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.errors import UserError
-from sslbench.bench.images.augment import resized_crops
-from sslbench.bench.images.colour import lab, rgb
+from sslbench.bench.images.augment import random_resized_crops
+from sslbench.bench.images.colour import lab_to_rgb, rgb_to_lab
 from sslbench.bench.method import Batch, TrainInfo
-from sslbench.methods._quarter import quartered
+from sslbench.methods._quarter import average_to_quarter
 from sslbench.methods.split_brain import SplitBrain
 
-FACTS = TrainInfo(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(num_images=64, num_classes=10, image_size=32)
 
 
 def built(**settings: object) -> SplitBrain:
     """The method over two narrow halves, with answers large enough that an error shows."""
     torch.manual_seed(0)
-    method = SplitBrain(with_input_mode(ConvNet, SplitBrain.input_mode, 32, {"width": 8}), FACTS, **settings)  # type: ignore[arg-type]
+    method = SplitBrain(encoder_for_input_mode(ConvNet, SplitBrain.input_mode, 32, {"width": 8}), FACTS, **settings)  # type: ignore[arg-type]
     for head in (method.chroma_head, method.lightness_head):
         torch.nn.init.normal_(head.answer.weight)
     return method
 
 
-def batch_of(images: Tensor) -> Batch:
+def make_batch(images: Tensor) -> Batch:
     return Batch(images=images, indices=torch.arange(len(images)))
 
 
@@ -45,10 +45,10 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
     method = built(lightness_bins=20).eval()
     images = tiny.train.images[:2]
     torch.manual_seed(1)
-    loss = method.loss(batch_of(images))
+    loss = method.loss(make_batch(images))
     torch.manual_seed(1)
-    views = resized_crops(images, scale=(method.crop, 1.0), flip=method.flip)
-    truth, (chroma, lightness) = lab(quartered(views)), method.answers(views)
+    views = random_resized_crops(images, scale=(method.crop, 1.0), flip=method.flip)
+    truth, (chroma, lightness) = rgb_to_lab(average_to_quarter(views)), method.answers(views)
     bins = method.gamut.bins.tolist()
     of_chroma, of_lightness = [], []
     for n, y, x in ((n, y, x) for n in range(2) for y in range(8) for x in range(8)):
@@ -68,7 +68,7 @@ def test_neither_half_sees_what_it_predicts() -> None:
     torch.manual_seed(2)
     L = 45 + 10 * torch.rand(2, 3, 1, 32, 32)
     ab = 15 * torch.randn(2, 3, 2, 32, 32).clamp(-1, 1)
-    picture, recoloured, relit = (rgb(torch.cat([L[i], ab[j]], dim=1)) for i, j in ((0, 0), (0, 1), (1, 0)))
+    picture, recoloured, relit = (lab_to_rgb(torch.cat([L[i], ab[j]], dim=1)) for i, j in ((0, 0), (0, 1), (1, 0)))
     (chroma, lightness), other_colours, other_light = (method.answers(p) for p in (picture, recoloured, relit))
     for same, other, answers in (
         (other_colours[0], other_light[0], chroma),
@@ -81,7 +81,7 @@ def test_neither_half_sees_what_it_predicts() -> None:
 def test_the_directions_share_no_weight(tiny: Dataset, target: str) -> None:
     """A gradient of one head's answers reaches its own half of the encoder and no weight of the other."""
     method = built(target=target)
-    assert isinstance(method.encoder, Halves)
+    assert isinstance(method.encoder, HalvesEncoder)
     halves = method.encoder.lightness, method.encoder.chroma  # whose answers are of chroma, of lightness
     for direction in (0, 1):
         method.zero_grad()
@@ -95,10 +95,10 @@ def test_regression_is_the_squared_error_of_both(tiny: Dataset) -> None:
     method = built(target="regression").eval()
     images = tiny.train.images[:2]
     torch.manual_seed(3)
-    loss = method.loss(batch_of(images))
+    loss = method.loss(make_batch(images))
     torch.manual_seed(3)
-    views = resized_crops(images, scale=(method.crop, 1.0), flip=method.flip)
-    truth, (chroma, lightness) = lab(quartered(views)), method.answers(views)
+    views = random_resized_crops(images, scale=(method.crop, 1.0), flip=method.flip)
+    truth, (chroma, lightness) = rgb_to_lab(average_to_quarter(views)), method.answers(views)
     assert (chroma.shape, lightness.shape) == ((2, 2, 8, 8), (2, 1, 8, 8))
     of_chroma, of_lightness = 0.0, 0.0
     for n, y, x in ((n, y, x) for n in range(2) for y in range(8) for x in range(8)):

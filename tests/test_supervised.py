@@ -9,7 +9,7 @@ import torch
 
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
-from sslbench.bench.images.augment import flip_some, shifted
+from sslbench.bench.images.augment import random_flip, random_shift
 from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods.supervised import Supervised
 
@@ -17,13 +17,13 @@ from sslbench.methods.supervised import Supervised
 def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
     """The mean over the images of -log of the share given to the true class, on views of up to an eighth's shift."""
     torch.manual_seed(0)
-    method = Supervised(ConvNet(32, width=4), TrainInfo(images=64, classes=10, image_size=32)).eval()
+    method = Supervised(ConvNet(32, width=4), TrainInfo(num_images=64, num_classes=10, image_size=32)).eval()
     images, labels = tiny.train.images[:6], tiny.train.labels[:6]
     assert len(labels.unique()) > 1
     torch.manual_seed(1)
     loss = method.loss(Batch(images=images, indices=torch.arange(6), labels=labels))
     torch.manual_seed(1)
-    views = shifted(flip_some(images, 0.5), 4)
+    views = random_shift(random_flip(images, 0.5), 4)
     terms, right = [], []
     for view, label in zip(views, labels.tolist(), strict=True):
         logits = method.head(method.encoder(view.unsqueeze(0)))[0].tolist()
@@ -35,4 +35,4 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
 
 def test_the_head_has_one_output_a_class() -> None:
     """Two classes make two logits."""
-    assert Supervised(ConvNet(32), TrainInfo(images=9, classes=2, image_size=32)).head.out_features == 2
+    assert Supervised(ConvNet(32), TrainInfo(num_images=9, num_classes=2, image_size=32)).head.out_features == 2

@@ -14,9 +14,9 @@ from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods._views import SWAV, small_crops, two_views
 from sslbench.methods.swav import SwAV
-from tests.test_sinkhorn import balanced
+from tests.builders import balanced_assignment
 
-FACTS = TrainInfo(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(num_images=64, num_classes=10, image_size=32)
 
 
 def small(**settings: Any) -> SwAV:
@@ -42,7 +42,7 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
         scores.append([F.cosine_similarity(z, c, dim=0).item() for c in method.prototypes.weight])
     total = 0.0
     for t in range(2):
-        for n, q in enumerate(balanced(scores[4 * t : 4 * t + 4], 0.1, 3)):
+        for n, q in enumerate(balanced_assignment(scores[4 * t : 4 * t + 4], 0.1, 3)):
             for v in range(5):
                 if v != t:
                     exps = [math.exp(score / 0.2) for score in scores[4 * v + n]]
@@ -70,7 +70,7 @@ def test_the_queue_starts_late(tiny: Dataset) -> None:
     for step in range(6):
         method.loss(batch(tiny, 8 * step, 8))
         method.after_step(0.1)
-        held.append(method.codes.held)
+        held.append(method.codes.pushed)
     assert held == [0, 0, 8, 16, 24, 32]
     assert method.codes.queue is not None
     torch.testing.assert_close(method.codes.queue.keys, torch.cat(method.newest.chunk(2), dim=1))

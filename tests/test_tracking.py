@@ -12,12 +12,12 @@ from torch import Tensor
 from sslbench.bench.data import Dataset, Split
 from sslbench.bench.data.synthetic import Synthetic
 from sslbench.bench.encoders.convnet import ConvNet
-from sslbench.bench.images.augment import recoloured
+from sslbench.bench.images.augment import colour_jitter
 from sslbench.bench.method import Batch, TrainInfo
-from sslbench.methods._tracks import box_means, cut_out, framed, matches, motion_energy, pairs, tracks
+from sslbench.methods._tracks import box_means, cut_windows, outline_windows, match_scores, motion_energy, cut_track_ends, track_windows
 from sslbench.methods.tracking import Tracking
 
-FACTS = TrainInfo(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(num_images=64, num_classes=10, image_size=32)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def built(**settings: float) -> Tracking:
     return Tracking(ConvNet(32, width=4), FACTS, **{"hidden": 8, "dim": 5} | settings)  # type: ignore[arg-type]
 
 
-def batch_of(clips: Tensor) -> Batch:
+def make_batch(clips: Tensor) -> Batch:
     return Batch(images=clips[:, 0], indices=torch.arange(len(clips)), clips=clips)
 
 
@@ -54,7 +54,7 @@ def moving_squares(ways: list[tuple[int, int]], pan: tuple[int, int] = (0, 0), f
 def test_a_moving_square_is_followed() -> None:
     """The window begins on the square and takes its every step, in its own direction in each clip."""
     ways = [(2, 1), (-2, 0), (1, -2), (0, 2)]
-    corners = tracks(moving_squares(ways), 12 / 32, 0.001) * 32
+    corners = track_windows(moving_squares(ways), 12 / 32, 0.001) * 32
     for n, (down, right) in enumerate(ways):
         top, left = corners[n, 0].tolist()
         assert top <= 12 <= 20 <= top + 12 + abs(down)
@@ -79,7 +79,7 @@ def test_patches_stay_on_their_object(filmed: Split) -> None:
     assert filmed.clips is not None
     assert filmed.masks is not None
     torch.manual_seed(0)
-    corners = (tracks(filmed.clips, 0.5, 0.1) * 32).round().long()
+    corners = (track_windows(filmed.clips, 0.5, 0.1) * 32).round().long()
     N = len(corners)
     item = torch.arange(N)
 
@@ -103,7 +103,7 @@ def test_likeness_matches_a_loop() -> None:
     """Normalised cross-correlation of the first frame's window with each window of each frame."""
     torch.manual_seed(0)
     frames, corners, window = torch.rand(2, 3, 3, 7, 7), torch.tensor([[1, 3], [2, 0]]), 4
-    likeness = matches(frames, corners, window)
+    likeness = match_scores(frames, corners, window)
     assert likeness.shape == (2, 3, 4, 4)
     for n, t, y, x in itertools.product(range(2), range(3), range(4), range(4)):
         top, left = corners[n].tolist()
@@ -127,7 +127,7 @@ def test_tracks_are_drawn_among_the_most_moving(filmed: Split) -> None:
     assert filmed.clips is not None
     same = filmed.clips[:1].expand(40, -1, -1, -1, -1)
     torch.manual_seed(0)
-    few, many = tracks(same, 0.5, 0.001)[:, 0], tracks(same, 0.5, 0.3)[:, 0]
+    few, many = track_windows(same, 0.5, 0.001)[:, 0], track_windows(same, 0.5, 0.3)[:, 0]
     assert len(few.unique(dim=0)) == 1
     assert len(many.unique(dim=0)) > 10
     energy = box_means(motion_energy(same[:1, 0].float(), same[:1, 1].float()), 16)[0]
@@ -141,9 +141,9 @@ def test_larger_clips_are_tracked_coarsely(filmed: Split) -> None:
     small = filmed.clips[:6]
     large = small.repeat_interleave(2, -1).repeat_interleave(2, -2)
     torch.manual_seed(0)
-    patches, corners = pairs(small, 0.5, 0.1)
+    patches, corners = cut_track_ends(small, 0.5, 0.1)
     torch.manual_seed(0)
-    larger, places = pairs(large, 0.5, 0.1)
+    larger, places = cut_track_ends(large, 0.5, 0.1)
     torch.testing.assert_close(places, corners)
     assert patches.shape == (2, 6, 3, 32, 32)
     assert larger.shape == (2, 6, 3, 64, 64)
@@ -153,7 +153,7 @@ def test_patches_are_what_the_window_shows() -> None:
     """A window of half the side, enlarged to the whole: each of its pixels becomes four."""
     torch.manual_seed(0)
     images = torch.rand(2, 3, 8, 8)
-    patches = cut_out(images, torch.tensor([[0.25, 0.5], [0.0, 0.125]]), 0.5)
+    patches = cut_windows(images, torch.tensor([[0.25, 0.5], [0.0, 0.125]]), 0.5)
     for n, (top, left) in enumerate(((2, 4), (0, 1))):
         inside = torch.nn.functional.interpolate(
             images[n : n + 1, :, top : top + 4, left : left + 4], scale_factor=2, mode="bilinear"
@@ -164,7 +164,7 @@ def test_patches_are_what_the_window_shows() -> None:
 def test_frames_are_drawn_around_the_window() -> None:
     """A border of one pixel, red, and nothing else is changed."""
     images = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
-    drawn = framed(images, torch.tensor([[0.25, 0.375]]), 0.5)
+    drawn = outline_windows(images, torch.tensor([[0.25, 0.375]]), 0.5)
     red = [(y, x) for y in range(2, 6) for x in range(3, 7) if y in (2, 5) or x in (3, 6)]
     assert drawn[0, 0].nonzero().tolist() == [list(place) for place in red]
     assert drawn[:, 1:].sum() == 0
@@ -180,10 +180,10 @@ def test_the_loss_matches_a_loop(filmed: Split, mining: bool) -> None:
     method.after_step(0.6 if mining else 0.4)
     clips = filmed.clips[:6]
     torch.manual_seed(1)
-    loss = method.loss(batch_of(clips))
+    loss = method.loss(make_batch(clips))
     torch.manual_seed(1)
-    patches, _ = pairs(clips, 0.5, 0.1)
-    views = recoloured(patches.flatten(0, 1), jitter=0.5, grey=0.0)
+    patches, _ = cut_track_ends(clips, 0.5, 0.1)
+    views = colour_jitter(patches.flatten(0, 1), jitter=0.5, grey=0.0)
     drawn = torch.rand(6, 6).tolist()
     embeddings = [method.head(method.encoder(view.unsqueeze(0)))[0].tolist() for view in views]
 
@@ -207,13 +207,13 @@ def test_a_clip_is_no_negative_of_itself(filmed: Split) -> None:
     """Where a batch holds one clip several times, only others count; alone, there is nothing to rank."""
     assert filmed.clips is not None
     method = built(negatives=3, jitter=0.0).eval()
-    alone = method.loss(batch_of(filmed.clips[:1].expand(4, -1, -1, -1, -1)))
+    alone = method.loss(make_batch(filmed.clips[:1].expand(4, -1, -1, -1, -1)))
     assert alone.item() == 0
     method.moving = 0.001  # one track a clip, so that draws make no difference
     torch.manual_seed(0)
-    both = method.loss(batch_of(filmed.clips[[0, 1]]))
+    both = method.loss(make_batch(filmed.clips[[0, 1]]))
     torch.manual_seed(0)
-    twice = method.loss(batch_of(filmed.clips[[0, 0, 1, 1]]))
+    twice = method.loss(make_batch(filmed.clips[[0, 0, 1, 1]]))
     assert both > 0
     torch.testing.assert_close(twice, both)
 
@@ -223,7 +223,7 @@ def test_equal_embeddings_cost_the_margin(filmed: Split) -> None:
     assert filmed.clips is not None
     method = built()
     torch.nn.init.zeros_(method.head[2].weight)
-    assert method.loss(batch_of(filmed.clips[:8])).item() == pytest.approx(0.5)
+    assert method.loss(make_batch(filmed.clips[:8])).item() == pytest.approx(0.5)
 
 
 def test_short_runs_rank_patches_in_changed_colours(tiny: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,13 +232,13 @@ def test_short_runs_rank_patches_in_changed_colours(tiny: Dataset, monkeypatch: 
     seen: list[Tensor] = []
     for settings in ({}, {"jitter": 0.8, "grey": 0.2}):
         method = built(**settings)
-        prepare = method.encoder.prepared
+        prepare = method.encoder.prepare_images
         monkeypatch.setattr(
-            method.encoder, "prepared", lambda views, prepare=prepare: (seen.append(views), prepare(views))[1]
+            method.encoder, "prepare_images", lambda views, prepare=prepare: (seen.append(views), prepare(views))[1]
         )
         torch.manual_seed(0)
-        method.loss(batch_of(tiny.train.clips))
+        method.loss(make_batch(tiny.train.clips))
     torch.manual_seed(0)
-    patches, _ = pairs(tiny.train.clips, 0.5, 0.1)
+    patches, _ = cut_track_ends(tiny.train.clips, 0.5, 0.1)
     torch.testing.assert_close(seen[0], patches.flatten(0, 1), atol=1e-3, rtol=0)
     assert (seen[1] - seen[0]).abs().amax((1, 2, 3)).gt(0.02).sum() > len(seen[0]) // 2

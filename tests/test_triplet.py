@@ -14,7 +14,7 @@ from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods._views import two_views
 from sslbench.methods.triplet import Triplet, mined, same_image, squared_distances, twins
 
-FACTS = TrainInfo(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(num_images=64, num_classes=10, image_size=32)
 
 
 def small(**settings: Any) -> Triplet:

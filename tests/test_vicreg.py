@@ -14,7 +14,7 @@ from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods._views import two_views
 from sslbench.methods.vicreg import VICReg, redundancy, shortfall
 
-FACTS = TrainInfo(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(num_images=64, num_classes=10, image_size=32)
 
 
 def small_vicreg(**settings: Any) -> VICReg:
@@ -51,7 +51,7 @@ def test_the_loss_matches_a_loop(settings: dict[str, float], tiny: Dataset) -> N
     torch.manual_seed(1)
     loss = method.loss(Batch(images=images, indices=torch.arange(6)))
     torch.manual_seed(1)
-    z = [method.branch(view.unsqueeze(0))[0].tolist() for view in two_views(images, method.look)]
+    z = [method.branch(view.unsqueeze(0))[0].tolist() for view in two_views(images, method.augmentation)]
     s, v, c = terms(z[:6], z[6:])
     weights = settings or {"invariance": 25, "variance": 25, "covariance": 1}
     want = weights["invariance"] * s + weights["variance"] * v + weights["covariance"] * c

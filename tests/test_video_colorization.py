@@ -12,26 +12,26 @@ from torch import Tensor
 
 from sslbench.bench.data import Dataset
 from sslbench.bench.data.synthetic import Synthetic
-from sslbench.bench.encoders._halves import with_input_mode
+from sslbench.bench.encoders._input_mode import encoder_for_input_mode
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.errors import UserError
-from sslbench.bench.images.augment import floats
-from sslbench.bench.images.colour import lab, rgb
+from sslbench.bench.images.augment import to_float
+from sslbench.bench.images.colour import lab_to_rgb, rgb_to_lab
 from sslbench.bench.method import Batch, TrainInfo
 from sslbench.bench.training.loop import pretrain
 from sslbench.bench.training.recipe import Recipe
-from sslbench.methods._copying import UNSEEN, Clusters, chroma, pointed
+from sslbench.methods._copying import SMOOTHING, ColourClusters, quarter_chroma, attention_weights
 from sslbench.methods.video_colorization import VideoColorization
 
-FACTS = TrainInfo(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(num_images=64, num_classes=10, image_size=32)
 
 
 def built(**settings: float) -> VideoColorization:
     torch.manual_seed(0)
-    return VideoColorization(with_input_mode(ConvNet, "lightness", 32, {"width": 4}), FACTS, **settings)  # type: ignore[arg-type]
+    return VideoColorization(encoder_for_input_mode(ConvNet, "lightness", 32, {"width": 4}), FACTS, **settings)  # type: ignore[arg-type]
 
 
-def batch_of(clips: Tensor) -> Batch:
+def make_batch(clips: Tensor) -> Batch:
     return Batch(images=clips[:, 0], indices=torch.arange(len(clips)), clips=clips)
 
 
@@ -43,19 +43,19 @@ def numbered(N: int, T: int) -> Tensor:
 def test_frames_are_references_and_then_the_target() -> None:
     """R + 1 frames in order, ``stride`` apart, from a start drawn for each clip; all starts occur."""
     torch.manual_seed(0)
-    frames = built().frames(batch_of(numbered(50, 8)))
+    frames = built().frames(make_batch(numbered(50, 8)))
     assert frames.shape == (50, 4, 3, 4, 4)
     assert {tuple(row) for row in frames[:, :, 0, 0, 0].tolist()} == {(0, 2, 4, 6), (1, 3, 5, 7)}
-    frames = built(references=2, stride=1).frames(batch_of(numbered(50, 5)))
+    frames = built(references=2, stride=1).frames(make_batch(numbered(50, 5)))
     assert {tuple(row) for row in frames[:, :, 0, 0, 0].tolist()} == {(0, 1, 2), (1, 2, 3), (2, 3, 4)}
 
 
 def test_short_clips_are_read_more_densely() -> None:
     """Where ``stride`` does not fit, the largest that does; too few frames are a mistake that names the setting."""
-    frames = built().frames(batch_of(numbered(9, 6)))
+    frames = built().frames(make_batch(numbered(9, 6)))
     assert {tuple(row) for row in frames[:, :, 0, 0, 0].tolist()} <= {(0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5)}
     with pytest.raises(UserError, match=r"^video_colorization\.references = 3: clips of 3 frames .* lower it to 2"):
-        built().loss(batch_of(numbered(2, 3)))
+        built().loss(make_batch(numbered(2, 3)))
 
 
 def test_what_a_step_costs() -> None:
@@ -72,15 +72,15 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
         torch.nn.init.normal_(parameter, std=0.5)  # so that attention is far from even
     clips = tiny.train.clips[:3]
     torch.manual_seed(1)
-    loss = method.loss(batch_of(clips))
+    loss = method.loss(make_batch(clips))
     torch.manual_seed(1)
-    frames = method.frames(batch_of(clips))
+    frames = method.frames(make_batch(clips))
     size = frames.shape[-1] // 4
     terms, even, right = [], [], []
     for clip in frames:
         maps = method.encoder.features(clip, ["conv4", "conv5"])
         embedded = sum(method.heads[tap](maps[tap], 32) for tap in ("conv4", "conv5"))
-        colours = lab(clip)[:, 1:].view(3, 2, size, 4, size, 4).mean((3, 5))
+        colours = rgb_to_lab(clip)[:, 1:].view(3, 2, size, 4, size, 4).mean((3, 5))
 
         def cluster(t: int, y: int, x: int, colours: Tensor = colours) -> int:
             away = (method.clusters.centres - colours[t, :, y, x]).norm(dim=1).tolist()
@@ -96,9 +96,9 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
             for weight, place in zip(weights, places, strict=True):
                 copied[cluster(*place)] += weight / sum(weights)
             truth = cluster(2, y, x)
-            terms.append(-math.log((1 - UNSEEN) * copied[truth] + UNSEEN / 5))
+            terms.append(-math.log((1 - SMOOTHING) * copied[truth] + SMOOTHING / 5))
             share = sum(cluster(*place) == truth for place in places) / len(places)
-            even.append(-math.log((1 - UNSEEN) * share + UNSEEN / 5))
+            even.append(-math.log((1 - SMOOTHING) * share + SMOOTHING / 5))
             right.append(copied.index(max(copied)) == truth)
     assert len(set(terms)) > 10
     assert loss.item() == pytest.approx(sum(terms) / len(terms), rel=1e-3)
@@ -110,10 +110,10 @@ def test_no_colour_reaches_the_encoder(tiny: Dataset) -> None:
     """Where a place points is the same for the frames without their colours."""
     assert tiny.train.clips is not None
     method = built().eval()
-    frames = floats(tiny.train.clips[:2, :4])
-    lightness = lab(frames.flatten(0, 1))
+    frames = to_float(tiny.train.clips[:2, :4])
+    lightness = rgb_to_lab(frames.flatten(0, 1))
     lightness[:, 1:] = 0
-    grey = rgb(lightness).view_as(frames)
+    grey = lab_to_rgb(lightness).view_as(frames)
     assert (grey - frames).abs().max() > 0.2
     torch.testing.assert_close(method.attention(grey), method.attention(frames), atol=1e-4, rtol=0)
 
@@ -124,8 +124,8 @@ def test_attention_finds_what_has_moved() -> None:
     references = torch.eye(12).view(1, 12, 12)
     order = torch.randperm(12)
     target = 3 * references[:, order]
-    assert torch.equal(pointed(target, references, 1.0).argmax(2)[0], order)
-    sharp, soft = (pointed(target, references, t).amax(2).mean() for t in (0.5, 2.0))
+    assert torch.equal(attention_weights(target, references, 1.0).argmax(2)[0], order)
+    sharp, soft = (attention_weights(target, references, t).amax(2).mean() for t in (0.5, 2.0))
     torch.testing.assert_close(sharp, torch.tensor(math.exp(6) / (math.exp(6) + 11)))
     torch.testing.assert_close(soft, torch.tensor(math.exp(1.5) / (math.exp(1.5) + 11)))
 
@@ -134,7 +134,7 @@ def test_centres_are_means_of_what_was_nearest() -> None:
     """Shown the same few colours again and again, each gets a centre of its own; in evaluation nothing moves."""
     torch.manual_seed(0)
     blobs = torch.tensor([[30.0, 10.0], [-20.0, 5.0], [0.0, -25.0]])
-    clusters = Clusters(8)
+    clusters = ColourClusters(8)
     start = clusters.centres.clone()
     for _ in range(20):
         clusters(blobs.repeat(50, 1) + 0.5 * torch.randn(150, 2))
@@ -149,7 +149,7 @@ def test_centres_are_means_of_what_was_nearest() -> None:
 
 def test_a_centre_is_a_running_mean() -> None:
     """Of its first place, counted once, and of all the colours that came to it, whatever batches they came in."""
-    clusters = Clusters(2)
+    clusters = ColourClusters(2)
     clusters.centres = torch.tensor([[0.0, 0.0], [100.0, 0.0]])
     for batch in ([[4.0, 2.0], [90.0, 0.0]], [[2.0, 4.0]]):
         clusters(torch.tensor(batch))
@@ -160,10 +160,10 @@ def test_a_centre_is_a_running_mean() -> None:
 def test_places_are_read_row_by_row() -> None:
     """The chroma of a place is the mean over its square of 4 x 4 pixels."""
     frames = torch.rand(2, 3, 3, 8, 8)
-    places = chroma(frames)
+    places = quarter_chroma(frames)
     assert places.shape == (2, 3, 4, 2)
     for n, t, y, x in itertools.product(range(2), range(3), range(2), range(2)):
-        square = lab(frames[n, t].unsqueeze(0))[0, 1:, 4 * y : 4 * y + 4, 4 * x : 4 * x + 4]
+        square = rgb_to_lab(frames[n, t].unsqueeze(0))[0, 1:, 4 * y : 4 * y + 4, 4 * x : 4 * x + 4]
         torch.testing.assert_close(places[n, t, 2 * y + x], square.mean((1, 2)), atol=1e-4, rtol=1e-4)
 
 
@@ -177,11 +177,12 @@ def test_panels_show_a_perfect_copy(tiny: Dataset, monkeypatch: pytest.MonkeyPat
         return torch.cat([torch.zeros(2, 64, 128), torch.eye(64).expand(2, 64, 64)], dim=2)
 
     monkeypatch.setattr(method, "attention", own_place)
-    reference, target, copied, truth = method.panels(batch_of(still))
+    reference, target, copied, truth = method.panels(make_batch(still))
     assert copied.captions == ("ab error 0", "ab error 0")
-    assert lab(target.images)[:, 1:].abs().max() < 1
+    assert rgb_to_lab(target.images)[:, 1:].abs().max() < 1
     assert torch.equal(reference.images, truth.images)
-    assert (lab(copied.images) - lab(truth.images))[:, 1:].abs().mean() < 8  # blurred to a quarter of the resolution
+    # The copy has a quarter of the resolution.
+    assert (rgb_to_lab(copied.images) - rgb_to_lab(truth.images))[:, 1:].abs().mean() < 8
 
 
 @pytest.mark.slow
@@ -189,8 +190,8 @@ def test_the_loss_falls_below_even_attention(tmp_path: Path) -> None:
     """300 steps bring the loss well below that of attention to all places alike, on clips in which things move."""
     data = Synthetic(train=2_000, test=20).load(frozenset({"clips"}))
     torch.manual_seed(0)
-    encoder = with_input_mode(ConvNet, "lightness", 32, {"width": 8})
-    method = VideoColorization(encoder, TrainInfo(images=2_000, classes=10, image_size=32))
+    encoder = encoder_for_input_mode(ConvNet, "lightness", 32, {"width": 8})
+    method = VideoColorization(encoder, TrainInfo(num_images=2_000, num_classes=10, image_size=32))
     recipe = Recipe(views=300 * 4 * 16, batch_size=16)
     steps = list(pretrain(method, data.train, recipe, torch.device("cpu"), tmp_path / "run"))
     assert len(steps) == 300

@@ -14,10 +14,11 @@ from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods import word2vec
-from sslbench.methods._patches import GREEN, neighbours
+from sslbench.methods._patch_pictures import GREEN
+from sslbench.methods._patches import neighbour_pairs
 from sslbench.methods.word2vec import Word2Vec, products
 
-FACTS = TrainInfo(images=64, classes=10, image_size=32)
+FACTS = TrainInfo(num_images=64, num_classes=10, image_size=32)
 
 
 def small(**settings: Any) -> Word2Vec:
@@ -32,7 +33,7 @@ def batch(data: Dataset, N: int = 4) -> Batch:
 @pytest.mark.parametrize(("grid", "window", "pairs"), [(2, 1, 12), (3, 1, 40), (3, 2, 72), (4, 1, 84)])
 def test_neighbours_are_near(grid: int, window: int, pairs: int) -> None:
     """Places at most ``window`` rows and columns apart are neighbours, in both orders, and none is its own."""
-    found = neighbours(grid, window)
+    found = neighbour_pairs(grid, window)
     places = list(itertools.product(range(grid), range(grid)))
     assert len(found) == len(set(found)) == pairs
     for (a, place), (b, other) in itertools.product(enumerate(places), repeat=2):
@@ -67,7 +68,7 @@ def test_the_loss_matches_a_loop(tiny: Dataset, monkeypatch: pytest.MonkeyPatch)
         return drawn[-1]
 
     monkeypatch.setattr(torch, "randint", recorded)
-    monkeypatch.setattr(word2vec.augment, "flip_some", lambda images: images)
+    monkeypatch.setattr(word2vec.augment, "random_flip", lambda images: images)
     images = batch(tiny)
     loss = method.loss(images)
     _, shift, places = drawn
@@ -86,7 +87,7 @@ def test_the_loss_matches_a_loop(tiny: Dataset, monkeypatch: pytest.MonkeyPatch)
 
     terms, higher, images_drawn = [], [], set()
     for n in range(4):
-        for q, (centre, context) in enumerate(neighbours(2, 1)):
+        for q, (centre, context) in enumerate(neighbour_pairs(2, 1)):
             true = score((n, centre), (n, context))
             term = math.log(logistic(true))
             for k in range(3):

@@ -1,1 +1,1 @@
-"""Weights: saved, found, downloaded, read safely, exported."""
+"""Checkpoints: files of weights, saved, registered, downloaded, recognised, read safely and exported."""

@@ -1,70 +1,79 @@
-"""Brings checkpoints here and fills encoders with them: the only place that knows how each kind comes."""
+"""Downloads checkpoints, and fills encoders with them.
+
+No other file distinguishes where a checkpoint's weights are kept: behind a URL, on the Hugging Face hub, in a library
+or in a local file.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from ..storage.download import GONE, downloaded, told
-from .registry import Absent, Checkpoint
+from ..storage.download import NETWORK_ERRORS, download_file, failure_reason
+from .registry import Checkpoint, CheckpointUnavailable
+
+if TYPE_CHECKING:
+    from ..encoders import Encoder
 
 
-def fetched(found: Checkpoint) -> Iterator[tuple[int, int]]:
-    """Makes sure that a checkpoint's file is here; yields bytes there and bytes in all.
+def fetch_checkpoint(checkpoint: Checkpoint) -> Iterator[tuple[int, int]]:
+    """Downloads a checkpoint's file unless it is there; yields how many bytes are there and their total.
 
-    Raises Absent with the sentence that helps where there is no network, UserError for a file
-    that is not the registered one.
+    Raises CheckpointUnavailable if the network fails, UserError for a file that is not the registered one.
     """
-    if found.kind == "hub":
-        yield from from_hub(found)
-    elif found.kind == "url" and found.file:
+    if checkpoint.kind == "hub":
+        yield from fetch_from_hub(checkpoint)
+    elif checkpoint.kind == "url" and checkpoint.file:
         try:
-            yield from downloaded(found.url, found.file, found.sha256)
-        except GONE as error:
-            raise Absent(by_hand(found, told(error))) from None
+            yield from download_file(checkpoint.url, checkpoint.file, checkpoint.sha256)
+        except NETWORK_ERRORS as error:
+            raise CheckpointUnavailable(unavailable_message(checkpoint, failure_reason(error))) from None
 
 
-def from_hub(found: Checkpoint) -> Iterator[tuple[int, int]]:
-    """A file of the Hugging Face hub, by its own library and cache."""
-    assert found.file
-    if found.file.exists():
+def fetch_from_hub(checkpoint: Checkpoint) -> Iterator[tuple[int, int]]:
+    """Links a checkpoint's file to the Hugging Face hub's cache, into which the hub's own library downloads it."""
+    assert checkpoint.file
+    if checkpoint.file.exists():
         return
     try:
         from huggingface_hub import hf_hub_download
     except ImportError:
-        raise UserError(f"{found.token}: needs huggingface_hub; pip install huggingface_hub.") from None
-    owner, repository, file = found.url.removeprefix("hf:").split("/", 2)
+        raise UserError(f"{checkpoint.token}: needs huggingface_hub; pip install huggingface_hub.") from None
+    owner, repository, file = checkpoint.url.removeprefix("hf:").split("/", 2)
     yield 0, 0
     try:
-        kept = hf_hub_download(f"{owner}/{repository}", file)
-    except Exception as error:  # the hub's library raises kinds of its own and those of two others
+        cached = hf_hub_download(f"{owner}/{repository}", file)
+    except Exception as error:  # the hub's library raises its own kinds and those of two others
         reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
-        raise Absent(by_hand(found, reason)) from None
-    found.file.parent.mkdir(parents=True, exist_ok=True)
-    found.file.unlink(missing_ok=True)
-    found.file.symlink_to(Path(kept).resolve())
+        raise CheckpointUnavailable(unavailable_message(checkpoint, reason)) from None
+    checkpoint.file.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.file.unlink(missing_ok=True)
+    checkpoint.file.symlink_to(Path(cached).resolve())
 
 
-def by_hand(found: Checkpoint, reason: str) -> str:
-    """What to do where the network does not."""
+def unavailable_message(checkpoint: Checkpoint, reason: str) -> str:
+    """Why a checkpoint is not there, and how to download it by hand."""
     return (
-        f"{found.token}: could not be downloaded ({reason}). Fetch {found.url} by hand, put it at {found.file}, "
-        "and run the same command again."
+        f"{checkpoint.token}: could not be downloaded ({reason}). Fetch {checkpoint.url} by hand, put it at "
+        f"{checkpoint.file}, and run the same command again."
     )
 
 
-def fill(found: Checkpoint, encoder: Any) -> dict[str, Any]:
-    """Fills the encoder and returns what is known of the weights; raises Absent or UserError."""
-    from . import store as checkpoints
+def load_checkpoint(checkpoint: Checkpoint, encoder: Encoder) -> dict[str, Any]:
+    """Fills the encoder with the checkpoint's weights and returns their metadata.
 
-    if found.kind == "untrained":
+    Raises CheckpointUnavailable if they are not there, UserError if they do not fit the encoder.
+    """
+    from . import store
+
+    if checkpoint.kind == "untrained":
         return {}
-    if found.file:
-        if not found.file.exists():
-            raise Absent(by_hand(found, "it is not here"))
-        return checkpoints.load(found.file, encoder)
-    from .libraries import weights
+    if checkpoint.file:
+        if not checkpoint.file.exists():
+            raise CheckpointUnavailable(unavailable_message(checkpoint, "it is not here"))
+        return store.load_encoder(checkpoint.file, encoder)
+    from .libraries import library_weights
 
-    return checkpoints.take(Path(found.token), {"": weights(found)}, encoder)
+    return store.fill_encoder(Path(checkpoint.token), {"": library_weights(checkpoint)}, encoder)

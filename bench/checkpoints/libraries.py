@@ -1,4 +1,4 @@
-"""Networks of timm and torchvision with the weights that those libraries bring."""
+"""Networks of timm and torchvision, with the weights that these libraries distribute."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from torch import Tensor
 
 from ..errors import UserError, did_you_mean
 from ..images.input_spec import MEAN, STD, InputSpec
-from .registry import Absent, Checkpoint, Kind
+from .registry import Checkpoint, CheckpointUnavailable, Kind
 
 
-def described(word: str, library: str, name: str, state: str) -> Checkpoint:
-    """A network by its library's name; ``state`` is "random", the name of weights, or "" for the library's choice.
+def library_checkpoint(word: str, library: str, name: str, state: str) -> Checkpoint:
+    """The checkpoint of a network, by its name in the library.
 
-    Raises UserError for a name that the library does not know.
+    ``state`` is "random", the name of weights, or "" for the library's default weights. Raises UserError for a name
+    that the library does not have.
     """
-    make = {"timm": of_timm, "torchvision": of_torchvision}[library]
-    network, weights, input_spec, licence = make(word, name, state)
+    look_up = {"timm": look_up_timm, "torchvision": look_up_torchvision}[library]
+    network, weights, input_spec, licence = look_up(word, name, state)
     kind: Kind = "untrained" if state == "random" else "timm" if library == "timm" else "torchvision"
     return Checkpoint(
         token=word,
@@ -31,7 +32,7 @@ def described(word: str, library: str, name: str, state: str) -> Checkpoint:
     )
 
 
-def of_timm(word: str, name: str, state: str) -> tuple[str, str, InputSpec, str]:
+def look_up_timm(word: str, name: str, state: str) -> tuple[str, str, InputSpec, str]:
     """Network, weights, input and licence of a timm name."""
     import timm
 
@@ -41,25 +42,25 @@ def of_timm(word: str, name: str, state: str) -> tuple[str, str, InputSpec, str]
             f"--methods {word}: timm has no network {network!r}. {did_you_mean(network, timm.list_models())}"
         )
     try:
-        facts = timm.get_pretrained_cfg(name)
-    except RuntimeError:  # for weights that it does not know
-        facts = None
-    if facts is None or (state != "random" and not facts.has_weights):
+        config = timm.get_pretrained_cfg(name)
+    except RuntimeError:  # for unknown weights
+        config = None
+    if config is None or (state != "random" and not config.has_weights):
         known = timm.list_pretrained(f"{network}*") or ["none"]
         raise UserError(f"--methods {word}: timm has no such weights. {did_you_mean(name, known)} @random needs none.")
     input_spec = InputSpec(
-        size=facts.input_size[-1],
-        crop=facts.crop_pct or 1.0,
-        resampling=resampling(facts.interpolation),
-        mean=tuple(facts.mean),
-        std=tuple(facts.std),
+        size=config.input_size[-1],
+        crop=config.crop_pct or 1.0,
+        resampling=supported_resampling(config.interpolation),
+        mean=tuple(config.mean),
+        std=tuple(config.std),
     )
-    weights = f"{network}.{facts.tag}" if facts.tag else network
-    return network, weights, input_spec, str(facts.license or "")
+    weights = f"{network}.{config.tag}" if config.tag else network
+    return network, weights, input_spec, str(config.license or "")
 
 
-def of_torchvision(word: str, name: str, state: str) -> tuple[str, str, InputSpec, str]:
-    """Network, weights, input and licence (torchvision names none) of a torchvision name."""
+def look_up_torchvision(word: str, name: str, state: str) -> tuple[str, str, InputSpec, str]:
+    """Network, weights, input and licence (always empty, as torchvision names none) of a torchvision name."""
     from torchvision import models
 
     known = models.list_models(module=models)
@@ -68,37 +69,39 @@ def of_torchvision(word: str, name: str, state: str) -> tuple[str, str, InputSpe
     choices: Any = models.get_model_weights(name)
     tag = choices.DEFAULT.name if state in ("", "random") else state
     if tag not in choices.__members__:
-        raise UserError(f"--methods {word}: no such weights. {did_you_mean(tag, choices.__members__)}")
-    how = choices[tag].transforms()
+        raise UserError(f"--methods {word}: torchvision has no such weights. {did_you_mean(tag, choices.__members__)}")
+    transforms = choices[tag].transforms()
     input_spec = InputSpec(
-        size=how.crop_size[0],
-        crop=min(1.0, how.crop_size[0] / how.resize_size[0]),
-        resampling=resampling(how.interpolation.value),
-        mean=tuple(how.mean or MEAN),
-        std=tuple(how.std or STD),
+        size=transforms.crop_size[0],
+        crop=min(1.0, transforms.crop_size[0] / transforms.resize_size[0]),
+        resampling=supported_resampling(transforms.interpolation.value),
+        mean=tuple(transforms.mean or MEAN),
+        std=tuple(transforms.std or STD),
     )
     return name, f"{name}.{tag}", input_spec, ""
 
 
-def resampling(word: str) -> Literal["bilinear", "bicubic"]:
-    """One of the two kinds that are known here."""
-    return "bicubic" if word == "bicubic" else "bilinear"
+def supported_resampling(name: str) -> Literal["bilinear", "bicubic"]:
+    """Bicubic for "bicubic", bilinear for every other name."""
+    return "bicubic" if name == "bicubic" else "bilinear"
 
 
-def weights(found: Checkpoint) -> dict[str, Tensor]:
-    """The library's tensors; raises Absent where they cannot be had."""
-    network, _, tag = found.url.partition(":")[2].partition(".")
+def library_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The network's state dict; raises CheckpointUnavailable if the library cannot download it."""
+    network, _, tag = checkpoint.url.partition(":")[2].partition(".")
     try:
-        if found.kind == "timm":
+        if checkpoint.kind == "timm":
             import timm
 
-            return timm.create_model(f"{network}.{tag}" if tag else network, pretrained=True).state_dict()
-        from torchvision import models
+            model: Any = timm.create_model(f"{network}.{tag}" if tag else network, pretrained=True)
+        else:
+            from torchvision import models
 
-        return models.get_model(network, weights=tag).state_dict()
+            model = models.get_model(network, weights=tag)
+        return dict(model.state_dict())
     except Exception as error:  # each library and its network code raise their own kinds
         reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
-        raise Absent(
-            f"{found.token}: {found.kind} could not bring its weights ({reason}); with no network, save its state "
-            f"dict elsewhere and give --methods file/PATH@{found.encoder}."
+        raise CheckpointUnavailable(
+            f"{checkpoint.token}: {checkpoint.kind} could not load its weights ({reason}); without a network, save its "
+            f"state dict elsewhere and give --methods file/PATH@{checkpoint.encoder}."
         ) from None

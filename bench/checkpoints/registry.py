@@ -1,13 +1,18 @@
-"""Checkpoints as data: those that method files register, and what is known of any before it is read."""
+"""Checkpoints as data: those that are registered, and what is known of any checkpoint before its file is read.
+
+A registered checkpoint is a table in ``methods/NAME.toml``, next to the method's file ``methods/NAME.py``. `KEYS` lists
+what the table may say.
+"""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import UserError
+from ..errors import UserError, did_you_mean
 from ..images.input_spec import CHANNELS, InputSpec
 from ..plugins.discovery import Plugin
 from ..storage.cache import cache_folder
@@ -16,85 +21,94 @@ from ..storage.hashing import file_hash
 Kind = Literal["url", "file", "hub", "timm", "torchvision", "untrained"]
 
 
-class Absent(Exception):
-    """Weights that could not be had, through no fault of the user's."""
+class CheckpointUnavailable(Exception):
+    """Weights that cannot be loaded for a reason outside the user's control, such as a failed download."""
 
 
 @dataclass(frozen=True)
-class Zoo:
-    """A collection whose addresses begin alike."""
+class ModelZoo:
+    """A published collection of checkpoints whose URLs have the same beginning."""
 
     base: str
     licence: str
     source: str
 
 
-ZOOS = {
-    "vissl": Zoo(
+MODEL_ZOOS = {
+    "vissl": ModelZoo(
         "https://dl.fbaipublicfiles.com/vissl/model_zoo/",
         "MIT",
         "https://github.com/facebookresearch/vissl/blob/main/MODEL_ZOO.md",
     ),
-    "mmselfsup": Zoo(
+    "mmselfsup": ModelZoo(
         "https://download.openmmlab.com/mmselfsup/",
         "Apache-2.0",
         "https://mmselfsup.readthedocs.io/en/latest/model_zoo.html",
     ),
-    "lightly": Zoo(
+    "lightly": ModelZoo(
         "https://lightly-ssl-checkpoints.s3.amazonaws.com/imagenet_",
         "MIT",
         "https://docs.lightly.ai/self-supervised-learning/getting_started/benchmarks.html",
     ),
 }
-"""An address "vissl:x" is the zoo's beginning and x."""
+"""By name. The url "vissl:x" stands for the base of vissl followed by x."""
 
-WORDS = {"url", "sha256", "encoder", "settings", "input", "licence", "source", "linear", "knn"}
-"""What a method file may say of a checkpoint; ``linear`` and ``knn`` are published accuracies (fractions), by tap or of
-conv5 alone."""
+KEYS: dict[str, tuple[type, ...]] = {
+    "url": (str,),  # https://..., hf:OWNER/REPOSITORY/FILE, or ZOO:REST with one of `MODEL_ZOOS`
+    "sha256": (str,),  # of the file
+    "encoder": (str,),  # as in --encoder; resnet50 if absent
+    "settings": (dict,),  # of the encoder, those that differ from its defaults
+    "input": (dict,),  # fields of InputSpec, those that differ from its defaults
+    "licence": (str,),  # of the weights; the licence of the zoo if absent
+    "source": (str,),  # page with the published numbers; the page of the zoo if absent
+    "linear": (float, dict),  # published accuracy of the linear protocol, a fraction: of conv5, or of each tap
+    "knn": (float, dict),  # the same of the knn protocol
+}
+"""What a table of ``methods/NAME.toml`` may say of a checkpoint, and the types of each value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """Weights that somebody else trained; ``encoder`` as ``--encoder`` names it."""
+    """Weights that were trained elsewhere, and the encoder that they belong to."""
 
-    token: str  # as in --methods
-    method: str  # in records and tables: the method's name, or the token
-    name: str | None  # of a registered one
+    token: str  # the word of --methods that names it
+    method: str  # in records and tables: the method's name if registered, else the token
+    name: str | None  # NAME of METHOD@NAME; None if not registered
     kind: Kind
     url: str = ""
-    path: Path | None = None
+    path: Path | None = None  # of a local file
     sha256: str = ""
-    encoder: str
-    plugin: Plugin | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
-    input_spec: InputSpec | None = None
-    input_mode: str = "colour"  # of a file of ours: what its method has encoders see
-    made_by: str = ""  # the method that made it, if ours
+    encoder: str  # as in --encoder
+    plugin: Plugin | None = None  # the encoder's
+    settings: dict[str, Any] = field(default_factory=dict)  # the encoder's
+    input_spec: InputSpec | None = None  # None: the data set's images unchanged
+    input_mode: str = "colour"  # as the method that trained it declares it
+    made_by: str = ""  # name of the method, if sslbench wrote the file
     licence: str = ""
     source: str = ""
     published: dict[str, dict[str, float]] = field(default_factory=dict)  # protocol -> tap -> fraction
 
     @property
     def file(self) -> Path | None:
-        """Where its weights are or will be; None where a library of its own keeps them."""
+        """Path of the weights, downloaded or not; None if a library keeps them in its own cache."""
         if self.kind in ("url", "hub"):
             ending = "".join(Path(self.url.rpartition("/")[2]).suffixes[-2:])
             return cache_folder() / "checkpoints" / f"{self.token.replace('/', '_')}{ending}"
         return self.path
 
     @property
-    def there(self) -> bool:
-        """Whether nothing need be fetched, as far as a look at the disk can tell."""
+    def is_local(self) -> bool:
+        """Whether `fetch` has nothing to do; a library may still download weights when they are loaded."""
         return self.kind in ("timm", "torchvision", "untrained") or bool(self.file and self.file.exists())
 
     @property
-    def changed(self) -> dict[str, Any]:
-        """Settings of its encoder that are not the encoder's own, the name of a network aside."""
-        own = self.plugin.defaults if self.plugin else {}
-        return {name: value for name, value in self.settings.items() if name != "name" and own.get(name) != value}
+    def changed_settings(self) -> dict[str, Any]:
+        """The encoder's settings that differ from its defaults, without the name of a library's network."""
+        defaults = self.plugin.defaults if self.plugin else {}
+        return {name: value for name, value in self.settings.items() if name != "name" and defaults.get(name) != value}
 
     def identity(self, seed: int) -> dict[str, Any]:
-        """All that decides its weights."""
+        """All that decides the values of the weights; ``seed`` counts only if they are untrained."""
         if self.kind == "untrained":
             return {"seed": seed}
         if self.path:
@@ -102,69 +116,113 @@ class Checkpoint:
         return {"url": self.url, "sha256": self.sha256} if self.url else {}
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """For a record: where it is from, what it may be used for, its input, and what was published."""
+    def record_source(self) -> dict[str, Any]:
+        """What records say under "source": where it is from, its licence, encoder, input and published numbers."""
         known = {
             "token": self.token,
             "encoder": self.encoder,
-            "encoder_settings": self.changed,
+            "encoder_settings": self.changed_settings,
             "url": self.url,
             "licence": self.licence,
             "published": self.published,
+            "published_in": self.source,
         }
-        told = {key: value for key, value in (known | {"published_in": self.source}).items() if value}
-        return told | {"input": asdict(self.input_spec) | {"words": self.input_spec.words} if self.input_spec else {}}
+        spec = self.input_spec
+        return {key: value for key, value in known.items() if value} | {
+            "input": asdict(spec) | {"words": spec.description} if spec else {}
+        }
 
 
-def registered(plugins: Iterable[Plugin]) -> Iterator[Checkpoint]:
-    """Every checkpoint that a method file registers."""
-    for plugin in plugins:
-        for name, said in (plugin.constants.get("checkpoints") or {}).items():
-            yield checkpoint(plugin.name, name, said)
+def registered_checkpoints(methods: Iterable[Plugin]) -> Iterator[Checkpoint]:
+    """Every checkpoint that is registered for these methods; raises UserError for a faulty TOML file."""
+    for method in methods:
+        path = method.path.with_suffix(".toml")
+        for name, entry in read_entries(path).items():
+            check_entry(path, name, entry)
+            yield parse_entry(method.name, name, entry)
 
 
-def checkpoint(method: str, name: str, said: Mapping[str, Any]) -> Checkpoint:
-    """One checkpoint as its method file describes it; raises UserError for a word that means nothing."""
-    if unknown := said.keys() - WORDS:
-        raise UserError(f"{method}@{name}: {min(unknown)!r} is not known; a checkpoint has {', '.join(sorted(WORDS))}.")
-    zoo_name, _, rest = said["url"].partition(":")
-    zoo = ZOOS.get(zoo_name)
-    input_spec = InputSpec(**said.get("input", {}))
+def read_entries(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file by name, with arrays as tuples; empty if there is no such file.
+
+    Raises UserError for a file that is not TOML.
+    """
+    if not path.exists():
+        return {}
+    try:
+        entries = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as TOML ({error}); fix the file.") from None
+    return {name: with_tuples(entry) for name, entry in entries.items()}
+
+
+def with_tuples(value: Any) -> Any:
+    """The value with each list in it, at any depth, as a tuple: defaults of settings are tuples, and are compared."""
+    if isinstance(value, dict):
+        return {name: with_tuples(part) for name, part in value.items()}
+    return tuple(map(with_tuples, value)) if isinstance(value, list) else value
+
+
+def check_entry(path: Path, name: str, entry: Any) -> None:
+    """Raises UserError unless the entry is a table with a url, known keys and values of the right types."""
+    if not isinstance(entry, dict) or "url" not in entry:
+        raise UserError(f"{path}: {name!r} must be a table with a url; fix the file.")
+    check_known(path, name, "key", entry, KEYS)
+    for key, value in entry.items():
+        if not isinstance(value, KEYS[key]):
+            expected = " or ".join({str: "text", float: "a fraction", dict: "a table"}[kind] for kind in KEYS[key])
+            raise UserError(f"{path}: [{name}] {key} must be {expected}, not {value!r}; fix the file.")
+    inputs = entry.get("input", {})
+    check_known(path, name, "input", inputs, [field.name for field in fields(InputSpec)])
+    check_known(path, name, "colour", [str(inputs.get("colour", "rgb"))], CHANNELS)
+
+
+def check_known(path: Path, name: str, what: str, words: Iterable[str], known: Iterable[str]) -> None:
+    """Raises UserError for the first word that is not a known one."""
+    if unknown := sorted(set(words) - set(known)):
+        raise UserError(f"{path}: [{name}] has the unknown {what} {unknown[0]!r}. {did_you_mean(unknown[0], known)}")
+
+
+def parse_entry(method: str, name: str, entry: Mapping[str, Any]) -> Checkpoint:
+    """The checkpoint that a checked table describes."""
+    scheme, _, rest = entry["url"].partition(":")
+    zoo = MODEL_ZOOS.get(scheme)
+    input_spec = InputSpec(**entry.get("input", {}))
     channels = CHANNELS[input_spec.colour]
     return Checkpoint(
         token=f"{method}@{name}",
         method=method,
         name=name,
-        kind="hub" if zoo_name == "hf" else "url",
-        url=zoo.base + rest if zoo else said["url"],
-        sha256=said.get("sha256", ""),
-        encoder=said.get("encoder", "resnet50"),
-        settings=({"channels": channels} if channels != 3 else {}) | said.get("settings", {}),
+        kind="hub" if scheme == "hf" else "url",
+        url=zoo.base + rest if zoo else entry["url"],
+        sha256=entry.get("sha256", ""),
+        encoder=entry.get("encoder", "resnet50"),
+        settings=({"channels": channels} if channels != 3 else {}) | entry.get("settings", {}),
         input_spec=input_spec,
-        licence=said.get("licence", zoo.licence if zoo else ""),
-        source=said.get("source", zoo.source if zoo else ""),
+        licence=entry.get("licence", zoo.licence if zoo else ""),
+        source=entry.get("source", zoo.source if zoo else ""),
         published={
-            protocol: said[protocol] if isinstance(said[protocol], dict) else {"conv5": said[protocol]}
+            protocol: entry[protocol] if isinstance(entry[protocol], dict) else {"conv5": entry[protocol]}
             for protocol in ("linear", "knn")
-            if protocol in said
+            if protocol in entry
         },
     )
 
 
-def listing(plugins: Iterable[Plugin]) -> str:
-    """What ``list checkpoints`` prints."""
+def checkpoint_listing(methods: Iterable[Plugin]) -> str:
+    """The table that ``list checkpoints`` prints."""
     from tabulate import tabulate
 
     rows = [
         [
-            found.token,
-            found.encoder,
-            found.input_spec.words if found.input_spec else "",
-            ", ".join(f"{protocol} {100 * max(by.values()):.1f}" for protocol, by in found.published.items()),
-            found.licence,
-            "here" if found.there else "",
+            checkpoint.token,
+            checkpoint.encoder,
+            checkpoint.input_spec.description if checkpoint.input_spec else "",
+            ", ".join(f"{protocol} {100 * max(by.values()):.1f}" for protocol, by in checkpoint.published.items()),
+            checkpoint.licence,
+            "here" if checkpoint.is_local else "",
         ]
-        for found in registered(plugins)
+        for checkpoint in registered_checkpoints(methods)
     ]
     head = ["checkpoint", "encoder", "input", "published (%)", "licence", "fetched"]
     return (

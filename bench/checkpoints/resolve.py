@@ -1,4 +1,4 @@
-"""What a word of ``--methods`` means when it names weights that somebody else trained."""
+"""Turns a word of ``--methods`` that names weights trained elsewhere into checkpoints with their encoders."""
 
 from __future__ import annotations
 
@@ -9,132 +9,134 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, did_you_mean
-from ..plugins import discovery as plugins
+from ..images.input_spec import InputSpec
+from ..plugins import discovery
 from ..plugins.discovery import Plugin
-from .registry import Checkpoint, registered
+from .registry import Checkpoint, registered_checkpoints
 
 LIBRARIES = ("timm", "torchvision")
 SOURCES = (*LIBRARIES, "hf", "file")
 
-Known = Mapping[str, Mapping[str, Plugin]]  # kind -> name -> plugin
+PluginsByKind = Mapping[str, Mapping[str, Plugin]]  # kind -> name -> plugin
 
 
 def is_checkpoint(word: str) -> bool:
-    """Whether a word of --methods names weights and not a method to pretrain."""
+    """Whether a word of --methods names weights, not a method to pretrain with."""
     return "@" in word or (word.partition("/")[0] in SOURCES and "/" in word)
 
 
-def checkpoints(word: str, known: Known, fallback: Checkpoint, image_size: int) -> Iterator[Checkpoint]:
-    """The checkpoints that a word names, each with its encoder; ``fallback`` is the encoder that was asked for.
+def resolve_checkpoints(
+    word: str, plugins: PluginsByKind, requested: Checkpoint, image_size: int
+) -> Iterator[Checkpoint]:
+    """The checkpoints that a word names, each with the plugin of its encoder.
 
-    Raises UserError for what there is none of.
+    ``requested`` describes the encoder of ``--encoder``, the first candidate for a file whose encoder is not named.
+    Raises UserError if the word names nothing.
     """
     source, slash, rest = word.partition("/")
     if source in LIBRARIES and slash:
-        from .libraries import described
+        from .libraries import library_checkpoint
 
         name, _, state = rest.partition("@")
         if state not in ("", "random") and source == "timm":
             raise UserError(f"--methods {word}: after @ timm knows only random; weights are named timm/NAME.WEIGHTS.")
-        yield with_plugin(described(word, source, name, state), known)
+        yield with_encoder_plugin(library_checkpoint(word, source, name, state), plugins)
     elif source == "file" and slash:
-        yield from files(word, rest, known, fallback, image_size)
+        yield from resolve_files(word, rest, plugins, requested, image_size)
     elif source == "hf" and slash:
         path, _, encoder = rest.partition("@")
         if path.count("/") < 2 or not encoder:
             raise UserError(f"--methods {word}: write hf/OWNER/REPOSITORY/FILE@ENCODER.")
-        yield with_plugin(named_encoder(word, encoder, kind="hub", url=f"hf:{path}"), known)
+        yield with_encoder_plugin(encoder_checkpoint(word, encoder, kind="hub", url=f"hf:{path}"), plugins)
     else:
-        for found in published(word, known["method"]):
-            yield with_plugin(found, known)
+        for checkpoint in find_registered(word, plugins["method"]):
+            yield with_encoder_plugin(checkpoint, plugins)
 
 
-def published(word: str, methods: Mapping[str, Plugin]) -> list[Checkpoint]:
+def find_registered(word: str, methods: Mapping[str, Plugin]) -> list[Checkpoint]:
     """The registered checkpoints that a word names: METHOD@NAME, METHOD@published or all@published."""
     method, _, name = word.partition("@")
     if method == "all" and name == "published":
-        return list(registered(methods.values()))
-    found = list(registered([plugins.named(method, methods, "--methods")]))
-    if name == "published" and found:
-        return found
-    if chosen := [checkpoint for checkpoint in found if checkpoint.name == name]:
-        return chosen
-    everywhere = [checkpoint.token for checkpoint in registered(methods.values())]
-    own = [checkpoint.token for checkpoint in found]
+        return list(registered_checkpoints(methods.values()))
+    of_method = list(registered_checkpoints([discovery.plugin_named(method, methods, "--methods")]))
+    if name == "published" and of_method:
+        return of_method
+    if named := [checkpoint for checkpoint in of_method if checkpoint.name == name]:
+        return named
+    known = of_method or registered_checkpoints(methods.values())
     raise UserError(
-        f"--methods {word}: {method} has no checkpoint {name!r}. {did_you_mean(word, own or everywhere)} "
-        "`list checkpoints` shows all."
+        f"--methods {word}: {method} has no checkpoint {name!r}. "
+        f"{did_you_mean(word, [checkpoint.token for checkpoint in known])} `list checkpoints` shows all."
     )
 
 
-def files(word: str, rest: str, known: Known, fallback: Checkpoint, image_size: int) -> Iterator[Checkpoint]:
-    """Local checkpoints, the encoder of each told after @ or recognised by its tensors."""
+def resolve_files(
+    word: str, rest: str, plugins: PluginsByKind, requested: Checkpoint, image_size: int
+) -> Iterator[Checkpoint]:
+    """Local files; the encoder of each is named after @ or detected from its tensors."""
     path, at, encoder = rest.rpartition("@")
-    if not at or encoder.partition("/")[0] not in known["encoder"]:
+    if not at or encoder.partition("/")[0] not in plugins["encoder"]:
         path, encoder = rest, ""
     pattern = str(Path(path).expanduser())
-    found = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else [pattern]
-    if not found:
+    files = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else [pattern]
+    if not files:
         raise UserError(f"--methods {word}: no file matches {path}.")
-    if missing := [one for one in found if not Path(one).is_file()]:
-        raise UserError(f"--methods {word}: {missing[0]} is no file; give a .safetensors or torch file.")
-    from .detect import Skeletons, recognised
+    if missing := [file for file in files if not Path(file).is_file()]:
+        raise UserError(f"--methods {word}: there is no file {missing[0]}; give a .safetensors or torch file.")
+    from .detect import SkeletonCache, detect_encoder
 
     if encoder:
-        candidates = feature_specs(word, encoder)
+        candidates = input_candidates(word, encoder)
     else:
-        candidates = [fallback, *feature_specs(word, "resnet18"), *registered(known["method"].values())]
-    candidates = [with_plugin(candidate, known) for candidate in candidates]
-    skeletons = Skeletons(image_size)
-    for one in map(Path, found):
-        chosen = recognised(one, candidates, skeletons, as_told=bool(encoder))
-        maker = known["method"].get(chosen.made_by)
+        registered = registered_checkpoints(plugins["method"].values())
+        candidates = [requested, *input_candidates(word, "resnet18"), *registered]
+    candidates = [with_encoder_plugin(candidate, plugins) for candidate in candidates]
+    skeletons = SkeletonCache(image_size)
+    for file in map(Path, files):
+        detected = detect_encoder(file, candidates, skeletons, keep_settings=bool(encoder))
+        method = plugins["method"].get(detected.made_by)
         yield Checkpoint(
-            token=f"file/{one}",
-            method=f"file/{one}",
+            token=f"file/{file}",
+            method=f"file/{file}",
             name=None,
             kind="file",
-            path=one,
-            encoder=chosen.encoder,
-            plugin=chosen.plugin,
-            settings=chosen.settings,
-            input_spec=chosen.input_spec,
-            input_mode=str(maker.constants.get("input_mode", "colour")) if maker else "colour",
+            path=file,
+            encoder=detected.encoder,
+            plugin=detected.plugin,
+            settings=detected.settings,
+            input_spec=detected.input_spec,
+            input_mode=str(method.constants.get("input_mode", "colour")) if method else "colour",
         )
 
 
-def feature_specs(word: str, encoder: str) -> list[Checkpoint]:
-    """An encoder as published ones see pictures, as it sees those of the data set, and as CIFAR's are."""
-    from ..images.input_spec import InputSpec
-
-    asked = named_encoder(word, encoder, kind="file")
-    if asked.input_spec is None:
-        return [asked]
-    return [asked, replace(asked, input_spec=None), replace(asked, input_spec=InputSpec(size=32, crop=1.0))]
+def input_candidates(word: str, encoder: str) -> list[Checkpoint]:
+    """An encoder with each input that its file may expect: ImageNet's, the data set's own images, or CIFAR's."""
+    default = encoder_checkpoint(word, encoder, kind="file")
+    if default.input_spec is None:
+        return [default]
+    return [default, replace(default, input_spec=None), replace(default, input_spec=InputSpec(size=32, crop=1.0))]
 
 
-def named_encoder(word: str, encoder: str, **more: Any) -> Checkpoint:
-    """An encoder named after @, with what it input_spec to see."""
+def encoder_checkpoint(word: str, encoder: str, **fields: Any) -> Checkpoint:
+    """A checkpoint of the encoder named after @, with the input that such encoders usually expect."""
     library, _, name = encoder.partition("/")
     if library in LIBRARIES:
-        from .libraries import described
+        from .libraries import library_checkpoint
 
-        return replace(described(word, library, name, "random"), encoder=encoder, published={}, **more)
-    from ..images.input_spec import InputSpec
-
-    at_home = library in ("convnet", "own", "pixels")  # no network of these was published at a size of its own
-    input_spec = None if at_home else InputSpec()
+        return replace(library_checkpoint(word, library, name, "random"), encoder=encoder, published={}, **fields)
+    # Of these, no network with an input size of its own is known.
+    input_spec = None if library in ("convnet", "own", "pixels") else InputSpec()
     settings = {"name": name} if name else {}
     return Checkpoint(
-        token=word, method=word, name=None, encoder=encoder, settings=settings, input_spec=input_spec, **more
+        token=word, method=word, name=None, encoder=encoder, settings=settings, input_spec=input_spec, **fields
     )
 
 
-def with_plugin(found: Checkpoint, known: Known) -> Checkpoint:
-    """The checkpoint with its encoder's plugin and all of its settings."""
-    if found.plugin:
-        return found
-    base, _, name = found.encoder.partition("/")
-    plugin = plugins.named(base, known["encoder"], f"--methods {found.token}")
-    named = {"name": name} if name else {}
-    return replace(found, plugin=plugin, settings=plugin.defaults | named | found.settings)
+def with_encoder_plugin(checkpoint: Checkpoint, plugins: PluginsByKind) -> Checkpoint:
+    """The checkpoint with its encoder's plugin, and with a value for each of the encoder's settings."""
+    if checkpoint.plugin:
+        return checkpoint
+    base, _, name = checkpoint.encoder.partition("/")
+    plugin = discovery.plugin_named(base, plugins["encoder"], f"--methods {checkpoint.token}")
+    network = {"name": name} if name else {}
+    return replace(checkpoint, plugin=plugin, settings=plugin.defaults | network | checkpoint.settings)

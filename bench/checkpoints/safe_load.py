@@ -1,4 +1,4 @@
-"""Reads what somebody else wrote: tensors alone, never code, in no more memory than the file is long."""
+"""Reads checkpoint files of unknown origin: only tensors, never code, in no more memory than the file's size."""
 
 from __future__ import annotations
 
@@ -19,71 +19,77 @@ from torch import Tensor
 
 from ..errors import UserError
 
-LIMIT = 16 * 2**30  # bytes of a file, and of what an archive unpacks to
-DEEP = 8  # dictionaries within dictionaries
-HARMLESS = (
+MAX_BYTES = 16 * 2**30  # of a file, and of all that an archive unpacks to
+MAX_DEPTH = 8  # of dictionaries in dictionaries
+INERT_CLASSES = (
     *("argparse.Namespace", "collections.defaultdict", "pathlib.", "numpy.", "omegaconf.", "typing.Any"),
     *("lightning.", "lightning_fabric.", "pytorch_lightning.", "classy_vision.", "vissl.", "lib.NCEAverage."),
 )
-"""What training programs keep beside weights: an inert stand-in is read in its place, nothing of it is run."""
+"""Beginnings of class names that training programs save next to weights. An `InertObject` replaces each object of such
+a class; none of the class's code runs."""
 
 
 @dataclass(frozen=True)
-class Contents:
-    """A file's dictionaries of tensors by their dotted path in it ("" is the file itself), and its facts if ours."""
+class FileContent:
+    """What a checkpoint file holds."""
 
-    groups: dict[str, dict[str, Tensor]]
-    facts: dict[str, Any]
-    mapped: bool = True  # the tensors are the file's own bytes, which change when it does
+    groups: dict[str, dict[str, Tensor]]  # dotted path of a dictionary in the file ("" for the file) -> its tensors
+    metadata: dict[str, Any]  # what sslbench wrote about the weights; empty for files of other programs
+    memory_mapped: bool = True  # the tensors are the file's own bytes, and change if the file does
 
 
-def contents(path: Path) -> Contents:
-    """What a checkpoint holds; raises UserError for anything but plain tensors of a believable size."""
+def read_checkpoint_file(path: Path) -> FileContent:
+    """The tensors of a safetensors or torch file, or of the first such file in a .tar.gz.
+
+    Raises UserError for anything else, for code, and for sizes that cannot be right.
+    """
     if not path.is_file():
         raise UserError(f"{path}: there is no such checkpoint; give the path of a .safetensors or torch file.")
     size = path.stat().st_size
     if not size:
         raise UserError(f"{path}: is empty; fetch or write it again.")
-    if size > LIMIT:
-        raise UserError(f"{path}: {size:,} bytes are more than any encoder here needs ({LIMIT:,}); it was not read.")
+    if size > MAX_BYTES:
+        raise UserError(
+            f"{path}: {size:,} bytes are more than any encoder here needs ({MAX_BYTES:,}); it was not read."
+        )
     with path.open("rb") as file:
         head = file.read(16)
     if head.startswith(b"\x1f\x8b"):
-        return unpacked(path)
-    facts: dict[str, Any] = {}
-    mapped = True
+        return read_archive(path)
+    metadata: dict[str, Any] = {}
+    memory_mapped = True
     if path.suffix == ".safetensors" or head[8:9] == b"{":
-        groups, facts = safe(path)
+        groups, metadata = read_safetensors(path)
     elif head.startswith(b"PK\x03\x04"):
-        check_stored(path, size)
-        groups = grouped(loaded(path, mmap=True))
+        check_uncompressed(path, size)
+        groups = tensor_groups(read_torch_file(path, mmap=True))
     elif head.startswith(b"\x80"):
-        groups, mapped = grouped(loaded(path)), False
+        groups, memory_mapped = tensor_groups(read_torch_file(path)), False
     else:
         kind = "text" if head.isascii() else "of no known format"
         raise UserError(
-            f"{path}: is {kind} and no checkpoint (it begins with {head[:12]!r}); it may be an error page "
+            f"{path}: is {kind} and not a checkpoint (it begins with {head[:12]!r}); it may be an error page "
             "or a pointer saved in the file's place. Fetch it again."
         )
     if not groups:
         raise UserError(f"{path}: holds no state dict of tensors; save encoder.state_dict() and give that file.")
-    check_shapes(path, groups, size)
-    return Contents(groups, facts, mapped)
+    check_tensor_sizes(path, groups, size)
+    return FileContent(groups, metadata, memory_mapped)
 
 
-def safe(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """The tensors of a safetensors file, and the facts in its header."""
+def read_safetensors(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """The tensors of a safetensors file, and what sslbench wrote into its header."""
     try:
         with safe_open(path, "pt") as file:
-            facts = json.loads((file.metadata() or {}).get("facts", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            metadata = json.loads((file.metadata() or {}).get("facts", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, ValueError) as error:
-        raise UserError(f"{path}: truncated or no safetensors file ({error}); fetch or write it again.") from None
-    return ({"": tensors} if tensors else {}), facts
+        raise UserError(f"{path}: truncated or not a safetensors file ({error}); fetch or write it again.") from None
+    return ({"": tensors} if tensors else {}), metadata
 
 
-class Inert(dict[Any, Any]):
-    """Stands for an object of a class that is not loaded, and remembers nothing."""
+class InertObject(dict[Any, Any]):
+    """Replaces an object whose class is not loaded; keeps nothing of its state."""
 
     def __init__(self, *_: Any) -> None:
         super().__init__()
@@ -92,35 +98,38 @@ class Inert(dict[Any, Any]):
         pass
 
 
-def loaded(path: Path, **how: Any) -> Any:
-    """What torch saved, with ``weights_only``; raises UserError for a file that is damaged or holds code."""
+def read_torch_file(path: Path, **options: Any) -> Any:
+    """What ``torch.save`` wrote, read with ``weights_only``; raises UserError for a file with code or damage.
+
+    ``options`` are passed on to ``torch.load``.
+    """
     stand_ins: dict[str, type] = {}
     while True:
         try:
             with torch.serialization.safe_globals(list(stand_ins.values())):
-                return torch.load(path, map_location="cpu", weights_only=True, **how)
+                return torch.load(path, map_location="cpu", weights_only=True, **options)
         except Exception as error:
-            told = re.search(r"GLOBAL ([\w.]+\w)", str(error))
-            name = told[1] if told else ""
-            if name.startswith(HARMLESS) and name not in stand_ins:
-                module, _, own = name.rpartition(".")
-                stand_ins[name] = type(own, (Inert,), {"__module__": module})
+            refused = re.search(r"GLOBAL ([\w.]+\w)", str(error))
+            name = refused[1] if refused else ""
+            if name.startswith(INERT_CLASSES) and name not in stand_ins:
+                module, _, class_name = name.rpartition(".")
+                stand_ins[name] = type(class_name, (InertObject,), {"__module__": module})
                 continue
             if name:
                 raise UserError(
                     f"{path}: holds code or objects ({name}), which are never run; it was not loaded. "
                     "Save the tensors alone: torch.save(encoder.state_dict(), …)."
                 ) from None
-            within = re.search(r"WeightsUnpickler error: (.*)", str(error))
-            reason = (within[1] if within else str(error).partition("\n")[0])[:200]
+            unpickler = re.search(r"WeightsUnpickler error: (.*)", str(error))
+            reason = (unpickler[1] if unpickler else str(error).partition("\n")[0])[:200]
             raise UserError(
                 f"{path}: cut short, damaged or not a file of plain tensors ({reason}); fetch it again."
             ) from None
 
 
-def grouped(state: Any, path: str = "", depth: int = 0) -> dict[str, dict[str, Tensor]]:
-    """Every dictionary that holds tensors by name, by its dotted path."""
-    if not isinstance(state, Mapping) or depth > DEEP:
+def tensor_groups(state: Any, path: str = "", depth: int = 0) -> dict[str, dict[str, Tensor]]:
+    """Every dictionary of tensors in ``state``, at any depth, by its dotted path."""
+    if not isinstance(state, Mapping) or depth > MAX_DEPTH:
         return {}
     tensors = {
         name: value.detach()
@@ -130,12 +139,12 @@ def grouped(state: Any, path: str = "", depth: int = 0) -> dict[str, dict[str, T
     groups = {path: tensors} if tensors else {}
     for name, value in state.items():
         if isinstance(name, str):
-            groups |= grouped(value, f"{path}.{name}".lstrip("."), depth + 1)
+            groups |= tensor_groups(value, f"{path}.{name}".lstrip("."), depth + 1)
     return groups
 
 
-def check_stored(path: Path, size: int) -> None:
-    """Raises UserError where a zip would unpack to more than it is: torch writes its files uncompressed."""
+def check_uncompressed(path: Path, size: int) -> None:
+    """Raises UserError for a zip that would unpack to more than its size: torch writes its files uncompressed."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -145,12 +154,12 @@ def check_stored(path: Path, size: int) -> None:
     if claimed > size or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise UserError(
             f"{path}: would unpack to {claimed:,} bytes from {size:,}; torch writes checkpoints uncompressed, "
-            "so this is none, and it was not read."
+            "so this is not one, and it was not read."
         )
 
 
-def check_shapes(path: Path, groups: dict[str, dict[str, Tensor]], size: int) -> None:
-    """Raises UserError for a tensor larger than its file, which no memory has been spent on yet."""
+def check_tensor_sizes(path: Path, groups: dict[str, dict[str, Tensor]], size: int) -> None:
+    """Raises UserError for a tensor that claims more bytes than its file has; no memory has been spent on it yet."""
     for tensors in groups.values():
         for name, value in tensors.items():
             if value.numel() * value.element_size() > size:
@@ -160,30 +169,30 @@ def check_shapes(path: Path, groups: dict[str, dict[str, Tensor]], size: int) ->
                 )
 
 
-def unpacked(path: Path) -> Contents:
-    """What the first checkpoint in a .tar.gz holds, states of optimisers aside."""
+def read_archive(path: Path) -> FileContent:
+    """The content of the first checkpoint in a .tar.gz; states of optimisers are skipped."""
     try:
         with tarfile.open(path, "r|gz") as archive:
-            for member in members(path, archive):
+            for member in archive_members(path, archive):
                 file = archive.extractfile(member)
                 head = file.read(4) if file else b""
                 if file and head.startswith((b"PK\x03\x04", b"\x80")):
-                    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".unpacked-") as whole:
-                        whole.write(head)
-                        shutil.copyfileobj(file, whole, 1 << 20)
-                        whole.flush()
-                        return contents(Path(whole.name))
+                    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".unpacked-") as unpacked:
+                        unpacked.write(head)
+                        shutil.copyfileobj(file, unpacked, 1 << 20)
+                        unpacked.flush()
+                        return read_checkpoint_file(Path(unpacked.name))
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise UserError(f"{path}: cut short or no .tar.gz ({error}); fetch it again.") from None
-    raise UserError(f"{path}: no checkpoint is in this archive; unpack it and give a file of it.")
+        raise UserError(f"{path}: cut short or not a .tar.gz ({error}); fetch it again.") from None
+    raise UserError(f"{path}: there is no checkpoint in this archive; unpack it and give one of its files.")
 
 
-def members(path: Path, archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The files of an archive, one after the other; raises UserError once they are too large together."""
+def archive_members(path: Path, archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The files of an archive, one after the other; raises UserError as soon as their total size is too large."""
     total = 0
     for member in archive:
         total += member.size
-        if total > LIMIT:
-            raise UserError(f"{path}: unpacks to more than {LIMIT:,} bytes; it was not read.")
+        if total > MAX_BYTES:
+            raise UserError(f"{path}: unpacks to more than {MAX_BYTES:,} bytes; it was not read.")
         if member.isfile() and "optim" not in member.name.lower():
             yield member

@@ -1,7 +1,7 @@
-"""Where an encoder's weights come from: a given file, the cache, the bundle; and how they are kept.
+"""Saves encoders and loads them again, from given files, this user's cache and the bundle.
 
-Weights are data, never code (``foreign/reading.py``). A file is taken whole, whatever its layout
-(``foreign/layouts.py``), or refused.
+The bundle is the folder of pretrained encoders that comes with the project. Files are read without running code
+(``safe_load.py``), and fill an encoder completely or not at all (``state_dict.py``).
 """
 
 from __future__ import annotations
@@ -12,179 +12,182 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save as packed
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from ..encoders import Encoder, weights_hash
 from ..errors import UserError
 from ..method import Method
 from ..plugins.discovery import ROOT
-from ..storage.atomic import write_whole
+from ..storage.atomic import atomic_write
 from ..storage.cache import cache_folder
 from ..storage.hashing import file_hash
-from .safe_load import contents
-from .state_dict import fitted
+from .safe_load import read_checkpoint_file
+from .state_dict import find_match
 
 BUNDLE = ROOT / "methods" / "pretrained"
 
 
-def cached(recipe_hash: str) -> Path:
-    """Where this user's cache keeps the encoder of a recipe, whether or not it is there."""
+def cached_encoder_path(recipe_hash: str) -> Path:
+    """Path in the cache of the encoder of a recipe; the file may not exist."""
     return cache_folder() / "encoders" / f"{recipe_hash}.safetensors"
 
 
-def cached_heads(recipe_hash: str) -> Path:
-    """Where this user's cache keeps what a recipe's method has beside its encoder, whether or not it is there."""
-    return cached(recipe_hash).with_suffix(".heads.safetensors")
+def cached_heads_path(recipe_hash: str) -> Path:
+    """Path in the cache of the heads of a recipe's method; the file may not exist."""
+    return cached_encoder_path(recipe_hash).with_suffix(".heads.safetensors")
 
 
-def interrupted(recipe_hash: str) -> Path:
-    """Where a pretraining that was cut off left what it needs to go on."""
+def partial_run_path(recipe_hash: str) -> Path:
+    """Path in the cache of what an interrupted pretraining needs to resume; the file may not exist."""
     return cache_folder() / "encoders" / f"{recipe_hash}.partial"
 
 
-def bundled(recipe_hash: str) -> Path | None:
-    """The encoder of a recipe among those that come with the project."""
+def find_bundled(recipe_hash: str) -> Path | None:
+    """The bundled encoder of a recipe; None if there is none."""
     return next(iter(BUNDLE.glob(f"*-{recipe_hash}.safetensors")), None)
 
 
-def found(recipe_hash: str) -> tuple[str, Path] | None:
-    """Kind of source and file of a recipe's encoder: the cache before the bundle; None if neither has it."""
-    if (path := cached(recipe_hash)).exists():
+def find_pretrained(recipe_hash: str) -> tuple[str, Path] | None:
+    """ "cached" or "bundled", and the file of a recipe's encoder; None if it is in neither place."""
+    if (path := cached_encoder_path(recipe_hash)).exists():
         return "cached", path
-    if bundle := bundled(recipe_hash):
-        return "bundled", bundle
+    if bundled := find_bundled(recipe_hash):
+        return "bundled", bundled
     return None
 
 
-def save(path: Path, encoder: Encoder, facts: dict[str, Any]) -> None:
-    """Writes the encoder's weights and what is known of them, whole or not at all."""
-    write(path, {name: value.cpu().contiguous() for name, value in encoder.state_dict().items()}, facts)
+def save_encoder(path: Path, encoder: Encoder, metadata: dict[str, Any]) -> None:
+    """Writes the encoder's weights and their metadata atomically."""
+    write_tensors(path, {name: value.cpu().contiguous() for name, value in encoder.state_dict().items()}, metadata)
 
 
-def heads_of(method: Method) -> dict[str, Tensor]:
-    """What a method's state holds beside its encoder's (heads, teachers, queues), by name: views, no copies."""
-    own = {id(value) for value in method.encoder.state_dict(keep_vars=True).values()}
+def head_tensors(method: Method) -> dict[str, Tensor]:
+    """The tensors of a method's state that are not its encoder's (heads, teachers, queues), by name; not copied."""
+    encoder_ids = {id(value) for value in method.encoder.state_dict(keep_vars=True).values()}
     state = {name: value for name, value in method.state_dict(keep_vars=True).items() if isinstance(value, Tensor)}
-    # By identity and not by name, since the encoder may also be a part of something else.
-    return {name: value.detach() for name, value in state.items() if id(value) not in own}
+    # Compared by identity, not by name, because a method may hold its encoder in a second place too.
+    return {name: value.detach() for name, value in state.items() if id(value) not in encoder_ids}
 
 
-def save_heads(path: Path, method: Method, facts: dict[str, Any]) -> None:
-    """Writes the method's heads, and for which weights of its encoder they were made."""
+def save_heads(path: Path, method: Method, metadata: dict[str, Any]) -> None:
+    """Writes the method's heads, with the hash of the encoder weights that they belong to."""
     tensors = {
-        name: value.cpu().clone(memory_format=torch.contiguous_format) for name, value in heads_of(method).items()
+        name: value.cpu().clone(memory_format=torch.contiguous_format) for name, value in head_tensors(method).items()
     }
-    write(path, tensors, facts | {"weights": weights_hash(method.encoder)})
+    write_tensors(path, tensors, metadata | {"weights": weights_hash(method.encoder)})
 
 
 def load_heads(path: Path, method: Method) -> dict[str, Any] | None:
-    """Fills the method's heads and returns the facts kept with them.
+    """Fills the method's heads and returns their metadata.
 
-    None, and nothing is filled, where the file is missing or damaged, or was made for other heads
-    or for other weights of the encoder: heads can be learnt again.
+    Returns None and changes nothing if the file is missing or damaged, or belongs to other heads or to other weights
+    of the encoder: heads can be trained again.
     """
     try:
-        tensors, facts = tensors_in(path)
+        tensors, metadata = read_tensors(path)
     except UserError:
         return None
-    heads = heads_of(method)
+    heads = head_tensors(method)
     fits = {name: value.shape for name, value in tensors.items()} == {name: v.shape for name, v in heads.items()}
-    if not fits or facts.get("weights") != weights_hash(method.encoder):
+    if not fits or metadata.get("weights") != weights_hash(method.encoder):
         return None
     method.load_state_dict(method.state_dict() | tensors)
-    return facts
+    return metadata
 
 
-def write(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """A safetensors file with facts in its header, put in its place all at once."""
-    write_whole(path, packed(tensors, {"facts": json.dumps(facts, sort_keys=True)}))
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+    """Writes a safetensors file with the metadata in its header, atomically."""
+    atomic_write(path, serialize(tensors, {"facts": json.dumps(metadata, sort_keys=True)}))
 
 
-def bundle(file: Path, dataset: str, encoder: str) -> Path:
-    """Copies a cached encoder into the project in half precision, and lists it with its SHA-256; returns its path."""
-    tensors, facts = tensors_in(file)
+def bundle_encoder(file: Path, dataset: str, encoder: str) -> Path:
+    """Copies a cached encoder into the bundle in half precision and lists its SHA-256; returns its path."""
+    tensors, metadata = read_tensors(file)
     halves = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
     if not all(value.isfinite().all() for value in halves.values()):
-        raise UserError(f"{file}: holds numbers beyond half precision, and so cannot be bundled.")
-    recipe = facts["recipe"]
-    stem = f"{dataset}-{encoder.replace('/', '_')}-{facts['method']}-{recipe['preset']}-s{recipe['seed']}"
-    path = BUNDLE / f"{stem}-{facts['recipe_hash']}.safetensors"
-    write(path, halves, facts)
+        raise UserError(f"{file}: holds values beyond the range of half precision, so it cannot be bundled.")
+    recipe = metadata["recipe"]
+    stem = f"{dataset}-{encoder.replace('/', '_')}-{metadata['method']}-{recipe['preset']}-s{recipe['seed']}"
+    path = BUNDLE / f"{stem}-{metadata['recipe_hash']}.safetensors"
+    write_tensors(path, halves, metadata)
     for older in set(BUNDLE.glob(f"{stem}-*.safetensors")) - {path}:
         older.unlink()
-    known = {
-        file.name: {"sha256": file_hash(file)} | tensors_in(file)[1] for file in sorted(BUNDLE.glob("*.safetensors"))
+    manifest = {
+        file.name: {"sha256": file_hash(file)} | read_tensors(file)[1] for file in sorted(BUNDLE.glob("*.safetensors"))
     }
-    write_whole(BUNDLE / "manifest.json", (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
+    atomic_write(BUNDLE / "manifest.json", (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
     return path
 
 
-def load(path: Path, encoder: Encoder) -> dict[str, Any]:
-    """Fills the encoder from a file and returns the facts kept with the weights; a foreign file's are its layout.
+def load_encoder(path: Path, encoder: Encoder) -> dict[str, Any]:
+    """Fills the encoder from a file and returns the metadata in it, and where in the file the encoder was.
 
-    Raises UserError where the file is damaged, holds code, or does not match the encoder in every
-    name and shape.
+    Raises UserError if the file is damaged, holds code, or differs from the encoder in any name or shape.
     """
-    check_listed(path)
-    inside = contents(path)
-    return inside.facts | take(path, inside.groups, encoder, keep=not inside.mapped)
+    check_bundled_file(path)
+    content = read_checkpoint_file(path)
+    return content.metadata | fill_encoder(path, content.groups, encoder, adopt=not content.memory_mapped)
 
 
-def take(path: Path, groups: dict[str, dict[str, Tensor]], encoder: Encoder, *, keep: bool = False) -> dict[str, Any]:
-    """Fills the encoder from what a file holds and returns where in it that was; raises UserError as ``load`` does.
+def fill_encoder(
+    path: Path, groups: dict[str, dict[str, Tensor]], encoder: Encoder, *, adopt: bool = False
+) -> dict[str, Any]:
+    """Fills the encoder from a file's tensors and returns where in the file they were; raises as `load_encoder` does.
 
-    With ``keep`` the tensors are nobody else's, and need not be copied.
+    With ``adopt`` nothing else uses the tensors, so the encoder may take them without copying.
     """
-    fit = fitted(path, groups, encoder)
-    for name, value in fit.found.items():
-        if not finite(value):
+    match = find_match(path, groups, encoder)
+    for name, value in match.tensors.items():
+        if not is_finite(value):
             raise UserError(f"{path}: {name} holds values that are not finite; use another checkpoint.")
-    # A whole fit needs no look of load_state_dict at names, which takes as long as the copying.
-    place(fit.found, encoder.state_dict(keep_vars=True), keep=keep)
-    return {"layout": fit.layout} if fit.layout else {}
+    # The match is complete. load_state_dict would check the names again, which takes as long as copying.
+    assign_tensors(match.tensors, encoder.state_dict(keep_vars=True), adopt=adopt)
+    return {"layout": match.layout} if match.layout else {}
 
 
 @torch.no_grad()
-def place(found: dict[str, Tensor], own: dict[str, Tensor], *, keep: bool) -> None:
-    """Puts values into an encoder's tensors of the same names; with ``keep`` uncopied where none shares them."""
-    holders = {value.data_ptr(): name for name, value in found.items()}  # of tied tensors one alone
-    for name, value in found.items():
-        alone = holders[value.data_ptr()] == name and value.untyped_storage().nbytes() == value.nbytes
-        alike = (value.dtype, value.device, value.stride()) == (own[name].dtype, own[name].device, own[name].stride())
-        if keep and alone and alike:
-            own[name].data = value
+def assign_tensors(values: dict[str, Tensor], targets: dict[str, Tensor], *, adopt: bool) -> None:
+    """Gives each target the value of its name; with ``adopt`` without copying, unless two values share memory."""
+    owners = {value.data_ptr(): name for name, value in values.items()}  # of tied tensors, the last one
+    for name, value in values.items():
+        target = targets[name]
+        unshared = owners[value.data_ptr()] == name and value.untyped_storage().nbytes() == value.nbytes
+        same_layout = (value.dtype, value.device, value.stride()) == (target.dtype, target.device, target.stride())
+        if adopt and unshared and same_layout:
+            target.data = value
         else:
-            own[name].copy_(value)
+            target.copy_(value)
 
 
-def finite(value: Tensor) -> bool:
-    """Whether a tensor holds neither NaN nor infinity, in one pass mostly and no memory."""
+def is_finite(value: Tensor) -> bool:
+    """Whether a tensor holds neither NaN nor infinity; usually one pass that allocates no memory."""
     if not value.is_floating_point() or math.isfinite(value.sum().item()):
         return True
     low, high = (value if value.dtype in (torch.float32, torch.float64) else value.float()).aminmax()
     return math.isfinite(low.item()) and math.isfinite(high.item())
 
 
-def manifest() -> dict[str, dict[str, Any]]:
-    """What is known of each bundled file, its SHA-256 among it, by file name."""
+def read_manifest() -> dict[str, dict[str, Any]]:
+    """SHA-256 and metadata of each bundled file, by file name."""
     path = BUNDLE / "manifest.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        manifest: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except ValueError as error:
         raise UserError(f"{path}: damaged ({error}); restore it from the repository.") from None
+    return manifest
 
 
-def check_listed(path: Path) -> None:
-    """Raises UserError where a bundled file is not the one that the manifest lists."""
-    listed = path.is_file() and path.resolve().parent == BUNDLE.resolve()
-    if listed and manifest().get(path.name, {}).get("sha256") != file_hash(path):
+def check_bundled_file(path: Path) -> None:
+    """Raises UserError for a file in the bundle that differs from its entry in the manifest."""
+    in_bundle = path.is_file() and path.resolve().parent == BUNDLE.resolve()
+    if in_bundle and read_manifest().get(path.name, {}).get("sha256") != file_hash(path):
         raise UserError(f"{path}: not the file that manifest.json lists; restore it from the repository.")
 
 
-def tensors_in(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors by name, and the facts kept beside them, of a file of ours; raises UserError for any other."""
-    inside = contents(path)
-    if "" not in inside.groups:
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors by name, and metadata, of a file that sslbench wrote; raises UserError for any other."""
+    content = read_checkpoint_file(path)
+    if "" not in content.groups:
         raise UserError(f"{path}: holds no state dict of tensors; save encoder.state_dict() and give that file.")
-    return inside.groups[""], inside.facts
+    return content.groups[""], content.metadata

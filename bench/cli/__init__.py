@@ -1,54 +1,46 @@
-"""Verbs, progress and exit codes: 0 done, 1 a cell failed or got worse, 2 it could not be done, 130 interrupted."""
+"""The command line: commands, progress and exit codes.
+
+Exit code 0: done; 1: a cell failed, or a comparison found something worse; 2: a mistake of the user; 130: interrupted.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from ..errors import UserError, did_you_mean
-from ..plugins import discovery as plugins
-from ..progress import Interrupted, followed
-from .options import parser, request_of
+from ..plugins.discovery import find_plugins, plugin_named
+from ..progress import Interrupted, Progress, show_progress
+from .options import build_parser, request_from
 
 if TYPE_CHECKING:
     from ..planning.plan import Plan
 
-OTHERS = {  # verbs with options of their own, each imported when it is asked for
-    "list": "sslbench.bench.cli.listing:show_list",
-    "fetch": "sslbench.bench.cli.weights:fetch",
-    "export": "sslbench.bench.cli.weights:export",
-    "report": "sslbench.bench.cli.report:report",
-    "compare": "sslbench.bench.cli.report:compare",
+COMMANDS_WITHOUT_A_PLAN = {  # each is imported only when it is used
+    "list": "sslbench.bench.cli.listing:list_command",
+    "new": "sslbench.bench.cli.new:new_command",
+    "fetch": "sslbench.bench.cli.weights:fetch_command",
+    "export": "sslbench.bench.cli.weights:export_command",
+    "report": "sslbench.bench.cli.report:report_command",
+    "compare": "sslbench.bench.cli.report:compare_command",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    verb = words.pop(0) if words and not words[0].startswith("-") else "run"
-    on_a_plan = {"run": run, "pretrain": pretrain, "show": show, "map": draw_map}
+    command = words.pop(0) if words and not words[0].startswith("-") else "run"
     try:
-        if verb in OTHERS:
-            return resolve_name(OTHERS[verb])(words)
-        if verb not in on_a_plan:
-            raise UserError(f"{verb!r} is no verb. {did_you_mean(verb, [*on_a_plan, *OTHERS])}")
-        options = parser(verb).parse_args(words)
-        planned = planned_from(options)
-        if options.dry_run:
-            from .dry_run import forecast
-
-            print(forecast(planned))
-            return 0
-        return on_a_plan[verb](planned, options)
+        return run_command(command, words)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except Interrupted:
-        print("\nStopped. Everything measured is kept; the same command goes on from here.", file=sys.stderr)
+        print("\nStopped. All finished measurements are saved. Run the same command to resume.", file=sys.stderr)
         return 130
     except KeyboardInterrupt:
         return 130
@@ -56,91 +48,114 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
 
 
-def planned_from(options: argparse.Namespace) -> Plan:
-    """The plan of parsed options; planning needs numpy, which ``--help`` and ``list`` need not wait for."""
-    from ..planning.build import plan
+def run_command(command: str, words: list[str]) -> int:
+    """Runs one command with its options and returns its exit code. Raises UserError if there is no such command."""
+    commands_on_a_plan: dict[str, Callable[[Plan, argparse.Namespace], int]] = {
+        "run": measure,
+        "pretrain": pretrain,
+        "show": show,
+        "map": draw_map,
+    }
+    if command in COMMANDS_WITHOUT_A_PLAN:
+        return int(resolve_name(COMMANDS_WITHOUT_A_PLAN[command])(words))
+    if command not in commands_on_a_plan:
+        known = [*commands_on_a_plan, *COMMANDS_WITHOUT_A_PLAN]
+        raise UserError(f"unknown command {command!r}. {did_you_mean(command, known)}")
+    options = build_parser(command).parse_args(words)
+    plan = plan_from_options(options)
+    if options.dry_run:
+        from .dry_run import forecast
+
+        print(forecast(plan))
+        return 0
+    return commands_on_a_plan[command](plan, options)
+
+
+def plan_from_options(options: argparse.Namespace) -> Plan:
+    """The plan of parsed options. Prints which methods are left out, and why."""
+    from ..planning.build import build_plan  # needs numpy, which `--help` and `list` do without
 
     if "method" in options:
-        method = plugins.named(options.method, plugins.plugins("method", tuple(options.plugin)), "show")
+        method = plugin_named(options.method, find_plugins("method", tuple(options.plugin)), "show")
         if not method.constants.get("trains", True):
             raise UserError(
                 f"show: {method.name} has no pretext task, since nothing is trained; choose another method."
             )
-    planned = plan(request_of(options))
-    for line in planned.left_out:
+    plan = build_plan(request_from(options))
+    for line in plan.left_out:
         print(f"left out: {line}", file=sys.stderr)
-    return planned
+    return plan
 
 
-def run(planned: Plan, options: argparse.Namespace) -> int:
-    """Measures the cells that are missing and prints the table."""
-    from .report import tell
+def measure(plan: Plan, options: argparse.Namespace) -> int:
+    """The command ``run``: measures the cells that are missing and prints the tables."""
+    from .report import print_plan_tables
 
     failed = 0
-    if planned.missing:
+    if plan.missing:
         from ..run import runner
         from ..training import distributed
 
-        with distributed.process_group(planned.batch_sizes, planned.request.device):
-            if distributed.rank():  # the others help to pretrain, the first alone probes and prints
-                for _ in runner.pretrained(replace(planned, jobs=planned.missing)):
+        with distributed.process_group(plan.batch_sizes, plan.request.device):
+            if distributed.rank():  # all processes pretrain together; only the first one probes and prints
+                for _ in runner.pretrain_encoders(replace(plan, jobs=plan.missing)):
                     pass
                 return 0
-            for event in followed(runner.run(planned)):
+            for event in show_progress(runner.measure_missing(plan)):
                 if isinstance(event, runner.Measured) and event.record["status"] == "failed":
                     failed += 1
                     print(f"failed: {event.record['cell']['method']}: {event.record['error']}", file=sys.stderr)
-    tell(planned)
+    print_plan_tables(plan)
     return 1 if failed else 0
 
 
-def pretrain(planned: Plan, options: argparse.Namespace) -> int:
-    """Makes encoders without asking anything of them."""
-    from ..checkpoints import store as checkpoints
+def pretrain(plan: Plan, options: argparse.Namespace) -> int:
+    """The command ``pretrain``: pretrains encoders without measuring anything."""
+    from ..checkpoints.store import bundle_encoder
     from ..run import runner
     from ..training import distributed
 
     failed = 0
-    with distributed.process_group(planned.batch_sizes, planned.request.device):
-        for event in followed(runner.pretrained(planned)):
-            if isinstance(event, runner.Progress) or distributed.rank():
+    with distributed.process_group(plan.batch_sizes, plan.request.device):
+        for event in show_progress(runner.pretrain_encoders(plan)):
+            if isinstance(event, Progress) or distributed.rank():
                 continue
             job, weights = event
             if weights.kind == "failed":
                 failed += 1
-                print(f"failed: {job.method.name}: {weights.facts['error']}", file=sys.stderr)
+                print(f"failed: {job.method.name}: {weights.metadata['error']}", file=sys.stderr)
                 continue
             file = weights.file
             if options.bundle:
-                file = checkpoints.bundle(file, planned.pretrain_facts.name, planned.request.encoder)
+                file = bundle_encoder(file, plan.pretrain_info.name, plan.request.encoder)
             print(f"{job.method.name}  seed {job.recipe.seed}  {weights.kind}  {file}")
     return 1 if failed else 0
 
 
-def show(planned: Plan, options: argparse.Namespace) -> int:
-    """Draws one picture of a method's pretext task."""
-    from ..visualise.pretext import Drawn, shown
+def show(plan: Plan, options: argparse.Namespace) -> int:
+    """The command ``show``: draws a method's pretext task."""
+    from ..visualise.pretext import PretextFigure, draw_pretext
 
     file = options.out or options.results / "figures" / f"show-{options.method}.png"
-    for event in followed(shown(planned, options.images, file)):
-        if isinstance(event, Drawn):
+    for event in show_progress(draw_pretext(plan, options.images, file)):
+        if isinstance(event, PretextFigure):
             if event.file is None:
-                print(f"failed: {options.method}: {event.origin}", file=sys.stderr)
+                print(f"failed: {options.method}: {event.note}", file=sys.stderr)
                 return 1
-            print(f"{options.method}  seed {planned.request.seeds[0]}  {event.origin}\nfigure   {event.file}")
+            print(f"{options.method}  seed {plan.request.seeds[0]}  {event.note}\nfigure   {event.file}")
     return 0
 
 
-def draw_map(planned: Plan, options: argparse.Namespace) -> int:
-    """Draws the test images as the encoders see them."""
-    from ..visualise.tsne import Mapped, mapped
+def draw_map(plan: Plan, options: argparse.Namespace) -> int:
+    """The command ``map``: draws the test images by the similarity of their features."""
+    from ..visualise.tsne import TsneFigure, draw_tsne
 
     failed: dict[str, str] = {}
-    for event in followed(mapped(planned, options.taps, options.results / "figures")):
-        if isinstance(event, Mapped):
+    for event in show_progress(draw_tsne(plan, options.taps, options.results / "figures")):
+        if isinstance(event, TsneFigure):
             failed = event.failed
             for path in event.files:
                 print(f"figure   {path}")
-    for name, why in failed.items():
-        print(f"failed: {name}: {why}", file=sys.stderr)
+    for name, reason in failed.items():
+        print(f"failed: {name}: {reason}", file=sys.stderr)
     return 1 if failed else 0

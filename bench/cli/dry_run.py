@@ -1,4 +1,4 @@
-"""What a plan would do and cost, told without doing it."""
+"""The option ``--dry-run``: what a plan would do, and an estimate of what it would cost, without doing it."""
 
 from __future__ import annotations
 
@@ -12,84 +12,103 @@ from tabulate import tabulate
 from ..planning.plan import Cell, Job, Plan
 from ..records.provenance import device_name
 from ..records.record import Record
-from ..run.encoder import kept
-from ..run.preflight import checked, device_of
-from .report import gathered
+from ..run.encoder import find_pretrained
+from ..run.preflight import check_jobs, device_of
+from .report import read_all_records
+
+FEATURE_BYTES = 4  # per number; features are cached as float32 or smaller
 
 
-def forecast(planned: Plan) -> str:
-    """The cells of a plan, where their encoders would come from, and an estimate of time and disk."""
-    checked(planned, planned.jobs)
-    facts, request = planned.facts, planned.request
-    past = [record for record in gathered(request.results)[0] if record["status"] == "ok"]
-    rows, numbers, every = [], 0, list[float | None]()
-    for job in planned.jobs:
-        numbers += sum(cell.settings.get("features", 512) * len(cell.settings["taps"]) for cell in job.missing)
+def forecast(plan: Plan) -> str:
+    """The cells of a plan, the source of each encoder, and an estimate of time and disk."""
+    check_jobs(plan, plan.jobs)
+    info, request = plan.dataset_info, plan.request
+    past = [record for record in read_all_records(request.results)[0] if record["status"] == "ok"]
+    rows, estimates = [], list[float | None]()
+    for job in plan.jobs:
         for cell in job.cells or (None,):
-            steps = list(ahead(planned, job, cell, past))
-            every += steps
-            rows.append(
-                [
-                    f"{job.name} ({cell.variant})" if cell and cell.variant else job.name,
-                    job.recipe.seed,
-                    cell.protocol.name if cell else "",
-                    "measured" if cell and cell.measured else origin(planned, job),
-                    f"{job.recipe.views:,}" if job.trains else "",
-                    minutes(steps),
-                ]
-            )
+            steps = list(estimate_steps(plan, job, cell, past))
+            estimates += steps
+            rows.append(forecast_row(plan, job, cell, steps))
     head = (
-        f"{facts.name}: {facts.train_images:,} + {facts.test_images:,} images of {facts.image_size} pixels, "
-        f"{len(facts.classes)} classes; {request.encoder}, {request.preset}"
+        f"{info.name}: {info.train_images:,} + {info.test_images:,} images of {info.image_size} pixels, "
+        f"{len(info.classes)} classes; {request.encoder}, {request.preset}"
     )
     table = tabulate(rows, ["method", "seed", "protocol", "state", "views", "minutes"], disable_numparse=True)
-    unknown = "?: no such run was timed yet.\n" * (None in every)
-    disk = 4e-6 * numbers * (facts.train_images + facts.test_images)
+    unknown = "?: no run like this was timed yet.\n" * (None in estimates)
+    megabytes = 1e-6 * FEATURE_BYTES * features_per_image(plan) * (info.train_images + info.test_images)
     return (
         f"{head}\n\n{table}\n\n{unknown}"
-        f"About {minutes(every) or 0} minutes, as such runs took before; on this device, where it ran any.\n"
-        f"At most {disk:,.0f} MB of features and weights will be written to the cache."
+        f"About {format_minutes(estimates) or 0} minutes, from the times of earlier runs, on this device if possible.\n"
+        f"At most {megabytes:,.0f} MB of features and weights will be written to the cache."
     )
 
 
-def minutes(steps: Sequence[float | None]) -> str:
-    """Seconds in all, told in minutes; a question mark stands for what is not known."""
+def forecast_row(plan: Plan, job: Job, cell: Cell | None, steps: Sequence[float | None]) -> list[Any]:
+    """A line of the table: a cell, or an encoder that is only pretrained."""
+    return [
+        f"{job.name} ({cell.variant})" if cell and cell.variant else job.name,
+        job.recipe.seed,
+        cell.protocol.name if cell else "",
+        "measured" if cell and cell.measured else encoder_origin(plan, job),
+        f"{job.recipe.views:,}" if job.trains else "",
+        format_minutes(steps),
+    ]
+
+
+def features_per_image(plan: Plan) -> int:
+    """An upper bound of the numbers that the missing cells read per image."""
+    cells = [cell for job in plan.jobs for cell in job.missing]
+    return sum(cell.settings.get("features", 512) * len(cell.settings["taps"]) for cell in cells)
+
+
+def format_minutes(steps: Sequence[float | None]) -> str:
+    """The sum of seconds, in minutes; a question mark stands for unknown steps."""
     timed = [seconds for seconds in steps if seconds is not None]
     return " + ".join([f"{sum(timed) / 60:.1f}"] * bool(timed) + ["?"] * (None in steps))
 
 
-def ahead(planned: Plan, job: Job, cell: Cell | None, past: Iterable[Record]) -> Iterator[float | None]:
-    """Seconds of each step that a row still asks for, by views and images; None where none like it was timed.
+def estimate_steps(plan: Plan, job: Job, cell: Cell | None, past: Iterable[Record]) -> Iterator[float | None]:
+    """Seconds of each step that a row still needs; None if no step like it was timed.
 
-    Pretraining and extraction, which a job's cells share, count for the first that is missing.
+    Pretraining and feature extraction, which a job's cells share, count for the first missing cell.
     """
-    here, facts = device_name(device_of(planned.request.device)), planned.facts
-    alike = [record for record in past if comparable(record, planned, job)]
+    here, info = device_name(device_of(plan.request.device)), plan.dataset_info
+    comparable = [record for record in past if has_same_encoder(record, plan, job)]
     first = cell is (job.missing or (None,))[0]
-    if first and origin(planned, job) == "to pretrain":
-        yield usual(alike, "pretrain", job.recipe.views, here, lambda r: r["cell"]["method"] == job.method.name)
+    if first and encoder_origin(plan, job) == "to pretrain":
+        yield estimate_seconds(
+            comparable, "pretrain", job.recipe.views, here, lambda r: r["cell"]["method"] == job.method.name
+        )
     if cell and not cell.measured:
-        images = facts.train_images + facts.test_images
-        asked = [record for record in alike if record["cell"]["protocol"] == cell.protocol.name]
-        settings = plain(cell.settings)
+        images = info.train_images + info.test_images
+        same_protocol = [record for record in comparable if record["cell"]["protocol"] == cell.protocol.name]
+        settings = as_json(cell.settings)
         if first:
-            yield usual(alike, "extract", images, here, lambda r: r["settings"]["protocol"]["taps"] == settings["taps"])
-        yield usual(asked, "probe", images, here, lambda r: r["settings"]["protocol"] == settings)
+            yield estimate_seconds(
+                comparable, "extract", images, here, lambda r: r["settings"]["protocol"]["taps"] == settings["taps"]
+            )
+        yield estimate_seconds(same_protocol, "probe", images, here, lambda r: r["settings"]["protocol"] == settings)
 
 
-def comparable(record: Record, planned: Plan, job: Job) -> bool:
-    """Whether a record is of the job's encoder on pictures of the plan's size."""
-    own, settings = planned.with_encoder_of(job.foreign), record["settings"]
-    wants = job.foreign.facts["input"] if job.foreign else {}
-    asked = plain([own.request.encoder, own.encoder_settings, wants])
-    same_data = record["identity"]["dataset"] == planned.facts.identity
-    return [record["cell"]["encoder"], settings["encoder"], record["source"].get("input", {})] == asked and (
-        same_data or settings["dataset"].get("image_size") == planned.facts.image_size
-    )
+def has_same_encoder(record: Record, plan: Plan, job: Job) -> bool:
+    """Whether a record's encoder and image size are those of the job."""
+    own, settings = plan.with_encoder_of(job.external), record["settings"]
+    input_fields = job.external.record_source["input"] if job.external else {}
+    wanted = as_json([own.request.encoder, own.encoder_settings, input_fields])
+    same_data = record["identity"]["dataset"] == plan.dataset_info.identity
+    same_size = same_data or settings["dataset"].get("image_size") == plan.dataset_info.image_size
+    recorded = [record["cell"]["encoder"], settings["encoder"], record["source"].get("input", {})]
+    return bool(same_size) and recorded == wanted
 
 
-def usual(past: Iterable[Record], part: str, amount: int, here: str, same: Callable[[Record], bool]) -> float | None:
-    """Seconds for so many views or images: the median of the nearest runs, those on this device before all others."""
+def estimate_seconds(
+    past: Iterable[Record], part: str, amount: int, here: str, same: Callable[[Record], bool]
+) -> float | None:
+    """Seconds for this many views or images: the median rate of the most similar earlier runs.
+
+    Runs on this device are more similar than all others; among them, those for which ``same`` holds.
+    """
     found: dict[tuple[bool, bool], list[float]] = {}
     for record in past:
         cost, card, made = record["cost"], record["card"], record["provenance"]
@@ -101,19 +120,20 @@ def usual(past: Iterable[Record], part: str, amount: int, here: str, same: Calla
     return median(found[max(found)]) if found else None
 
 
-def plain(settings: Any) -> Any:
-    """Settings as a record holds them: JSON knows no tuples."""
+def as_json(settings: Any) -> Any:
+    """Settings as a record has them: JSON has lists but no tuples."""
     return json.loads(json.dumps(settings))
 
 
-def origin(planned: Plan, job: Job) -> str:
+def encoder_origin(plan: Plan, job: Job) -> str:
     """Where a job's encoder would come from."""
-    if job.foreign and job.foreign.kind != "untrained":
-        at_hand = job.foreign.kind in ("file", "timm", "torchvision")  # the libraries see to their own weights
-        return f"from {job.foreign.kind}" if at_hand else "here" if job.foreign.there else "to download"
+    if job.external and job.external.kind != "untrained":
+        if job.external.kind in ("file", "timm", "torchvision"):  # the libraries download their own weights
+            return f"from {job.external.kind}"
+        return "here" if job.external.is_local else "to download"
     if job.checkpoint:
         return "from file"
     if not job.trains:
         return "untrained"
-    known = kept(planned, job)
+    known = find_pretrained(plan, job)
     return known[0] if known else "to pretrain"

@@ -1,63 +1,72 @@
-"""The verb that lists what there is to choose from."""
+"""The command ``list``: plugins, their settings, and registered checkpoints."""
 
 from __future__ import annotations
 
 import ast
 
 from ..errors import UserError, did_you_mean
-from ..plugins import discovery as plugins
-from ..plugins.settings import shown
-from .options import Parser
+from ..plugins.discovery import FOLDERS, Plugin, find_plugins, plugin_summaries
+from ..plugins.settings import format_value
+from .options import Parser, add_plugin_option
 
 
-def show_list(words: list[str]) -> int:
-    """Prints what there is to choose from, or one plugin's settings."""
-    made = Parser(
-        prog="run_bench.py list",
-        description="Methods, protocols, data sets and encoders; with a name, its settings; checkpoints, all of them.",
-        allow_abbrev=False,
+def list_command(words: list[str]) -> int:
+    """Prints all plugins, the docstring and settings of one, or all registered checkpoints."""
+    parser = Parser(
+        "list",
+        description="Lists methods, protocols, data sets and encoders. With a name, shows its settings; "
+        "`list checkpoints` shows published weights.",
     )
-    made.add_argument("name", nargs="?")
-    made.add_argument("--plugin", action="append", default=[], metavar="FILE")
-    options = made.parse_args(words)
+    parser.add_argument("name", nargs="?")
+    add_plugin_option(parser)
+    options = parser.parse_args(words)
+    extra = tuple(options.plugin)
     if options.name == "checkpoints":
-        from ..checkpoints.registry import listing
+        from ..checkpoints.registry import checkpoint_listing
 
-        print(listing(plugins.plugins("method", tuple(options.plugin)).values()))
-        return 0
-    if options.name:
-        known = {kind: plugins.plugins(kind, tuple(options.plugin)) for kind in plugins.FOLDERS}
-        matches = [(kind, found[options.name]) for kind, found in known.items() if options.name in found]
-        if not matches:
-            names = {name for found in known.values() for name in found}
-            raise UserError(f"{options.name!r} is not known. {did_you_mean(options.name, names)}")
-        for kind, plugin in matches:
-            print(described(kind, plugin))
-        return 0
-    for kind in plugins.FOLDERS:
-        print(f"{kind}s")
-        lines = plugins.summaries(kind, tuple(options.plugin))
-        width = max(map(len, lines), default=0)
-        print("\n".join(f"  {name:{width}}  {line}" for name, line in lines.items()), end="\n\n")
-    print("`list NAME` shows a plugin's settings; change one with --set NAME.KEY=VALUE.")
-    print("`list checkpoints` shows the weights that others trained.")
+        print(checkpoint_listing(find_plugins("method", extra).values()))
+    elif options.name:
+        print_plugins_named(options.name, extra)
+    else:
+        print_summaries(extra)
     return 0
 
 
-def described(kind: str, plugin: plugins.Plugin) -> str:
+def print_summaries(extra: tuple[str, ...]) -> None:
+    """Prints one line per plugin."""
+    for kind in FOLDERS:
+        print(f"{kind}s")
+        summaries = plugin_summaries(kind, extra)
+        width = max(map(len, summaries), default=0)
+        print("\n".join(f"  {name:{width}}  {line}" for name, line in summaries.items()), end="\n\n")
+    print("`list NAME` shows a plugin's settings; change one with --set NAME.KEY=VALUE.")
+    print("`list checkpoints` shows published weights.")
+
+
+def print_plugins_named(name: str, extra: tuple[str, ...]) -> None:
+    """Prints the description of each plugin of that name. Raises UserError if there is none."""
+    known = {kind: find_plugins(kind, extra) for kind in FOLDERS}
+    matches = [plugins[name] for plugins in known.values() if name in plugins]
+    if not matches:
+        names = {name for plugins in known.values() for name in plugins}
+        raise UserError(f"{name!r} is not known. {did_you_mean(name, names)}")
+    for plugin in matches:
+        print(describe_plugin(plugin))
+
+
+def describe_plugin(plugin: Plugin) -> str:
     """A plugin's docstring and settings."""
-    lines = [f"{plugin.name} ({kind})", "", ast.get_docstring(ast.parse(plugin.path.read_text(encoding="utf-8"))) or ""]
+    docstring = ast.get_docstring(ast.parse(plugin.path.read_text(encoding="utf-8"))) or ""
+    lines = [f"{plugin.name} ({plugin.kind})", "", docstring]
     if plugin.settings:
         lines += ["", "settings"]
         lines += [
-            f"  --set {plugin.name}.{s.name}={shown(s.default) if s.known else '…'}  ({s.annotation})"
+            f"  --set {plugin.name}.{s.name}={format_value(s.default) if s.known else '…'}  ({s.allowed})"
             for s in plugin.settings.values()
         ]
-    if short := plugin.constants.get("short_run_settings"):
-        lines += [
-            "",
-            "in presets shorter than paper: " + ", ".join(f"{k}={shown(v)}" for k, v in short.items()),
-        ]
-    for preset, changes in (plugin.constants.get("presets") or {}).items():
-        lines += ["", f"in preset {preset}: " + ", ".join(f"{k}={shown(v)}" for k, v in changes.items())]
+    changes = {"presets shorter than paper": plugin.constants.get("short_run_settings")}
+    changes |= {f"preset {name}": values for name, values in (plugin.constants.get("presets") or {}).items()}
+    for where, values in changes.items():
+        if values:
+            lines += ["", f"in {where}: " + ", ".join(f"{key}={format_value(value)}" for key, value in values.items())]
     return "\n".join(lines)

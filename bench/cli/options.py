@@ -1,151 +1,168 @@
-"""The options of the command line, and what they ask for."""
+"""The options of the command line, and the request that they stand for."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError, did_you_mean
-from ..plugins import discovery as plugins
+from ..errors import UserError, did_you_mean, program_name
+from ..plugins.discovery import find_plugins, plugin_files
 from ..training.recipe import PRESETS
 
 if TYPE_CHECKING:
     from ..planning.plan import Request
 
-EXAMPLES = """\
-examples:
-  python run_bench.py --methods rotnet,jigsaw,moco --protocol linear
-  python run_bench.py --methods all --protocol linear,knn --preset smoke
-  python run_bench.py --methods rotnet --dataset folder --data-dir pictures/ --seeds 0,1,2
-  python run_bench.py --methods rotnet --set rotnet.angles=0,180 --dry-run
-  python run_bench.py list moco            what a plugin is and which settings it has
-  python run_bench.py --methods mocov3@rn50_300ep,file/my.safetensors,rotnet --dataset folder --data-dir pictures/
-  python run_bench.py list checkpoints     weights that others trained; `fetch NAME` downloads them ahead
-  python run_bench.py pretrain --methods rotnet
-  python run_bench.py show rotnet          a picture of its pretext task
-  python run_bench.py report --results results/cifar10-jpeg --html
-  python run_bench.py map --methods rotnet,moco     the test images as the encoders see them
-  python run_bench.py compare results/baseline results/local   did anything get worse?
+EXAMPLES = (  # words after the program's name, and what they do
+    ("--methods rotnet,jigsaw,moco --protocol linear", ""),
+    ("--methods all --protocol linear,knn --preset smoke", ""),
+    ("--methods rotnet --dataset folder --data-dir pictures/ --seeds 0,1,2", ""),
+    ("--methods rotnet --set rotnet.angles=0,180 --dry-run", ""),
+    ("list moco", "what a plugin is, and its settings"),
+    ("--methods mocov3@rn50_300ep,file/my.safetensors,rotnet --dataset folder --data-dir pictures/", ""),
+    ("list checkpoints", "published weights; `fetch NAME` downloads them"),
+    ("new method my_idea", "a file to start from: a method, protocol, encoder or dataset"),
+    ("pretrain --methods rotnet", ""),
+    ("show rotnet", "a picture of its pretext task"),
+    ("report --results results/cifar10-jpeg --html", ""),
+    ("map --methods rotnet,moco", "the test images by the similarity of their features"),
+    ("compare results/baseline results/local", "did anything get worse?"),
+)
 
-Interrupt with Ctrl-C at any time: what is measured stays, and the same command goes on from there.
-"""
-
-
-ABOUT = {
+DESCRIPTIONS = {
     "run": "Self-supervised methods on the same data, encoder, budget and probes: one command, one table.",
-    "map": "Where the test images lie in each encoder's features, drawn by t-SNE.",
-    "export": "Encoders pretrained here as torchvision or timm would write them, each with a model card.",
-    "show": "One picture of a method's pretext task on test images: what goes in, what is asked, what comes out.",
+    "pretrain": "Pretrains encoders without measuring anything.",
+    "map": "Draws a map of the test images by the similarity of each encoder's features (t-SNE).",
+    "export": "Writes encoders pretrained here in torchvision's or timm's format, each with a model card.",
+    "show": "Draws a method's pretext task on test images: what goes in, what is asked, and what comes out.",
 }
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with one line for an error, and the nearest option for a misspelt one."""
+    """argparse whose errors are one line, with the nearest option for a misspelt one."""
+
+    def __init__(self, command: str, **settings: Any) -> None:
+        program = program_name() if command == "run" else f"{program_name()} {command}"
+        super().__init__(prog=program, allow_abbrev=False, **settings)
 
     def error(self, message: str) -> Any:
         options = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
         prefix = "unrecognized arguments: "
-        if message.startswith(prefix) and message.startswith(f"{prefix}--"):
+        if message.startswith(f"{prefix}--"):
             word = message.removeprefix(prefix).split()[0].split("=")[0]
             message = f"{word}: there is no such option. {did_you_mean(word, options)}"
         raise UserError(message)
 
 
-def comma(text: str) -> tuple[str, ...]:
-    """Comma-separated words."""
+def comma_separated(text: str) -> tuple[str, ...]:
+    """The words of a list such as "a,b"."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-def numbers(text: str) -> tuple[int, ...]:
-    """Comma-separated whole numbers of at least 0."""
-    if not all(word.isdigit() for word in comma(text)) or not comma(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of whole numbers, such as 0,1,2")
-    return tuple(map(int, comma(text)))
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """The numbers of a list such as "0,1,2", each at least 0."""
+    words = comma_separated(text)
+    if not words or not all(word.isdigit() for word in words):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers, such as 0,1,2")
+    return tuple(map(int, words))
 
 
-def few(text: str) -> int:
+def row_count(text: str) -> int:
     """A whole number from 1 to 32."""
     if not text.isdigit() or not 1 <= int(text) <= 32:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to 32")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 32")
     return int(text)
 
 
-def parser(verb: str) -> Parser:
-    """The options of ``run``, ``pretrain``, ``show`` and ``map``."""
-    made = Parser(
-        prog="run_bench.py" + (f" {verb}" if verb != "run" else ""),
-        description=ABOUT.get(verb, ABOUT["run"]),
-        epilog=EXAMPLES,
+def plugin_names(kind: str) -> str:
+    """The names of the built-in plugins of a kind, for help texts."""
+    return ", ".join(path.stem for path in plugin_files(kind))
+
+
+def examples() -> str:
+    """The examples below ``--help``, with the program's name as it was started."""
+    lines = [f"  {program_name()} {words}" + f"     {what}".rstrip() for words, what in EXAMPLES]
+    end = "Press Ctrl-C to stop at any time: all finished measurements are saved, and the same command resumes."
+    return "\n".join(["examples:", *lines, "", end])
+
+
+def build_parser(command: str) -> Parser:
+    """The options of ``run``, ``pretrain``, ``export``, ``show`` and ``map``."""
+    parser = Parser(
+        command,
+        description=DESCRIPTIONS[command],
+        epilog=examples(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    add_subject(made, verb)
-    add_data(made)
-    add_manner(made, verb)
-    return made
+    add_selection_options(parser, command)
+    add_data_options(parser)
+    add_run_options(parser, command)
+    return parser
 
 
-def add_subject(made: Parser, verb: str) -> None:
-    """Methods, protocols, the encoder and what varies them."""
-    what = made.add_argument_group("what to compare" if verb != "show" else "what to show")
-    if verb == "show":
-        what.add_argument("method", metavar="METHOD", help="a method by name (see `list`)")
-        what.add_argument("--images", type=few, default=6, metavar="N", help="rows of the picture (default 6)")
-        what.add_argument(
+def add_selection_options(parser: Parser, command: str) -> None:
+    """Options that choose methods, protocols, the encoder and their settings."""
+    group = parser.add_argument_group("what to compare" if command != "show" else "what to show")
+    if command == "show":
+        group.add_argument("method", metavar="METHOD", help="a method by name (see `list`)")
+        group.add_argument("--images", type=row_count, default=6, metavar="N", help="rows of the picture (default 6)")
+        group.add_argument(
             "--out", type=Path, metavar="FILE", help="the picture (default figures/show-METHOD.png in --results)"
         )
     else:
-        what.add_argument(
+        group.add_argument(
             "--methods",
-            type=comma,
+            type=comma_separated,
             required=True,
             metavar="A,B",
             help="methods by name, or all (see `list`); METHOD@CHECKPOINT, timm/NAME, torchvision/NAME or file/PATH "
             "for weights trained elsewhere (see `list checkpoints`)",
         )
-    if verb == "map":
-        what.add_argument(
-            "--taps", type=comma, default=("conv5",), metavar="A,B", help="layers to read (default conv5)"
+    if command == "map":
+        group.add_argument(
+            "--taps", type=comma_separated, default=("conv5",), metavar="A,B", help="layers to read (default conv5)"
         )
-    if verb == "run":
-        what.add_argument(
+    if command == "run":
+        group.add_argument(
             "--protocol",
             "--protocols",
-            type=comma,
+            type=comma_separated,
             default=("linear",),
             metavar="A,B",
-            help="questions to ask: linear, knn, ... or all (default linear)",
+            help=f"{plugin_names('protocol')}, or all (default linear)",
         )
-        what.add_argument("--taps", type=comma, metavar="A,B", help="layers to read, or all (default conv4,conv5)")
-        what.add_argument(
+        group.add_argument(
+            "--taps", type=comma_separated, metavar="A,B", help="layers to read, or all (default conv4,conv5)"
+        )
+        group.add_argument(
             "--variant",
             action="append",
             default=[],
             metavar="LABEL",
-            help="of a protocol that compares settings only this one, e.g. negatives=16; may be given again",
+            help="run only this variant of a protocol that compares settings, e.g. negatives=16; may be repeated",
         )
-    what.add_argument(
+    group.add_argument(
         "--encoder",
         default="convnet",
         metavar="NAME",
-        help="convnet, alexnet, nin, resnet18, resnet50, timm/<name> or torchvision/<name> (default convnet)",
+        help=f"{plugin_names('encoder')} (default convnet); timm/NAME and torchvision/NAME for their networks",
     )
-    what.add_argument(
+    group.add_argument(
         "--encoder-from",
         metavar="MODULE:FUNCTION",
-        help="a network of your own, as the function returns it; --taps then names its modules, layer3,layer4 say",
+        help="a network that your function returns; --taps then names its modules, for example layer3,layer4",
     )
-    what.add_argument(
+    group.add_argument(
         "--seeds",
-        type=numbers,
+        type=whole_numbers,
         default=(0,),
         metavar="0,1",
         help="the first is shown (default 0)"
-        if verb == "show"
-        else "each pretrains anew; intervals then span seeds (default 0)",
+        if command == "show"
+        else "pretrain once per seed; intervals are then over seeds (default 0)",
     )
-    what.add_argument(
+    group.add_argument(
         "--set",
         action="append",
         default=[],
@@ -154,32 +171,32 @@ def add_subject(made: Parser, verb: str) -> None:
     )
 
 
-def add_data(made: Parser) -> None:
-    """Data sets and where they are."""
-    data = made.add_argument_group("on what")
-    data.add_argument(
+def add_data_options(parser: Parser) -> None:
+    """Options for data sets and where they are."""
+    group = parser.add_argument_group("data")
+    group.add_argument(
         "--dataset",
         default="synthetic",
         metavar="NAME",
-        help="synthetic, cifar10, cifar100, stl10, imagenet, folder or clips (default synthetic)",
+        help=f"{plugin_names('dataset')} (default synthetic)",
     )
-    data.add_argument(
+    group.add_argument(
         "--data-dir",
         metavar="DIR",
-        help="where the data are: DIR/train/<class>/... and DIR/test/<class>/..., or a zip or tar of it",
+        help="where the data are: DIR/train/<class>/... and DIR/test/<class>/..., or a zip or tar file of it",
     )
-    data.add_argument("--pretrain-dataset", metavar="NAME", help="pretrain on other data than the protocols see")
-    data.add_argument("--pretrain-data-dir", metavar="DIR", help="where those are")
-    data.add_argument(
-        "--image-size", type=int, metavar="PIXELS", help="side to which pictures are brought (default: the data's own)"
+    group.add_argument("--pretrain-dataset", metavar="NAME", help="pretrain on other data than the protocols use")
+    group.add_argument("--pretrain-data-dir", metavar="DIR", help="where the data to pretrain on are")
+    group.add_argument(
+        "--image-size", type=int, metavar="PIXELS", help="resize images to this side (default: the data's own)"
     )
-    data.add_argument("--skip-unreadable", action="store_true", help="leave out pictures that cannot be read")
+    group.add_argument("--skip-unreadable", action="store_true", help="leave out images that cannot be read")
 
 
-def add_manner(made: Parser, verb: str) -> None:
-    """Budget, device and files."""
-    how = made.add_argument_group("how")
-    how.add_argument(
+def add_run_options(parser: Parser, command: str) -> None:
+    """Options for budget, device and files."""
+    group = parser.add_argument_group("how")
+    group.add_argument(
         "--preset",
         default="small",
         metavar="NAME",
@@ -187,62 +204,56 @@ def add_manner(made: Parser, verb: str) -> None:
         + ", ".join(f"{name} {p['views']:,}" for name, p in PRESETS.items())
         + " (default small)",
     )
-    how.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (default: a GPU where there is one)")
-    how.add_argument(
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (default: a GPU if there is one)")
+    group.add_argument(
         "--precision",
         default="auto",
         choices=("auto", "fp32", "bf16"),
-        help="auto: bf16 where the device computes in it",
+        help="auto: bf16 if the device computes in it",
     )
-    how.add_argument(
-        "--plugin",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="a method, protocol, data set or encoder in a file of your own",
-    )
-    how.add_argument(
+    add_plugin_option(group)
+    group.add_argument(
         "--results",
         type=Path,
         default=Path("results/local"),
         metavar="DIR",
         help="where records, tables and figures go (default results/local)",
     )
-    if verb != "show":
-        how.add_argument("--overwrite", action="store_true", help="measure again what is there already")
-    how.add_argument("--dry-run", action="store_true", help="show the cells and an estimate of time and disk, and stop")
-    if verb == "run":
-        how.add_argument(
+    if command != "show":
+        group.add_argument("--overwrite", action="store_true", help="measure again what has been measured")
+    group.add_argument("--dry-run", action="store_true", help="only show the cells and an estimate of time and disk")
+    if command == "run":
+        group.add_argument(
             "--checkpoint",
             action="append",
             default=[],
             metavar="METHOD=FILE",
-            help="take a method's encoder from a file",
+            help="load a method's encoder from a file",
         )
-    elif verb == "pretrain":
-        how.add_argument(
-            "--bundle", action="store_true", help="also put the encoders into methods/pretrained/, in half precision"
+    elif command == "pretrain":
+        group.add_argument(
+            "--bundle", action="store_true", help="also copy the encoders to methods/pretrained/, in half precision"
         )
 
 
-def request_of(options: argparse.Namespace) -> Request:
-    """Parsed options as a request."""
+def add_plugin_option(parser: argparse._ActionsContainer) -> None:
+    """The option ``--plugin``."""
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a file with your own method, protocol, data set or encoder; may be repeated",
+    )
+
+
+def request_from(options: argparse.Namespace) -> Request:
+    """The request that parsed options stand for."""
     from ..planning.plan import Request
 
-    files = {}
-    for assignment in getattr(options, "checkpoint", []):
-        method, equals, file = assignment.partition("=")
-        if not equals:
-            raise UserError(f"--checkpoint {assignment}: write it as method=file.")
-        files[method] = file
-    assignments = list(options.set)
-    if options.skip_unreadable:
-        known = plugins.plugins("dataset", tuple(options.plugin))
-        named = dict.fromkeys((options.dataset, options.pretrain_dataset or options.dataset))
-        takers = [name for name in named if name in known and "skip_unreadable" in known[name].settings]
-        assignments += [f"{name}.skip_unreadable=true" for name in takers or named]
+    shows_one = "method" in options
     return Request(
-        methods=(options.method,) if "method" in options else options.methods,
+        methods=(options.method,) if shows_one else options.methods,
         protocols=getattr(options, "protocol", None),
         dataset=options.dataset,
         data_dir=options.data_dir,
@@ -252,13 +263,34 @@ def request_of(options: argparse.Namespace) -> Request:
         encoder=f"own/{options.encoder_from}" if options.encoder_from else options.encoder,
         taps=getattr(options, "taps", None),
         preset=options.preset,
-        seeds=options.seeds[:1] if "method" in options else options.seeds,
+        seeds=options.seeds[:1] if shows_one else options.seeds,
         device=options.device,
         precision=options.precision,
         variants=tuple(getattr(options, "variant", ())),
-        assignments=tuple(assignments),
-        checkpoints=files,
+        assignments=(*options.set, *skip_unreadable_assignments(options)),
+        checkpoints=files_by_method(getattr(options, "checkpoint", [])),
         plugin_files=tuple(options.plugin),
         results=options.results,
         overwrite=getattr(options, "overwrite", False),
     )
+
+
+def files_by_method(assignments: Iterable[str]) -> dict[str, str]:
+    """``--checkpoint METHOD=FILE`` texts -> file by method. Raises UserError for any other text."""
+    files = {}
+    for assignment in assignments:
+        method, equals, file = assignment.partition("=")
+        if not equals:
+            raise UserError(f"--checkpoint {assignment}: write it as method=file.")
+        files[method] = file
+    return files
+
+
+def skip_unreadable_assignments(options: argparse.Namespace) -> list[str]:
+    """``--skip-unreadable`` as ``--set`` texts for the data sets that have this setting; for all if none has it."""
+    if not options.skip_unreadable:
+        return []
+    known = find_plugins("dataset", tuple(options.plugin))
+    names = dict.fromkeys((options.dataset, options.pretrain_dataset or options.dataset))
+    capable = [name for name in names if name in known and "skip_unreadable" in known[name].settings]
+    return [f"{name}.skip_unreadable=true" for name in capable or names]

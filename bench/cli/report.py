@@ -1,4 +1,4 @@
-"""What stands in a results folder: the tables after a run, and the verbs that report and compare."""
+"""The commands ``report`` and ``compare``, and the tables that ``run`` prints: all made from records alone."""
 
 from __future__ import annotations
 
@@ -6,40 +6,42 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UserError
-from ..plugins import discovery as plugins
-from .options import Parser, comma
+from ..errors import UserError, program_name
+from ..plugins.discovery import ROOT, find_plugins
+from .options import Parser, add_plugin_option, comma_separated
 
 if TYPE_CHECKING:
     from ..planning.plan import Plan
     from ..records.record import Record
     from ..report.render import Report
 
+Damaged = list[tuple[Path, str]]  # files that are not records, each with the reason
 
-def tell(planned: Plan) -> None:
-    """Shows the cells of a plan, with floor and ceiling where they have been measured."""
-    results = planned.request.results
-    found, damaged = gathered(results)
-    wanted = {cell.key for job in planned.jobs for cell in job.cells} | planned.reference_keys
-    chosen = {record["key"]: record for record in found if record["key"] in wanted}
-    methods = tuple(dict.fromkeys(job.method.name for job in planned.jobs))
-    show_tables(list(chosen.values()), damaged, results, methods, planned.request.plugin_files)
+
+def print_plan_tables(plan: Plan) -> None:
+    """Prints and saves the tables of a plan's cells, with floor and ceiling if they have been measured."""
+    results = plan.request.results
+    found, damaged = read_all_records(results)
+    wanted = {cell.key for job in plan.jobs for cell in job.cells} | plan.reference_keys
+    newest = {record["key"]: record for record in found if record["key"] in wanted}
+    methods = tuple(dict.fromkeys(job.method.name for job in plan.jobs))
+    print_tables(list(newest.values()), damaged, results, methods, plan.request.plugin_files)
     print(f"records  {results / 'records'}")
 
 
-def gathered(results: Path) -> tuple[list[Record], list[tuple[Path, str]]]:
-    """The project's own records and those of a results folder after them; and the damaged files among the latter."""
+def read_all_records(results: Path) -> tuple[list[Record], Damaged]:
+    """The records committed with this project, then those of a results folder; and the damaged files of the latter."""
     from ..records.record import read_all
 
-    folders = sorted(plugins.ROOT.glob("results/*/records"))
+    folders = sorted(ROOT.glob("results/*/records"))
     committed = [r for folder in folders if folder.parent != results.resolve() for r in read_all(folder)[0]]
     own, damaged = read_all(results / "records")
     return committed + own, damaged
 
 
-def show_tables(
+def print_tables(
     found: list[Record],
-    damaged: list[tuple[Path, str]],
+    damaged: Damaged,
     results: Path,
     methods: tuple[str, ...] | None,
     plugin_files: tuple[str, ...] = (),
@@ -47,98 +49,105 @@ def show_tables(
     whole: bool = False,
 ) -> Report:
     """Prints and saves the tables of records, and names damaged files and those written; see `render.report`."""
-    from ..report.render import report as reported
+    from ..report.render import report as render_report
 
+    print_damaged(damaged)
+    protocols = find_plugins("protocol", plugin_files)
+    used = {record["cell"]["protocol"] for record in found} & protocols.keys()
+    headlines = {name: str(protocols[name].constants.get("headline") or "accuracy") for name in used}
+    # Loading a protocol may import torch, so only those that draw their own tables or figures are loaded.
+    own = {name: protocols[name].load() for name in used if protocols[name].functions & {"table", "notes", "plot"}}
+    rendered = render_report(found, folder=results, methods=methods, headlines=headlines, protocols=own, whole=whole)
+    print(rendered.text)
+    for path in rendered.files:
+        print(f"{path.parent.name:8} {path}")
+    return rendered
+
+
+def print_damaged(damaged: Damaged) -> None:
+    """Names each file that is skipped, and why, on the error stream."""
     for path, reason in damaged:
         print(f"skipped: {path}: {reason}", file=sys.stderr)
-    protocols = plugins.plugins("protocol", plugin_files)
-    asked = {record["cell"]["protocol"] for record in found} & protocols.keys()
-    headlines = {name: str(protocols[name].constants.get("headline") or "accuracy") for name in asked}
-    # Loading a protocol may import torch, for which methods by taps need not wait.
-    own = {name: protocols[name].load() for name in asked if protocols[name].functions & {"table", "notes", "plot"}}
-    made = reported(found, folder=results, methods=methods, headlines=headlines, protocols=own, whole=whole)
-    print(made.text)
-    for path in made.files:
-        print(f"{path.parent.name:8} {path}")
-    return made
 
 
-def report(words: list[str]) -> int:
+def report_command(words: list[str]) -> int:
     """Prints and saves the tables of all records in a results folder."""
-    made = Parser(prog="run_bench.py report", description="Tables and figures from records alone.", allow_abbrev=False)
-    made.add_argument(
+    parser = Parser("report", description="Makes tables and figures from the records of a folder.")
+    parser.add_argument(
         "--results",
         type=Path,
         default=Path("results/local"),
         metavar="DIR",
-        help="folder that holds records/ (default results/local)",
+        help="folder that contains records/ (default results/local)",
     )
-    made.add_argument("--methods", type=comma, metavar="A,B", help="only these, with floor and ceiling")
-    made.add_argument(
+    parser.add_argument(
+        "--methods", type=comma_separated, metavar="A,B", help="only these methods, with floor and ceiling"
+    )
+    parser.add_argument(
         "--card",
         metavar="CELL",
-        help="instead all that is known of one cell and how to measure it again; its key, or words of its file's name",
+        help="print everything about one cell and the command that measures it again; CELL is its key, or words of its "
+        "file's name",
     )
-    made.add_argument(
+    parser.add_argument(
         "--html",
         type=Path,
         nargs="?",
         const=True,
         metavar="FILE",
-        help="also one web page of everything (default report.html in --results)",
+        help="also write everything into one web page (default report.html in --results)",
     )
-    options = made.parse_args(words)
+    options = parser.parse_args(words)
     from ..records.record import read_all
 
     found, damaged = read_all(options.results / "records")
     if not found:
-        for path, reason in damaged:
-            print(f"skipped: {path}: {reason}", file=sys.stderr)
+        print_damaged(damaged)
         raise UserError(
-            f"{options.results}: holds no records; "
-            f"python run_bench.py --methods rotnet --results {options.results} makes some."
+            f"{options.results}: contains no records; make some, for example with "
+            f"{program_name()} --methods rotnet --results {options.results}"
         )
     if options.card:
         from ..report.card import card, chosen
 
         print(card(chosen(found, options.card)), end="")
         return 0
-    reported = show_tables(found, damaged, options.results, options.methods, whole=True)
+    rendered = print_tables(found, damaged, options.results, options.methods, whole=True)
     if options.html:
-        from ..report.page import page
-        from ..storage.atomic import write_whole
+        from ..report.page import render_page
+        from ..storage.atomic import atomic_write
 
         file = options.results / "report.html" if options.html is True else options.html
-        # A map is drawn from encoders, not from records: it is shown where there is one.
-        reported.files += sorted((options.results / "figures").glob("map-*.png"))
-        write_whole(file, page(reported).encode())
+        # Maps are drawn from encoders, not from records: the page shows those that are there.
+        rendered.files += sorted((options.results / "figures").glob("map-*.png"))
+        atomic_write(file, render_page(rendered).encode())
         print(f"page     {file}")
     return 0
 
 
-def compare(words: list[str]) -> int:
-    """Tells which cells of a results folder got worse or better than those of another."""
-    made = Parser(
-        prog="run_bench.py compare",
-        description="Did anything get worse? Exit code 0: no; 1: yes; 2: something cannot be compared, and why.",
-        allow_abbrev=False,
+def compare_command(words: list[str]) -> int:
+    """Prints which cells of a results folder are worse or better than those of another."""
+    parser = Parser(
+        "compare",
+        description="Did anything get worse? Exit code 0: no; 1: yes; 2: something cannot be compared.",
     )
-    made.add_argument("baseline", type=Path, metavar="BASELINE", help="folder that holds records/")
-    made.add_argument("candidate", type=Path, metavar="CANDIDATE", help="another")
-    made.add_argument(
+    parser.add_argument("baseline", type=Path, metavar="BASELINE", help="folder that contains records/")
+    parser.add_argument("candidate", type=Path, metavar="CANDIDATE", help="the folder to compare with it")
+    parser.add_argument(
         "--tolerance", type=float, default=0.01, metavar="SHARE", help="differences that do not matter (default 0.01)"
     )
-    made.add_argument("--level", type=float, default=0.95, metavar="SHARE", help="of the intervals (default 0.95)")
-    made.add_argument("--methods", type=comma, metavar="A,B", help="only these")
-    for name, what in (("json", "every cell"), ("markdown", "what changed"), ("junit", "a test case a cell, XML")):
-        made.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"also write {what}")
-    made.add_argument("--plugin", action="append", default=[], metavar="FILE")
-    options = made.parse_args(words)
-    from ..report import comparison_formats as verdicts
+    parser.add_argument("--level", type=float, default=0.95, metavar="SHARE", help="of the intervals (default 0.95)")
+    parser.add_argument("--methods", type=comma_separated, metavar="A,B", help="only these methods")
+    contents = {"json": "every cell", "markdown": "what changed", "junit": "one test case per cell, as XML"}
+    for name, content in contents.items():
+        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"also write {content}")
+    add_plugin_option(parser)
+    options = parser.parse_args(words)
+    from ..report import comparison_formats
     from ..report.compare import compared
-    from ..storage.atomic import write_whole
+    from ..storage.atomic import atomic_write
 
-    known = plugins.plugins("protocol", tuple(options.plugin))
+    known = find_plugins("protocol", tuple(options.plugin))
     result = compared(
         options.baseline,
         options.candidate,
@@ -147,12 +156,12 @@ def compare(words: list[str]) -> int:
         methods=options.methods,
         headlines={name: plugin.constants.get("headline", "") for name, plugin in known.items()},
     )
-    print(verdicts.plain(result), end="")
-    for path, told in (
-        (options.json, verdicts.as_json),
-        (options.markdown, verdicts.markdown),
-        (options.junit, verdicts.junit),
+    print(comparison_formats.plain(result), end="")
+    for path, render in (
+        (options.json, comparison_formats.as_json),
+        (options.markdown, comparison_formats.markdown),
+        (options.junit, comparison_formats.junit),
     ):
         if path:
-            write_whole(path, told(result).encode())
+            atomic_write(path, render(result).encode())
     return result.exit_code

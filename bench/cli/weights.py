@@ -1,85 +1,99 @@
-"""The verbs that deal with weights alone."""
+"""The commands ``fetch`` and ``export``, which handle weights and measure nothing."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..checkpoints.fetch import fetched
-from ..checkpoints.registry import Absent, Checkpoint
-from ..checkpoints.resolve import published
+from ..checkpoints.fetch import fetch_checkpoint
+from ..checkpoints.registry import Checkpoint, CheckpointUnavailable
+from ..checkpoints.resolve import find_registered
 from ..errors import UserError
-from ..plugins import discovery as plugins
-from ..progress import Progress, followed
-from .options import Parser, parser, request_of
+from ..plugins.discovery import find_plugins
+from ..progress import Progress, show_progress
+from .options import Parser, add_plugin_option, build_parser, request_from
+
+if TYPE_CHECKING:
+    from ..planning.plan import Job, Plan
+    from ..run.encoder import Weights
 
 
-def fetch(words: list[str]) -> int:
-    """Downloads checkpoints ahead; what cannot be had is told, and the others are fetched all the same."""
-    made = Parser(prog="run_bench.py fetch", description="Downloads checkpoints ahead of a run.", allow_abbrev=False)
-    made.add_argument("names", nargs="+", metavar="METHOD@NAME", help="see `list checkpoints`; all@published is all")
-    made.add_argument("--plugin", action="append", default=[], metavar="FILE", help="a method in a file of your own")
-    options = made.parse_args(words)
-    known = plugins.plugins("method", tuple(options.plugin))
+def fetch_command(words: list[str]) -> int:
+    """Downloads registered checkpoints; names those that fail, and downloads the others all the same."""
+    parser = Parser("fetch", description="Downloads checkpoints before a run needs them.")
+    parser.add_argument("names", nargs="+", metavar="METHOD@NAME", help="see `list checkpoints`; all@published: all")
+    add_plugin_option(parser)
+    options = parser.parse_args(words)
+    known = find_plugins("method", tuple(options.plugin))
     if wrong := [name for name in options.names if "@" not in name]:
         raise UserError(f"fetch {wrong[0]}: name checkpoints, such as moco@v2_800ep; `list checkpoints` shows them.")
     failed = 0
-    for found in {one.token: one for name in options.names for one in published(name, known)}.values():
+    for checkpoint in {one.token: one for name in options.names for one in find_registered(name, known)}.values():
         try:
-            for _ in followed(bytes_of(found)):
+            for _ in show_progress(download_progress(checkpoint)):
                 pass
-            print(f"{found.token}  {found.file}")
-        except Absent as error:
+            print(f"{checkpoint.token}  {checkpoint.file}")
+        except CheckpointUnavailable as error:
             failed += 1
             print(f"failed: {error}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def export(words: list[str]) -> int:
-    """Writes encoders as torchvision or timm would, each with a model card; pretrains what is not there yet."""
-    made = parser("export")
-    made.add_argument(
+def download_progress(checkpoint: Checkpoint) -> Generator[Progress, None, None]:
+    """Downloads a checkpoint, and yields the progress that a bar shows."""
+    for done, total in fetch_checkpoint(checkpoint):
+        yield Progress(title=f"{checkpoint.token}: bytes", done=done, total=total or done)
+
+
+def export_command(words: list[str]) -> int:
+    """Writes encoders in torchvision's or timm's format, each with a model card; pretrains those that are missing."""
+    parser = build_parser("export")
+    parser.add_argument(
         "--out", type=Path, default=Path("exported"), metavar="DIR", help="where the files go (default exported/)"
     )
-    options = made.parse_args(words)
-    from ..planning.build import plan
+    options = parser.parse_args(words)
+    from ..planning.build import build_plan
 
-    planned = plan(request_of(options))
-    if not any(job.trains for job in planned.jobs):
-        raise UserError("export: nothing here is pretrained by us; name a method, such as --methods rotnet.")
-    from .dry_run import forecast
-    from .report import gathered
-
+    plan = build_plan(request_from(options))
+    if not any(job.trains for job in plan.jobs):
+        raise UserError("export: none of these is pretrained here; name a method, such as --methods rotnet.")
     if options.dry_run:
-        print(forecast(planned))
-        return 0
-    import torch
+        from .dry_run import forecast
 
-    from ..checkpoints import store as checkpoints
-    from ..checkpoints.export import exported
+        print(forecast(plan))
+        return 0
     from ..run import runner
-    from ..run.encoder import built_encoder
 
     failed = 0
-    for event in followed(runner.pretrained(planned)):
+    for event in show_progress(runner.pretrain_encoders(plan)):
         if isinstance(event, Progress):
             continue
         job, weights = event
-        if weights.kind == "failed" or weights.file is None:
+        if weights.kind == "failed":
             failed += 1
-            print(f"failed: {job.method.name}: {weights.facts.get('error')}", file=sys.stderr)
-            continue
-        encoder = built_encoder(planned, job, torch.device("cpu"))
-        facts = checkpoints.load(weights.file, encoder)
-        measured = [one for one in gathered(options.results)[0] if one["identity"].get("recipe") == job.recipe_hash]
-        size = planned.pretrain_facts.image_size
-        for file in exported(encoder, planned.request.encoder, size, facts, measured, options.out):
-            print(f"{job.method.name}  {file}")
+            print(f"failed: {job.method.name}: {weights.metadata['error']}", file=sys.stderr)
+        else:
+            export_job(plan, job, weights, options)
     return 1 if failed else 0
 
 
-def bytes_of(found: Checkpoint) -> Generator[Progress, None, None]:
-    """The download as something that a bar can follow."""
-    for done, total in fetched(found):
-        yield Progress(title=f"{found.token}: bytes", done=done, total=total or done)
+def export_job(plan: Plan, job: Job, weights: Weights, options: argparse.Namespace) -> None:
+    """Exports one job's encoder with all that was measured on it, and prints the names of the files."""
+    import torch
+
+    from ..checkpoints.export import export_encoder
+    from ..checkpoints.store import load_encoder
+    from ..run.encoder import build_encoder
+    from .report import read_all_records
+
+    assert weights.file
+    encoder = build_encoder(plan, job, torch.device("cpu"))
+    metadata = load_encoder(weights.file, encoder)
+    found, _ = read_all_records(options.results)
+    measured = [record for record in found if record["identity"].get("recipe") == job.recipe_hash]
+    size = plan.pretrain_info.image_size
+    for file in export_encoder(encoder, plan.request.encoder, size, metadata, measured, options.out):
+        print(f"{job.method.name}  {file}")

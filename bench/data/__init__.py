@@ -1,8 +1,7 @@
-"""The only shape in which data enters: two splits of images and labels.
+"""Data sets: two splits of images and labels, and the sources that load them.
 
-A ``DatasetSource`` knows what a data set is without reading its pictures (and without
-torch), so a run is planned, and refused, before any work; ``load`` brings the
-pictures.
+A file in this folder is a data set plugin. Its ``DatasetSource`` can describe and check the data
+without reading the images and without torch, so that a run is planned, or refused, before any work.
 """
 
 from __future__ import annotations
@@ -11,28 +10,30 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from ..plugins.settings import check_fields
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class Images(Protocol):
-    """What a split's images can do: a uint8 tensor (N, 3, H, W) can, and so can files on disk."""
+    """The images of a split: a uint8 tensor (N, 3, H, W), or files that are read on demand."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, indices: Tensor | slice, /) -> Tensor:
-        """Indices (n,) -> uint8 (n, 3, H, W) on the CPU or wherever the images live."""
+        """Indices (n,) -> uint8 (n, 3, H, W) on the CPU, or on the device where the images are."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Images with their labels, and what else the data set was asked for."""
+    """Images with their labels, and further targets if they were requested."""
 
     images: Images
     labels: Tensor  # int64 (N,)
     clips: Tensor | None = None  # uint8 (M, T, 3, H, W)
-    masks: Tensor | None = None  # uint8 (M, T, H, W), object numbers, 0 is background
+    masks: Tensor | None = None  # uint8 (M, T, H, W): object numbers, 0 is the background
     depth: Tensor | None = None  # float32 (N, H, W), metres
     captions: tuple[str, ...] | None = None
 
@@ -53,31 +54,35 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSource(ABC):
-    """Where a data set comes from: its fields are its settings.
+    """Describes, checks and loads a data set; its fields are its settings.
 
-    One file in this folder is one source; its class is named like the file.
-    Whatever is wrong with the data is a UserError of ``check``, before any work.
+    The class of a plugin is named like its file. Problems with the data should be found
+    by ``check``, before any work.
     """
 
     provides: ClassVar[frozenset[str]] = frozenset({"labels"})
 
+    def __post_init__(self) -> None:
+        """Checks each setting against the range that its annotation declares. Raises UserError."""
+        check_fields(self)
+
     @abstractmethod
     def check(self) -> DatasetInfo:
-        """Looks at the data without reading pictures; raises UserError if they cannot be used."""
+        """Describes the data without decoding images. Raises UserError if they cannot be used."""
 
     @abstractmethod
     def load(self, needs: frozenset[str]) -> Dataset:
-        """Reads the pictures (from a cache, where there is one) and what ``needs`` names besides."""
+        """Loads the images, from the cache if they are in it, and the further targets named in ``needs``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
-    """What is known of a data set before it is read."""
+    """What is known about a data set before its images are read."""
 
     name: str  # as in records: "synthetic", "cifar10", or the folder's name
-    identity: str  # hex digest that changes whenever pictures, labels or their preparation do
+    identity: str  # hex digest that changes with the images, the labels or their preparation
     image_size: int  # pixels, square
     classes: tuple[str, ...]
     train_images: int
     test_images: int
-    per_class: int | None = None  # train images of the smallest class, where it is known
+    per_class: int | None = None  # train images in the smallest class, if known

@@ -1,4 +1,7 @@
-"""Archives of pictures, unpacked once into the cache; nothing in them is trusted."""
+"""Archives of picture files, unpacked once into the cache.
+
+Archives are not trusted: members that would be written outside of the folder, links and devices are refused.
+"""
 
 from __future__ import annotations
 
@@ -15,104 +18,108 @@ from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
 
 from ..errors import UserError, require
-from ..storage.cache import cache_folder, locked
-from ._pictures import watched
-from ._store import cache_writes, replacing
+from ..storage.cache import cache_folder, file_lock
+from ._pictures import with_progress_bar
+from ._store import cache_errors_as_user_errors, replace_folder
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
-LARGEST = 64 * 2**30  # bytes unpacked: far above any set that is handed around as one archive
-DAMAGE = (
+LARGEST = 64 * 2**30  # unpacked bytes: far above any data set that is distributed as one archive
+DAMAGE_ERRORS = (
     *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError),
-    *(NotImplementedError, RuntimeError),  # zipfile's words for a compression or a password that it does not have
+    *(NotImplementedError, RuntimeError),  # raised by zipfile for an unknown compression or a missing password
 )
 
 
 def is_archive(path: Path) -> bool:
+    """Whether the file's name ends like that of an archive."""
     return path.name.lower().endswith(SUFFIXES)
 
 
-def stem(path: Path) -> str:
-    """An archive's name without its endings."""
-    ending = max((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), key=len, default="")
-    return path.name[: len(path.name) - len(ending)]
+def archive_stem(path: Path) -> str:
+    """An archive's name without its suffixes."""
+    suffix = max((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), key=len, default="")
+    return path.name[: len(path.name) - len(suffix)]
 
 
-def name_of(name: str | None, data_dir: str | None) -> str:
-    """What a data set is called in records: as it is told to be, or like its directory; raises UserError."""
-    require(name is None or cleaned(name) == name, "name", name, "letters, digits, -, _ and .")
-    return name or cleaned(stem(Path(data_dir or "").expanduser().resolve()))
+def dataset_name(name: str | None, data_dir: str | None) -> str:
+    """The data set's name in records: the given one, or that of its directory. Raises UserError for odd characters."""
+    require(name is None or to_safe_name(name) == name, "name", name, "letters, digits, -, _ and .")
+    return name or to_safe_name(archive_stem(Path(data_dir or "").expanduser().resolve()))
 
 
-def cleaned(name: str) -> str:
-    """The name as it can stand in file names and tables."""
+def to_safe_name(name: str) -> str:
+    """Replaces all characters that are unsafe in file names and tables."""
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "folder"
 
 
-def unpacked(archive: Path) -> Path:
-    """The folder in the cache that holds what is in the archive."""
-    facts = archive.stat()
-    key = hashlib.sha256(f"{archive.resolve()}|{facts.st_size}|{facts.st_mtime_ns}".encode()).hexdigest()[:16]
-    target = cache_folder() / "unpacked" / f"{stem(archive)[:60]}-{key}"
+def unpack_to_cache(archive: Path) -> Path:
+    """The cache folder with the archive's content, unpacked there if it is not yet."""
+    status = archive.stat()
+    key = hashlib.sha256(f"{archive.resolve()}|{status.st_size}|{status.st_mtime_ns}".encode()).hexdigest()[:16]
+    target = cache_folder() / "unpacked" / f"{archive_stem(archive)[:60]}-{key}"
     if not target.is_dir():
-        archive.open("rb").close()  # forbidden to read: the caller's sentence, not the cache's
-        with cache_writes(), locked(target):
+        archive.open("rb").close()  # a forbidden archive must not be reported as a forbidden cache
+        with cache_errors_as_user_errors(), file_lock(target):
             if not target.is_dir():
-                with replacing(target) as folder:
+                with replace_folder(target) as folder:
                     unpack(archive, folder)
     return target
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Puts what is in the archive into a folder; raises UserError where it is damaged, or not to be trusted."""
+    """Unpacks an archive into a folder. Raises UserError if it is damaged or not safe."""
     members = _unzip if archive.name.lower().endswith(".zip") else _untar
-    with undamaged(archive):
-        for _ in watched(members(archive, folder), f"Unpacking {archive.name}", archive.stat().st_size, done=int):
+    steps = with_progress_bar(
+        members(archive, folder), f"Unpacking {archive.name}", archive.stat().st_size, size_of=int
+    )
+    with damage_as_user_error(archive):
+        for _ in steps:
             pass
 
 
 def _unzip(archive: Path, folder: Path) -> Iterator[int]:
-    """Unpacks member by member; yields the archive's bytes that each one took."""
+    """Unpacks member by member; yields the bytes of the archive that each one occupies."""
     total = 0
     with zipfile.ZipFile(archive) as file:
         for member in file.infolist():
             total += member.file_size
-            mode = member.external_attr >> 16
-            _refuse(archive, member.filename, plain=not mode or stat.S_IFMT(mode) in (0, stat.S_IFREG, stat.S_IFDIR))
-            _refuse_size(archive, total)
+            file_type = stat.S_IFMT(member.external_attr >> 16)
+            _check_member(archive, member.filename, is_plain=file_type in (0, stat.S_IFREG, stat.S_IFDIR))
+            _check_size(archive, total)
             file.extract(member, folder)
             yield member.compress_size
 
 
 def _untar(archive: Path, folder: Path) -> Iterator[int]:
-    """Unpacks member by member; yields the archive's bytes that each one took."""
-    total = seen = 0
+    """Unpacks member by member; yields the bytes of the archive that each one occupies."""
+    total = position = 0
     # As a stream: a compressed tar would be read twice if its members were listed first.
     with archive.open("rb") as raw, tarfile.open(fileobj=raw, mode="r|*") as file:
         for member in file:
             total += member.size
-            _refuse(archive, member.name, plain=member.isreg() or member.isdir())
-            _refuse_size(archive, total)
+            _check_member(archive, member.name, is_plain=member.isreg() or member.isdir())
+            _check_size(archive, total)
             file.extract(member, folder, filter="data")
-            yield raw.tell() - seen
-            seen = raw.tell()
+            yield raw.tell() - position
+            position = raw.tell()
 
 
-def _refuse(archive: Path, name: str, *, plain: bool) -> None:
-    """UserError for a member that is, or would land, anywhere but inside."""
-    path = PureWindowsPath(name)  # which knows all separators and drives
+def _check_member(archive: Path, name: str, *, is_plain: bool) -> None:
+    """Raises UserError for a member that would be written outside of the folder, or is not a plain file or folder."""
+    path = PureWindowsPath(name)  # understands all separators and drives
     if path.anchor or ".." in path.parts:
         raise UserError(
             f"{archive}: refused, because its member {name!r} would be written outside of its folder. "
             "Get the archive from a source that you trust."
         )
-    if not plain:
+    if not is_plain:
         raise UserError(
             f"{archive}: refused, because its member {name!r} is a link or a device. "
             "Pack the files themselves, or unpack it yourself and give --data-dir the directory."
         )
 
 
-def _refuse_size(archive: Path, total: int) -> None:
+def _check_size(archive: Path, total: int) -> None:
     if total > LARGEST:
         raise UserError(
             f"{archive}: refused, because it unpacks to more than {LARGEST / 2**30:g} GiB. "
@@ -121,11 +128,11 @@ def _refuse_size(archive: Path, total: int) -> None:
 
 
 @contextmanager
-def undamaged(archive: Path) -> Iterator[None]:
-    """Turns what the unpackers say of a damaged archive into a sentence."""
+def damage_as_user_error(archive: Path) -> Iterator[None]:
+    """Raises a UserError for a damaged archive."""
     try:
         yield
-    except DAMAGE as error:
+    except DAMAGE_ERRORS as error:
         raise UserError(
             f"{archive}: the archive cannot be unpacked ({error or type(error).__name__}). "
             "Get it again, or unpack it yourself and give --data-dir the directory."

@@ -1,4 +1,4 @@
-"""Films as folders of frames in DAVIS's layout, looked over before any frame is read."""
+"""Videos as folders of frames in DAVIS's layout: listed and checked before any frame is read."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..storage.cache import cache_folder
-from ._arrays import kept
-from ._pictures import FORMATS, PREPARATION, SUFFIXES, Broken, Pixels, chunks_decoded, reason, watched
-from ._store import Chunk, cache_writes, stored
-from ._tree import SAMPLE, permitted
+from ._arrays import load_or_make_array
+from ._pictures import FORMATS, PREPARATION, SUFFIXES, Broken, Pixels, decode_chunks, error_reason, with_progress_bar
+from ._store import Chunk, cache_errors_as_user_errors, load_or_decode
+from ._tree import SAMPLE, permission_as_user_error, subfolders
 
 FRAMES, MASKS = "JPEGImages", "Annotations"
 LAYOUT = f"{FRAMES}/<sequence>/00000.jpg, 00001.jpg, …"
@@ -26,8 +26,8 @@ VOID = 255  # in masks with a palette: belongs to no object
 
 
 @dataclass(frozen=True, kw_only=True)
-class File:
-    """A picture file as its folder lists it."""
+class FrameFile:
+    """A frame or a mask on disk."""
 
     path: Path
     size: int  # bytes
@@ -35,172 +35,178 @@ class File:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Film:
-    """A sequence: its frames in the order in which they play, and the masks that there are by the frames' stems."""
+class Video:
+    """One sequence: its frames in temporal order, and the existing masks by the stems of their frames' names."""
 
     name: str
-    frames: tuple[File, ...]
-    masks: dict[str, File]
+    frames: tuple[FrameFile, ...]
+    masks: dict[str, FrameFile]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """The frames of one split, sequence after sequence."""
+class VideoSplit:
+    """The frames of one split, video by video."""
 
     split: str
     root: Path  # holds the folder of frames
-    films: tuple[Film, ...]
+    videos: tuple[Video, ...]
 
     @property
-    def frames(self) -> list[File]:
-        """All frames, in order."""
-        return [frame for film in self.films for frame in film.frames]
+    def frames(self) -> list[FrameFile]:
+        """The frames of all videos, in order."""
+        return [frame for video in self.videos for frame in video.frames]
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """Which sequence each frame is of (N,)."""
-        return np.repeat(np.arange(len(self.films)), [len(film.frames) for film in self.films])
+        """The index of each frame's video (N,)."""
+        return np.repeat(np.arange(len(self.videos)), [len(video.frames) for video in self.videos])
 
 
-def listed(root: Path) -> tuple[Path, tuple[Film, ...]]:
-    """The folder that holds the frames' folder, and the sequences by name; UserError if the layout is another."""
-    with permitted(root):
-        names = folders(root)
-        if FRAMES not in names and len(names) == 1 and FRAMES in folders(root / names[0]):
-            root, names = root / names[0], folders(root / names[0])
-        if not names:
-            raise UserError(f"{root}: empty, there are no folders in it. It must hold {LAYOUT}.")
-        if FRAMES not in names:
-            raise UserError(
-                f"{root}: no {FRAMES} folder, only {some(names)}. It must hold {LAYOUT}; correct --data-dir."
-            )
+def list_videos(root: Path) -> tuple[Path, tuple[Video, ...]]:
+    """The folder that holds the frames' folder, and the videos by name. Raises UserError for any other layout."""
+    with permission_as_user_error(root):
+        root = _find_frames_root(root)
         frames, masks = root / FRAMES, root / MASKS
-        sequences = folders(frames)
-        if sequences and not any(pictures(frames / name) for name in sequences) and folders(frames / sequences[0]):
-            # DAVIS 2017 has a folder for each resolution in between.
-            frames, masks = frames / sequences[0], masks / sequences[0]
-            sequences = folders(frames)
-        if len(sequences) < 2:
-            have = f"only one sequence ({sequences[0]})" if sequences else "no sequences"
+        names = subfolders(frames)
+        if names and not any(list_pictures(frames / name) for name in names) and subfolders(frames / names[0]):
+            # DAVIS 2017 has a folder per resolution in between.
+            frames, masks = frames / names[0], masks / names[0]
+            names = subfolders(frames)
+        if len(names) < 2:
+            have = f"only one sequence ({names[0]})" if names else "no sequences"
             raise UserError(f"{frames}: {have}. It must hold a folder of frames for each of two or more sequences.")
-        masked = folders(masks) if masks.is_dir() else []
-        if strange := sorted(set(masked) - set(sequences)):
+        masked = subfolders(masks) if masks.is_dir() else []
+        if unknown := sorted(set(masked) - set(names)):
             raise UserError(
-                f"{masks}: {some(strange)}: masks without frames in {frames}. Add the frames or remove the masks."
+                f"{masks}: {join_names(unknown)}: masks without frames in {frames}. Add the frames or remove the masks."
             )
-        return root, tuple(film(frames / name, masks / name if name in masked else None) for name in sequences)
+        return root, tuple(list_video(frames / name, masks / name if name in masked else None) for name in names)
 
 
-def film(frames: Path, masks: Path | None) -> Film:
-    """One sequence; UserError where it has no frames, or a mask lacks its frame or has another size."""
-    shots = pictures(frames)
-    if not shots:
+def _find_frames_root(root: Path) -> Path:
+    """The folder that holds the frames' folder: the given one or its only subfolder. Raises UserError."""
+    names = subfolders(root)
+    if FRAMES in names:
+        return root
+    if len(names) == 1 and FRAMES in subfolders(root / names[0]):
+        return root / names[0]
+    if not names:
+        raise UserError(f"{root}: empty, there are no folders in it. It must hold {LAYOUT}.")
+    raise UserError(f"{root}: no {FRAMES} folder, only {join_names(names)}. It must hold {LAYOUT}; correct --data-dir.")
+
+
+def list_video(frames: Path, masks: Path | None) -> Video:
+    """One video. Raises UserError if it has no frames, or if a mask has no frame or another size than its frame."""
+    frame_files = list_pictures(frames)
+    if not frame_files:
         raise UserError(
             f"{frames}: no frames in it. Fill or remove the folder; frames end in {', '.join(sorted(SUFFIXES))}."
         )
-    found = {mask.path.stem: mask for mask in pictures(masks)} if masks else {}
-    if lost := [mask.path.name for stem, mask in found.items() if stem not in {shot.path.stem for shot in shots}]:
+    mask_files = {mask.path.stem: mask for mask in list_pictures(masks)} if masks else {}
+    stems = {frame.path.stem for frame in frame_files}
+    if without_frame := [mask.path.name for stem, mask in mask_files.items() if stem not in stems]:
         raise UserError(
-            f"{masks}: {some(lost)}: a mask without its frame in {frames}. Add the frame or remove the mask."
+            f"{masks}: {join_names(without_frame)}: a mask without its frame in {frames}. "
+            "Add the frame or remove the mask."
         )
-    first = next((shot for shot in shots if shot.path.stem in found), None)
-    if first:  # all the others are compared when they are read
-        same_size(first.path, found[first.path.stem].path)
-    return Film(name=frames.name, frames=tuple(shots), masks=found)
+    masked = next((frame for frame in frame_files if frame.path.stem in mask_files), None)
+    if masked:  # the others are checked when they are read
+        check_same_size(masked.path, mask_files[masked.path.stem].path)
+    return Video(name=frames.name, frames=tuple(frame_files), masks=mask_files)
 
 
-def pictures(where: Path) -> list[File]:
+def list_pictures(where: Path) -> list[FrameFile]:
     """The picture files of a folder, ordered by the numbers in their names: 2 before 10."""
     with os.scandir(where) as entries:
         files = [
-            File(path=where / entry.name, size=entry.stat().st_size, time=entry.stat().st_mtime_ns)
+            FrameFile(path=where / entry.name, size=entry.stat().st_size, time=entry.stat().st_mtime_ns)
             for entry in entries
             if entry.name[0] != "." and Path(entry.name).suffix.lower() in SUFFIXES and entry.is_file()
         ]
-    return sorted(files, key=lambda file: numbered(file.path.name))
+    return sorted(files, key=lambda file: natural_sort_key(file.path.name))
 
 
-def numbered(name: str) -> list[str | int]:
-    """A name's words and numbers in turn, so that names sort by their numbers."""
+def natural_sort_key(name: str) -> list[str | int]:
+    """Splits a name into text and numbers, so that names are sorted by their numbers."""
     return [int(piece) if piece.isdecimal() else piece for piece in re.split(r"(\d+)", name)]
 
 
-def folders(where: Path) -> list[str]:
-    """Names of the folders inside, sorted, without hidden ones and what macOS adds to archives."""
-    with os.scandir(where) as entries:
-        return sorted(e.name for e in entries if e.name[0] != "." and e.name != "__MACOSX" and e.is_dir())
-
-
-def some(names: Sequence[str]) -> str:
-    """The start of a list that may be long."""
+def join_names(names: Sequence[str]) -> str:
+    """The first four names, for messages."""
     return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
 
 
-def identity(part: Part, size: int) -> str:
-    """Hex digest of a split's frames and masks; it does not depend on where they lie or when they were copied."""
+def split_identity(split: VideoSplit, size: int) -> str:
+    """Hex digest of a split's frames and masks; it does not depend on where they are or when they were copied."""
     digest = hashlib.sha256(json.dumps([PREPARATION, size]).encode())
-    for one in part.films:
-        for kind, files in ((FRAMES, one.frames), (MASKS, tuple(one.masks.values()))):
+    for video in split.videos:
+        for kind, files in ((FRAMES, video.frames), (MASKS, tuple(video.masks.values()))):
             for file in files:
-                line = f"{kind}/{one.name}/{file.path.name}\0{file.size}\n"
+                line = f"{kind}/{video.name}/{file.path.name}\0{file.size}\n"
                 digest.update(line.encode("utf-8", "surrogateescape"))
-    # Uncompressed pictures are all of one length; a sample tells apart films that differ in pixels only.
-    frames = part.frames
-    for place in sorted({int(place) for place in np.linspace(0, len(frames) - 1, SAMPLE)}):
-        with permitted(part.root), frames[place].path.open("rb") as content:
+    # Uncompressed pictures all have one length; a sample tells videos apart that differ only in their pixels.
+    frames = split.frames
+    for index in sorted({int(index) for index in np.linspace(0, len(frames) - 1, SAMPLE)}):
+        with permission_as_user_error(split.root), frames[index].path.open("rb") as content:
             digest.update(hashlib.sha256(content.read()).digest())
     return digest.hexdigest()
 
 
-def entry(part: Part, name: str, size: int) -> str:
-    """The cache's name for a split's frames; times count here, for an edit may keep the length."""
-    facts = [PREPARATION, size, [(f"{f.path.parent.name}/{f.path.name}", f.size, f.time) for f in part.frames]]
-    return f"{name[:60]}-{part.split}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}"
+def entry_name(split: VideoSplit, name: str, size: int) -> str:
+    """The name of a split's frames in the cache. It depends on file times: an edit may not change the length."""
+    key = [PREPARATION, size, [(f"{f.path.parent.name}/{f.path.name}", f.size, f.time) for f in split.frames]]
+    return f"{name[:60]}-{split.split}-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}"
 
 
-def frames_of(part: Part, name: str, size: int, workers: int) -> tuple[Pixels, NDArray[np.int64], list[Broken]]:
-    """The readable frames (N, 3, size, size), their sequences (N,), and those that cannot be read."""
-    labels = part.labels
+def load_frames(
+    split: VideoSplit, name: str, size: int, workers: int
+) -> tuple[Pixels, NDArray[np.int64], list[Broken]]:
+    """The readable frames (N, 3, size, size), the indices of their videos (N,), and the broken frames."""
+    labels = split.labels
 
     def chunks() -> Iterator[Chunk]:
-        place = 0
-        decoded = chunks_decoded([str(frame.path) for frame in part.frames], size, workers)
-        for images, broken in watched(
-            decoded, f"Decoding {name}/{part.split}", len(labels), done=lambda chunk: len(chunk[0]) + len(chunk[1])
+        start = 0
+        decoded = decode_chunks([str(frame.path) for frame in split.frames], size, workers)
+        title = f"Decoding {name}/{split.split}"
+        for images, broken in with_progress_bar(
+            decoded, title, len(labels), size_of=lambda chunk: len(chunk[0]) + len(chunk[1])
         ):
-            end = place + len(images) + len(broken)
-            yield images, np.delete(labels[place:end], [i - place for i, _ in broken]), broken
-            place = end
+            end = start + len(images) + len(broken)
+            yield images, np.delete(labels[start:end], [i - start for i, _ in broken]), broken
+            start = end
 
-    found = stored(entry(part, name, size), size, len(labels), chunks)
-    return found.images, found.labels, found.broken
+    stored = load_or_decode(entry_name(split, name, size), size, len(labels), chunks)
+    return stored.images, stored.labels, stored.broken
 
 
-def masks_of(part: Part, name: str, size: int) -> Pixels:
-    """Object numbers (N, size, size), 0 for the background; UserError where a frame has no mask that fits it."""
+def load_masks(split: VideoSplit, name: str, size: int) -> Pixels:
+    """Object numbers (N, size, size), 0 for the background. Raises UserError for a frame without a fitting mask."""
     files = []
-    for one in part.films:
-        for frame in one.frames:
-            if frame.path.stem not in one.masks:
+    for video in split.videos:
+        for frame in video.frames:
+            if frame.path.stem not in video.masks:
                 raise UserError(
-                    f"{frame.path}: has no mask; masks are wanted of every frame, "
-                    f"as {part.root / MASKS}/{one.name}/{frame.path.stem}.png."
+                    f"{frame.path}: has no mask; every frame needs one. "
+                    f"Add {split.root / MASKS}/{video.name}/{frame.path.stem}.png."
                 )
-            files.append((frame, one.masks[frame.path.stem]))
+            files.append((frame, video.masks[frame.path.stem]))
 
     def fill(out: Pixels) -> None:
-        for place, (frame, mask) in enumerate(files):
-            same_size(frame.path, mask.path)
-            out[place] = objects(mask.path, size)
+        for index, (frame, mask) in enumerate(files):
+            check_same_size(frame.path, mask.path)
+            out[index] = read_mask(mask.path, size)
 
     times = hashlib.sha256(json.dumps([(str(mask.size), mask.time) for _, mask in files]).encode()).hexdigest()[:16]
-    file = cache_folder() / "pictures" / f"{entry(part, name, size)}-masks-{times}.npy"
-    with cache_writes():
-        return kept(file, (len(files), size, size), np.dtype(np.uint8), fill)
+    file = cache_folder() / "pictures" / f"{entry_name(split, name, size)}-masks-{times}.npy"
+    with cache_errors_as_user_errors():
+        return load_or_make_array(file, (len(files), size, size), np.dtype(np.uint8), fill)
 
 
-def objects(path: Path, size: int) -> Pixels:
-    """A mask's central square as object numbers, uint8 (size, size): palette indices or greys, 1 where it is white."""
+def read_mask(path: Path, size: int) -> Pixels:
+    """A mask's central square as object numbers: uint8 (size, size).
+
+    The numbers are palette indices or greys; in a mask of black and white, white is object 1.
+    """
     from PIL import Image
     from PIL.Image import Resampling
 
@@ -220,11 +226,11 @@ def objects(path: Path, size: int) -> Pixels:
                 return np.where(square == VOID, 0, square)
             return (square > 127).astype(np.uint8) if numbers.max(initial=0) == 255 else square
     except Exception as error:  # PIL raises nearly anything on damaged files
-        raise UserError(f"{path}: a mask that cannot be read ({reason(error, path)}). Mend it.") from error
+        raise UserError(f"{path}: this mask cannot be read ({error_reason(error, path)}). Fix it.") from error
 
 
-def same_size(frame: Path, mask: Path) -> None:
-    """UserError if a frame and its mask differ in size by their heads; damaged ones are told when they are read."""
+def check_same_size(frame: Path, mask: Path) -> None:
+    """Raises UserError if a frame and its mask differ in size by their headers; damaged files are reported later."""
     from PIL import Image
 
     sizes = []
@@ -235,7 +241,8 @@ def same_size(frame: Path, mask: Path) -> None:
         except Exception:  # PIL raises nearly anything on damaged files
             return
     if sizes[0] != sizes[1]:
-        (width, height), (wide, high) = sizes
+        (frame_width, frame_height), (mask_width, mask_height) = sizes
         raise UserError(
-            f"{mask}: {wide} x {high} pixels, but its frame {frame} has {width} x {height}. Bring both to one size."
+            f"{mask}: {mask_width} x {mask_height} pixels, but its frame {frame} has {frame_width} x {frame_height}. "
+            "Bring both to one size."
         )

@@ -1,4 +1,4 @@
-"""Renders the scenes of the synthetic data set, all parts by their signed levels."""
+"""Renders the scenes of the synthetic data set: each pixel shows the front-most part whose signed level is negative."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._scenes import PAINTED, Bytes, Reals, Scenes, Thing
+from ._scenes import BACK_TO_FRONT, Bytes, Reals, Scenes, Thing
 from ._shapes import Floats, Shape
 
 SUPERSAMPLING = 2  # along each side
@@ -16,56 +16,56 @@ CHUNK_SAMPLES = 1 << 16  # about what a core's cache holds
 
 @dataclass(frozen=True)
 class Rendered:
-    """Some of the scenes, as pictures."""
+    """Images, masks and depth of some of the scenes."""
 
-    where: slice  # which scenes these are
+    where: slice  # which scenes
     images: Bytes  # (n, 3, S, S)
-    masks: Bytes  # (n, S, S), numbers of things, 0 is background
+    masks: Bytes  # (n, S, S), numbers of things, 0 is the background
     depth: Floats  # (n, S, S), metres
 
 
-def rendered(group: Scenes, image_size: int) -> Iterator[Rendered]:
-    """Renders scenes a cacheful at a time."""
-    things = [group.things[k] for k in PAINTED]
+def render_scenes(group: Scenes, image_size: int) -> Iterator[Rendered]:
+    """Renders scenes in chunks that fit into a processor core's cache."""
+    things = [group.things[k] for k in BACK_TO_FRONT]
     shapes = [shape for thing in things for shape in thing.shapes]
-    views = np.concatenate([affine(thing) for thing in things], 1).astype(np.float32)  # (n, layers, 6)
+    views = np.concatenate([affine_maps(thing) for thing in things], 1).astype(np.float32)  # (n, layers, 6)
     forms = np.concatenate([thing.places[:, :, 5] for thing in things], 1).astype(np.float32)
-    # Layer 0 is the background, which is filled in later.
+    # Layer 0 is the background, which is added later.
     colours = np.concatenate([thing.colours for thing in things], 1).astype(np.float32)
     colours = np.pad(colours, ((0, 0), (1, 0), (0, 0)))
     numbers = np.array([0] + [thing.number for thing in things for _ in thing.shapes], np.uint8)
-    # A part stands a little before the part that it is painted on.
+    # Each part is slightly nearer than the one before it.
     depths = [thing.distance[:, None] - 0.02 * np.arange(len(thing.shapes)) for thing in things]
     depth = np.pad(np.concatenate(depths, 1).astype(np.float32), ((0, 0), (1, 0)))
 
-    fine, coarse = axis(image_size * SUPERSAMPLING), axis(image_size)
+    fine, coarse = cell_centres(image_size * SUPERSAMPLING), cell_centres(image_size)
     step = max(1, CHUNK_SAMPLES // len(fine) ** 2)
     for start in range(0, len(group), step):
         where = slice(start, start + step)
-        layer = layers(shapes, views[where], forms[where], fine)  # (m, 2S, 2S)
+        layer = front_layers(shapes, views[where], forms[where], fine)  # (m, 2S, 2S)
         flat = layer + (np.arange(len(layer)) * (len(shapes) + 1))[:, None, None]
         palette = colours[where].reshape(-1, 3)
-        back, shade, plane = surroundings(group, where, coarse)
+        back, shade, plane = background_and_light(group, where, coarse)
         front, empty = np.zeros_like(back), np.zeros_like(shade)
         for i, j in np.ndindex(SUPERSAMPLING, SUPERSAMPLING):
             front += palette[flat[:, i::SUPERSAMPLING, j::SUPERSAMPLING]]
             empty += layer[:, i::SUPERSAMPLING, j::SUPERSAMPLING] == 0
-        # Background and light change slowly, so they are computed once a pixel.
+        # Background and light change slowly, so they are computed once per pixel.
         pixels = (front + empty[..., None] * back) * (shade * np.float32(255 / SUPERSAMPLING**2))[..., None]
         images = np.clip(pixels + np.float32(0.5), 0, 255).astype(np.uint8).transpose(0, 3, 1, 2)
-        # One sample a pixel: a mean would put an edge where nothing is.
-        seen, which = layer[:, ::SUPERSAMPLING, ::SUPERSAMPLING], flat[:, ::SUPERSAMPLING, ::SUPERSAMPLING]
-        metres = np.where(seen == 0, plane, depth[where].reshape(-1)[which])
-        yield Rendered(where, images, numbers[seen], metres)
+        # One sample per pixel: averaged depths would be wrong at edges.
+        visible, index = layer[:, ::SUPERSAMPLING, ::SUPERSAMPLING], flat[:, ::SUPERSAMPLING, ::SUPERSAMPLING]
+        metres = np.where(visible == 0, plane, depth[where].reshape(-1)[index])
+        yield Rendered(where, images, numbers[visible], metres)
 
 
-def axis(samples: int) -> Floats:
-    """Centres of equal cells from -1 to 1."""
-    return ((np.arange(samples) + 0.5) * (2 / samples) - 1).astype(np.float32)
+def cell_centres(count: int) -> Floats:
+    """The centres of equal cells that divide the range from -1 to 1."""
+    return ((np.arange(count) + 0.5) * (2 / count) - 1).astype(np.float32)
 
 
-def affine(thing: Thing) -> Reals:
-    """(n, parts, 6): a, b, c, d, e, f that take x, y of the picture to u = ax + by + c, v = dx + ey + f of a part."""
+def affine_maps(thing: Thing) -> Reals:
+    """(n, parts, 6): a, b, c, d, e, f that map x, y of the image to u = ax + by + c, v = dx + ey + f of a part."""
     cos, sin = np.cos(thing.turn) / thing.size, np.sin(thing.turn) / thing.size
     rows = np.stack([thing.mirror * cos, thing.mirror * sin, -sin, cos], 1).reshape(-1, 1, 2, 2)
     place = thing.places
@@ -77,8 +77,8 @@ def affine(thing: Thing) -> Reals:
     return np.concatenate([linear, shift], 3).reshape(*turn_cos.shape, 6)
 
 
-def layers(shapes: list[Shape], views: Floats, forms: Floats, fine: Floats) -> Bytes:
-    """Which layer is in front at each sample (n, P, P); 0 where there is none."""
+def front_layers(shapes: list[Shape], views: Floats, forms: Floats, fine: Floats) -> Bytes:
+    """The index of the front-most layer at each sample (n, P, P); 0 is the background."""
     front = np.zeros((len(views), len(fine), len(fine)), np.uint8)
     across, down = fine[None, :], -fine[None, :]  # rows run downwards, y upwards
     for k, shape in enumerate(shapes):
@@ -89,25 +89,26 @@ def layers(shapes: list[Shape], views: Floats, forms: Floats, fine: Floats) -> B
     return front
 
 
-def surroundings(group: Scenes, where: slice, coarse: Floats) -> tuple[Floats, Floats, Floats]:
-    """Background colours (n, S, S, 3), light (n, S, S) to multiply by, and the background's distance (n, S, S)."""
+def background_and_light(group: Scenes, where: slice, coarse: Floats) -> tuple[Floats, Floats, Floats]:
+    """Background colours (n, S, S, 3), factors of brightness (n, S, S) and the background's distance (n, S, S)."""
 
     def along(angles: Reals) -> Floats:
-        """How far each pixel lies in these directions (n,) -> (n, S, S)."""
+        """The coordinate of each pixel along directions (n,) -> (n, S, S)."""
         cos, sin = np.cos(angles).astype(np.float32)[:, None], np.sin(angles).astype(np.float32)[:, None]
-        way: Floats = (cos * coarse)[:, None, :] - (sin * coarse)[:, :, None]
-        return way
+        coordinate: Floats = (cos * coarse)[:, None, :] - (sin * coarse)[:, :, None]
+        return coordinate
 
-    def column(values: Reals) -> Floats:
+    def per_scene(values: Reals) -> Floats:
+        """(n,) -> (n, 1, 1)."""
         return values.astype(np.float32)[:, None, None]
 
     ramp, texture = group.ramp[where], group.texture[where]
     light, plane = group.light[where], group.plane[where]
-    blend = np.clip((along(ramp[:, 0]) + column(ramp[:, 1])) * column(ramp[:, 2]) * 0.5 + 0.5, 0, 1)[..., None]
+    blend = np.clip((along(ramp[:, 0]) + per_scene(ramp[:, 1])) * per_scene(ramp[:, 2]) * 0.5 + 0.5, 0, 1)[..., None]
     near, far = (group.backdrop[where, i].astype(np.float32)[:, None, None, :] for i in (0, 1))
-    shade = 1 + along(light[:, 0]) * column(light[:, 1])
+    shade = 1 + along(light[:, 0]) * per_scene(light[:, 1])
     for wave in (texture[:, 0], texture[:, 1]):
-        ripples = np.sin(along(wave[:, 0]) * column(wave[:, 1]) + column(wave[:, 2]))
-        shade += ripples * column(wave[:, 3])
-    distance = column(plane[:, 0]) + along(plane[:, 1]) * column(plane[:, 2])
+        ripples = np.sin(along(wave[:, 0]) * per_scene(wave[:, 1]) + per_scene(wave[:, 2]))
+        shade += ripples * per_scene(wave[:, 3])
+    distance = per_scene(plane[:, 0]) + along(plane[:, 1]) * per_scene(plane[:, 2])
     return near + (far - near) * blend, shade, distance

@@ -1,7 +1,7 @@
-"""What the synthetic pictures show: ten kinds of things, each put together from a few plain shapes.
+"""The objects of the synthetic data set: ten classes, each composed of a few plain shapes.
 
-A thing is upright in a square from -1 to 1, y pointing up. All ten have an up
-that shows, and differ in how their parts are arranged rather than in colour.
+An object is upright in a square from -1 to 1, with y upwards. All ten have a visible
+top and bottom, and differ in the arrangement of their parts rather than in colour.
 """
 
 from __future__ import annotations
@@ -16,53 +16,57 @@ Floats = NDArray[np.float32]
 Shape = Callable[[Floats, Floats, Floats], Floats]
 
 # A shape maps coordinates u, v (n, P, P), in which its half-width and half-height are 1, to a signed level that is
-# negative inside; `form` (n, 1, 1) is the one number that some shapes have besides. u and v may be overwritten.
+# negative inside. `form` (n, 1, 1) is one more number that some shapes need. Shapes may overwrite u and v.
 
 
 def ellipse(u: Floats, v: Floats, form: Floats) -> Floats:
-    """The round shape."""
-    return _squares(u, v) - np.float32(1)
+    """A circle, or an ellipse if width and height differ."""
+    return _sum_of_squares(u, v) - np.float32(1)
 
 
 def box(u: Floats, v: Floats, form: Floats) -> Floats:
-    """The rectangle."""
-    return np.maximum(np.abs(u, out=u), np.abs(v, out=v), out=u) - np.float32(1)
+    """A rectangle."""
+    level: Floats = np.maximum(np.abs(u, out=u), np.abs(v, out=v), out=u) - np.float32(1)
+    return level
 
 
-def rounded(u: Floats, v: Floats, form: Floats) -> Floats:
-    """The box with round corners (a superellipse of order 4)."""
-    return _squares(np.square(u, out=u), np.square(v, out=v)) - np.float32(1)
+def rounded_box(u: Floats, v: Floats, form: Floats) -> Floats:
+    """A rectangle with round corners (a superellipse of order 4)."""
+    return _sum_of_squares(np.square(u, out=u), np.square(v, out=v)) - np.float32(1)
 
 
 def trapezoid(u: Floats, v: Floats, form: Floats) -> Floats:
-    """The upright trapezoid whose top is ``form`` times as wide as its foot; 0 makes a triangle."""
+    """An upright trapezoid whose top is ``form`` times as wide as its base; 0 makes a triangle."""
     slope = (1 - form) * np.float32(0.5)
     side = np.abs(u, out=u) + slope * v - (1 - slope)
     return np.maximum(side, np.abs(v, out=v) - np.float32(1), out=side)
 
 
 def dome(u: Floats, v: Floats, form: Floats) -> Floats:
-    """The upper half of an ellipse, standing on its centre line."""
+    """The upper half of an ellipse."""
     return np.maximum(ellipse(u, v.copy(), form), -v, out=u)
 
 
 def capsule(u: Floats, v: Floats, form: Floats) -> Floats:
-    """The upright bar with round ends, ``form`` times as high as wide."""
+    """An upright bar with round ends, ``form`` times as high as wide."""
     reach = np.abs(v, out=v) * form - (form - 1)
-    return _squares(u, np.maximum(reach, 0, out=reach)) - np.float32(1)
+    return _sum_of_squares(u, np.maximum(reach, 0, out=reach)) - np.float32(1)
 
 
-def _squares(u: Floats, v: Floats) -> Floats:
-    """u² + v², in place of u."""
-    return np.add(np.square(u, out=u), np.square(v, out=v), out=u)
+def _sum_of_squares(u: Floats, v: Floats) -> Floats:
+    """u² + v², stored in u."""
+    u *= u
+    v *= v
+    u += v
+    return u
 
 
-# Whose colour a part takes.
+# Colour slots of a part.
 MAIN, SECOND, DARK, LIGHT = range(4)
 
 
 class Part(NamedTuple):
-    """One shape of a thing, before jitter."""
+    """One shape of an object, before jitter."""
 
     shape: Shape
     x: float
@@ -72,11 +76,11 @@ class Part(NamedTuple):
     colour: int = MAIN
     turn: float = 0.0  # degrees, counter-clockwise
     form: float = 0.0
-    chance: float = 1.0  # of being there at all
+    chance: float = 1.0  # probability that the part exists
 
 
 class Kind(NamedTuple):
-    """A class of things: its parts from back to front, and colours that are a little likelier than others."""
+    """A class of objects: its parts from back to front, and the colours that are somewhat more likely."""
 
     parts: tuple[Part, ...]
     colours: tuple[str, ...]
@@ -106,7 +110,7 @@ KINDS: dict[str, Kind] = {
         (
             Part(trapezoid, -0.08, 0.26, 0.60, 0.30, form=0.6),
             Part(trapezoid, -0.08, 0.26, 0.42, 0.18, LIGHT, form=0.6),
-            Part(rounded, 0.00, -0.18, 0.95, 0.30),
+            Part(rounded_box, 0.00, -0.18, 0.95, 0.30),
             Part(ellipse, -0.52, -0.46, 0.24, 0.24, DARK),
             Part(ellipse, 0.52, -0.46, 0.24, 0.24, DARK),
         ),
@@ -118,7 +122,7 @@ KINDS: dict[str, Kind] = {
             Part(capsule, 0.15, -0.58, 0.12, 0.40, DARK, form=3.3),
             Part(capsule, -0.40, 0.14, 0.10, 0.40, turn=-25, form=4.0),
             Part(capsule, 0.40, 0.14, 0.10, 0.40, turn=25, form=4.0),
-            Part(rounded, 0.00, 0.10, 0.30, 0.42),
+            Part(rounded_box, 0.00, 0.10, 0.30, 0.42),
             Part(ellipse, 0.00, 0.70, 0.23, 0.25, SECOND),
         ),
         ("blue", "pink", "black"),
@@ -146,14 +150,14 @@ KINDS: dict[str, Kind] = {
             Part(box, -0.46, -0.58, 0.09, 0.40, DARK),
             Part(box, 0.46, -0.58, 0.09, 0.40, DARK),
             Part(box, -0.46, 0.38, 0.12, 0.60),
-            Part(rounded, 0.06, 0.00, 0.46, 0.14, SECOND, chance=0.6),
+            Part(rounded_box, 0.06, 0.00, 0.46, 0.14, SECOND, chance=0.6),
             Part(box, 0.00, -0.18, 0.60, 0.12),
         ),
         ("brown", "black", "teal"),
     ),
     "mushroom": Kind(
         (
-            Part(rounded, 0.00, -0.46, 0.22, 0.50, SECOND),
+            Part(rounded_box, 0.00, -0.46, 0.22, 0.50, SECOND),
             Part(dome, 0.00, -0.12, 0.82, 0.82),
             Part(ellipse, -0.32, 0.18, 0.14, 0.12, LIGHT),
             Part(ellipse, 0.26, 0.30, 0.15, 0.13, LIGHT),
@@ -164,7 +168,7 @@ KINDS: dict[str, Kind] = {
         (
             Part(box, 0.00, 0.55, 0.13, 0.32),
             Part(dome, 0.00, 0.08, 0.38, 0.34),
-            Part(rounded, 0.00, -0.40, 0.40, 0.58),
+            Part(rounded_box, 0.00, -0.40, 0.40, 0.58),
             Part(box, 0.00, 0.86, 0.17, 0.11, DARK),
             Part(box, 0.00, -0.38, 0.36, 0.22, LIGHT, chance=0.8),
         ),
@@ -183,7 +187,7 @@ KINDS: dict[str, Kind] = {
     ),
 }
 
-# What lies about; the names are for captions.
+# Small things around the object; their names are for captions.
 CLUTTER: dict[str, Part] = {
     "ball": Part(ellipse, 0, 0, 1, 1),
     "block": Part(box, 0, 0, 1, 1),

@@ -1,4 +1,4 @@
-"""The pictures of a tree: decoded once and kept where small and few; else looked over once, and read when asked for."""
+"""Loads a tree of picture files: decoded once into the cache if small, otherwise read on demand."""
 
 from __future__ import annotations
 
@@ -11,77 +11,93 @@ import numpy as np
 
 from ..errors import UserError, require
 from . import Dataset, DatasetInfo, Split
-from ._pictures import PREPARATION, Broken, LazyImages, Pixels, chunks_decoded, unreadable, watched
-from ._store import Chunk, remembered, stored
-from ._tree import SMALL, Files, Tree, some
+from ._pictures import (
+    PREPARATION,
+    Broken,
+    LazyImages,
+    Pixels,
+    decode_chunks,
+    describe_unreadable,
+    unreadable_error,
+    with_progress_bar,
+)
+from ._store import Chunk, load_or_decode, load_or_find_broken
+from ._tree import SMALL, SplitFiles, Tree, name_several
 
-RESIDENT = 4 * 2**30  # bytes: up to here small pictures are kept
-GLANCE = 8  # pixels to which a picture is decoded to see that it can be: the smallest is the fastest
+RESIDENT = 4 * 2**30  # bytes: data sets of small pictures up to this size are decoded into the cache
+SCAN_SIZE = 8  # pixels: to find broken pictures they are decoded at this size, because the smallest is the fastest
 
 
-def dataset(tree: Tree, known: DatasetInfo, *, skip_unreadable: bool, workers: int) -> Dataset:
-    """The pictures: kept in the cache where they are small, else files that are read when asked for."""
+def load_tree(tree: Tree, info: DatasetInfo, *, skip_unreadable: bool, workers: int) -> Dataset:
+    """Both splits. Raises UserError for pictures that cannot be read, unless they are skipped and others are left."""
     require(workers >= 1, "workers", workers, "at least 1")
-    small = known.image_size <= SMALL
-    resident = small and (len(tree.train) + len(tree.test)) * 3 * known.image_size**2 <= RESIDENT
+    small = info.image_size <= SMALL
+    resident = small and (len(tree.train) + len(tree.test)) * 3 * info.image_size**2 <= RESIDENT
     broken: list[tuple[str, str]] = []
     splits: list[Split] = []
     for files in (tree.train, tree.test):
-        split, bad = _resident(files, known, workers) if resident else _lazy(files, known, workers)
-        broken += [(f"{files.folder.name}/{files.paths[i]}", why) for i, why in bad]
+        load = _load_decoded if resident else _load_lazily
+        split, split_broken = load(files, info, workers)
+        broken += [(f"{files.folder.name}/{files.paths[i]}", reason) for i, reason in split_broken]
         splits.append(split)
-    if broken and not skip_unreadable:
-        raise unreadable(tree.root, broken)
+    train, test = splits
     if broken:
-        bare = [c for i, c in enumerate(tree.classes) if not (splits[0].labels == i).any()]
-        if bare or not len(splits[1]):
-            where = some("class", bare) if bare else f"the {tree.test.folder.name} split is"
-            raise UserError(f"{tree.root}: {where} left without a readable picture. Mend or remove the folder.")
-        logging.getLogger(__name__).warning("%s Left out.", str(unreadable(tree.root, broken)).split(" Mend ")[0])
-    return Dataset(name=known.name, classes=known.classes, image_size=known.image_size, train=splits[0], test=splits[1])
+        if not skip_unreadable:
+            raise unreadable_error(tree.root, broken)
+        _check_nothing_is_empty(tree, train, test)
+        logging.getLogger(__name__).warning("%s Left out.", describe_unreadable(tree.root, broken))
+    return Dataset(name=info.name, classes=info.classes, image_size=info.image_size, train=train, test=test)
 
 
-def _resident(files: Files, known: DatasetInfo, workers: int) -> tuple[Split, list[Broken]]:
+def _check_nothing_is_empty(tree: Tree, train: Split, test: Split) -> None:
+    """Raises UserError if a train class or the test split has no readable picture."""
+    empty = [name for i, name in enumerate(tree.classes) if not (train.labels == i).any()]
+    if empty or not len(test):
+        where = name_several("class", empty) if empty else f"the {tree.test.folder.name} split is"
+        raise UserError(f"{tree.root}: {where} left without a readable picture. Fix or remove the folder.")
+
+
+def _load_decoded(files: SplitFiles, info: DatasetInfo, workers: int) -> tuple[Split, list[Broken]]:
     import torch
 
     def chunks() -> Iterator[Chunk]:
-        place = 0
-        for images, broken in _decoding(files, known.image_size, workers):
-            end = place + len(images) + len(broken)
-            labels = np.delete(files.labels[place:end], [i - place for i, _ in broken])
+        start = 0
+        for images, broken in _decode_all(files, info.image_size, workers):
+            end = start + len(images) + len(broken)
+            labels = np.delete(files.labels[start:end], [i - start for i, _ in broken])
             yield images, labels, broken
-            place = end
+            start = end
 
-    kept = stored(_entry(files, known, known.image_size), known.image_size, len(files), chunks)
-    return Split(images=torch.from_numpy(kept.images), labels=torch.from_numpy(kept.labels)), kept.broken
+    stored = load_or_decode(_entry_name(files, info, info.image_size), info.image_size, len(files), chunks)
+    return Split(images=torch.from_numpy(stored.images), labels=torch.from_numpy(stored.labels)), stored.broken
 
 
-def _lazy(files: Files, known: DatasetInfo, workers: int) -> tuple[Split, list[Broken]]:
+def _load_lazily(files: SplitFiles, info: DatasetInfo, workers: int) -> tuple[Split, list[Broken]]:
     import torch
 
-    def scan() -> list[Broken]:
-        return [one for _, broken in _decoding(files, GLANCE, workers) for one in broken]
+    def find_broken() -> list[Broken]:
+        return [picture for _, broken in _decode_all(files, SCAN_SIZE, workers) for picture in broken]
 
-    # A picture that cannot be read would else be met hours into a training. Any size tells.
-    broken = remembered(_entry(files, known, GLANCE), scan)
-    out = {place for place, _ in broken}
+    # Otherwise training would meet a broken picture only after hours.
+    broken = load_or_find_broken(_entry_name(files, info, SCAN_SIZE), find_broken)
+    skipped = {index for index, _ in broken}
     images = LazyImages(
         files.folder,
-        [path for i, path in enumerate(files.paths) if i not in out] if out else files.paths,
-        size=known.image_size,
+        [path for i, path in enumerate(files.paths) if i not in skipped] if skipped else files.paths,
+        size=info.image_size,
         workers=workers,
     )
-    return Split(images=images, labels=torch.from_numpy(np.delete(files.labels, list(out)))), broken
+    return Split(images=images, labels=torch.from_numpy(np.delete(files.labels, list(skipped)))), broken
 
 
-def _decoding(files: Files, size: int, workers: int) -> Iterator[tuple[Pixels, list[Broken]]]:
-    """All of a split's pictures, chunk by chunk, under a progress bar."""
-    chunks = chunks_decoded([f"{files.folder}/{path}" for path in files.paths], size, workers)
-    what = f"Decoding {files.folder.parent.name}/{files.folder.name}"
-    return watched(chunks, what, len(files), done=lambda chunk: len(chunk[0]) + len(chunk[1]))
+def _decode_all(files: SplitFiles, size: int, workers: int) -> Iterator[tuple[Pixels, list[Broken]]]:
+    """All pictures of a split, chunk by chunk, with a progress bar."""
+    chunks = decode_chunks([f"{files.folder}/{path}" for path in files.paths], size, workers)
+    title = f"Decoding {files.folder.parent.name}/{files.folder.name}"
+    return with_progress_bar(chunks, title, len(files), size_of=lambda chunk: len(chunk[0]) + len(chunk[1]))
 
 
-def _entry(files: Files, known: DatasetInfo, size: int) -> str:
-    """The cache's name for a split; times count here, though not for the identity: an edit may keep the length."""
-    facts = [PREPARATION, size, files.paths, files.sizes, files.times]
-    return f"{known.name[:60]}-{files.folder.name}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}"
+def _entry_name(files: SplitFiles, info: DatasetInfo, size: int) -> str:
+    """A split's name in the cache. Unlike the identity it depends on file times: an edit may not change the length."""
+    key = [PREPARATION, size, files.paths, files.sizes, files.times]
+    return f"{info.name[:60]}-{files.folder.name}-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}"

@@ -3,8 +3,8 @@
 Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 https://www.cs.toronto.edu/~kriz/cifar.html
 
-Its files are pickles, which can run code; torchvision compares their MD5 with
-the published ones before it opens them, and we rely on that.
+The files are pickles, and opening a pickle can run code. torchvision opens them
+only if their MD5 is the published one, and we rely on that.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from ._published import Pictures, Published, PublishedSource
+from ._downloadable import DownloadableDataset, DownloadableSource, Pictures
 
 
-def read(root: str, train: bool) -> tuple[Pictures, Any]:
+def read_split(root: str, train: bool) -> tuple[Pictures, Any]:
+    """Pictures (N, 32, 32, 3) and labels of a split; RuntimeError if the files are missing or damaged."""
     from torchvision.datasets import CIFAR10  # type: ignore[import-untyped, unused-ignore]
 
-    found = CIFAR10(root, train=train)
-    return found.data, np.asarray(found.targets)
+    cifar = CIFAR10(root, train=train)
+    return cifar.data, np.asarray(cifar.targets)
 
 
-class Cifar10(PublishedSource):
+class Cifar10(DownloadableSource):
     """CIFAR-10 as published."""
 
-    published = Published(
+    dataset = DownloadableDataset(
         name="cifar10",
         classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
         train_images=50_000,
@@ -35,5 +36,5 @@ class Cifar10(PublishedSource):
         url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
         folder="cifar-10-batches-py",
         files=(*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"),
-        read=read,
+        read=read_split,
     )

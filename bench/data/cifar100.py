@@ -3,8 +3,8 @@
 Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 https://www.cs.toronto.edu/~kriz/cifar.html
 
-The labels are the fine ones. As in CIFAR-10 the files are pickles, and
-torchvision compares their MD5 with the published ones before it opens them.
+The labels are the 100 fine classes. As in CIFAR-10 the files are pickles, and
+torchvision opens them only if their MD5 is the published one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ._published import Pictures, Published, PublishedSource
+from ._downloadable import DownloadableDataset, DownloadableSource, Pictures
 
 CLASSES = """
 apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
@@ -26,17 +26,18 @@ tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
 """
 
 
-def read(root: str, train: bool) -> tuple[Pictures, Any]:
+def read_split(root: str, train: bool) -> tuple[Pictures, Any]:
+    """Pictures (N, 32, 32, 3) and labels of a split; RuntimeError if the files are missing or damaged."""
     from torchvision.datasets import CIFAR100  # type: ignore[import-untyped, unused-ignore]
 
-    found = CIFAR100(root, train=train)
-    return found.data, np.asarray(found.targets)
+    cifar = CIFAR100(root, train=train)
+    return cifar.data, np.asarray(cifar.targets)
 
 
-class Cifar100(PublishedSource):
+class Cifar100(DownloadableSource):
     """CIFAR-100 as published."""
 
-    published = Published(
+    dataset = DownloadableDataset(
         name="cifar100",
         classes=tuple(CLASSES.split()),
         train_images=50_000,
@@ -45,5 +46,5 @@ class Cifar100(PublishedSource):
         url="https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
         folder="cifar-100-python",
         files=("train", "test", "meta"),
-        read=read,
+        read=read_split,
     )

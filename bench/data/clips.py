@@ -1,18 +1,17 @@
-"""Clips of your own: frames in DAVIS's layout, ``DIR/JPEGImages/<sequence>/00000.jpg …``.
+"""Any videos: folders of frames in DAVIS's layout, ``DIR/JPEGImages/<sequence>/00000.jpg …``.
 
-DIR may be a .zip or .tar archive, which is unpacked once into the cache, one
-folder may be wrapped around ``JPEGImages/``, and a folder named like a resolution
-may lie in it, as in DAVIS 2017. Masks, where there are any, stand under the same
-names in ``Annotations/``: object numbers as palette indices or greys, or white on
-black. Frames are brought to the data's size by their shorter side and cut to
-their central square.
+DIR may be a .zip or .tar archive, which is unpacked once into the cache.
+``JPEGImages/`` may be inside one other folder, and may contain a folder per
+resolution, as in DAVIS 2017. Masks are optional files of the same names in
+``Annotations/``: object numbers as palette indices or greys, or white on black.
+Frames are cropped to their central square and resized.
 
-Each sequence is cut in time: its first part is train, its last one test, and
-``gap`` frames between them are in neither; one too short for that is train
-alone. A clip is ``frames`` frames of one part, ``stride`` apart. As images,
-frames are labelled with their sequence, so that methods that need no clips can
-be pretrained here too; frames of one film are so alike that accuracies on these
-labels say little.
+Each sequence is split in time: its beginning is train, its end is test, and
+``gap`` frames between them are in neither; a sequence too short for that is all
+train. A clip is ``frames`` frames of one split, ``stride`` apart. As images,
+frames are labelled with their sequence, so that methods without clips can be
+pretrained too; frames of one video are so similar that accuracies on these
+labels mean little.
 """
 
 from __future__ import annotations
@@ -20,18 +19,20 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import UserError, require
 from ..storage.hashing import fingerprint
 from . import Dataset, DatasetInfo, DatasetSource, Split
-from ._archive import name_of
-from ._frames import LAYOUT, Film, Part, frames_of, identity, listed, masks_of
-from ._pictures import cores, unreadable
+from ._archive import dataset_name
+from ._frames import LAYOUT, Video, VideoSplit, list_videos, load_frames, load_masks, split_identity
+from ._pictures import available_cores, describe_unreadable, unreadable_error
 from ._splits import RESIDENT
-from ._tree import located
+from ._tree import locate_root
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,120 +42,138 @@ ADVICE = f"a directory, or a .zip or .tar of one, that holds {LAYOUT}"
 
 @dataclass(frozen=True, kw_only=True)
 class Clips(DatasetSource):
-    """A directory's films, each a folder of frames."""
+    """Videos of a directory, each a folder of frames."""
 
     data_dir: str | None = None
     image_size: int = 32  # pixels
-    frames: int = 8  # in a clip
-    stride: int = 2  # from one frame of a clip to its next, in frames of the film
-    test: float = 0.2  # share of each sequence, at its end, that is test; at least as long as a clip
+    frames: int = 8  # per clip
+    stride: int = 2  # frames of the video from one frame of a clip to the next
+    test: float = 0.2  # share of each sequence, at its end, that is test; at least the length of a clip
     gap: int = 8  # frames between train and test that are in neither
-    name: str | None = None  # in records; by default the directory's
+    name: str | None = None  # in records; by default that of the directory
     skip_unreadable: bool = False  # leave broken frames out instead of refusing the whole set
-    workers: int = cores()  # threads that decode
+    workers: int = available_cores()  # threads that decode
 
     provides: ClassVar[frozenset[str]] = frozenset({"labels", "clips", "masks"})
 
     def check(self) -> DatasetInfo:
-        """Facts of the listing; UserError if the layout is not the expected one or a sequence is too short."""
-        name = name_of(self.name, self.data_dir)
-        train, test = self._parts
+        """Describes the listed frames. Raises UserError for any other layout, or if a sequence is too short."""
+        name = dataset_name(self.name, self.data_dir)
+        train, test = self._splits
         return DatasetInfo(
             name=name,
             identity=fingerprint(
-                [*(identity(part, self.image_size) for part in self._parts), self.frames, self.stride]
+                [*(split_identity(split, self.image_size) for split in self._splits), self.frames, self.stride]
             ),
             image_size=self.image_size,
-            classes=tuple(film.name for film in train.films),
+            classes=tuple(video.name for video in train.videos),
             train_images=len(train.frames),
             test_images=len(test.frames),
         )
 
     def load(self, needs: frozenset[str]) -> Dataset:
-        """Both splits; UserError naming the frames that cannot be read, if they are not to be skipped."""
-        known = self.check()
-        train, test = (self._split(part, known, needs) for part in self._parts)
-        return Dataset(name=known.name, classes=known.classes, image_size=known.image_size, train=train, test=test)
+        """Both splits. Raises UserError if frames cannot be read and are not to be skipped."""
+        info = self.check()
+        train, test = (self._load_split(split, info, needs) for split in self._splits)
+        return Dataset(name=info.name, classes=info.classes, image_size=info.image_size, train=train, test=test)
 
     @property
     def _span(self) -> int:
-        """Frames of the film from a clip's first to its last."""
+        """The number of frames of the video from a clip's first to its last."""
         return (self.frames - 1) * self.stride + 1
 
     @cached_property
-    def _parts(self) -> tuple[Part, Part]:
+    def _splits(self) -> tuple[VideoSplit, VideoSplit]:
+        self._check_settings()
+        root, videos = list_videos(locate_root(self.data_dir, "clips", ADVICE))
+        self._check_lengths(root, videos)
+        train, test = [], []
+        for video in videos:
+            end = len(video.frames)
+            test_frames = self._test_frames(end)
+            train.append(cut_video(video, 0, end - test_frames - self.gap if test_frames else end))
+            test.append(cut_video(video, end - test_frames, end))
+        return (
+            VideoSplit(split="train", root=root, videos=tuple(train)),
+            VideoSplit(split="test", root=root, videos=tuple(test)),
+        )
+
+    def _check_settings(self) -> None:
+        """Raises UserError for a setting out of its range."""
         require(8 <= self.image_size <= 1024, "image_size", self.image_size, "from 8 to 1024 pixels")
         require(self.frames >= 2, "frames", self.frames, "at least 2")
         require(self.stride >= 1, "stride", self.stride, "at least 1")
         require(0 < self.test < 1, "test", self.test, "a share, above 0 and below 1")
         require(self.gap >= 0, "gap", self.gap, "0 or more frames")
         require(self.workers >= 1, "workers", self.workers, "at least 1")
-        root, films = listed(located(self.data_dir, "clips", ADVICE))
-        shortest, longest = (found(films, key=lambda film: len(film.frames)) for found in (min, max))
+
+    def _check_lengths(self, root: Path, videos: tuple[Video, ...]) -> None:
+        """Raises UserError unless each video has room for a clip, and one for a train and a test clip."""
+        shortest = min(videos, key=lambda video: len(video.frames))
+        longest = max(videos, key=lambda video: len(video.frames))
         advice = f"clips of {self.frames} frames, each {self.stride} after the last, take {self._span}. Lower --set"
         if len(shortest.frames) < self._span:
             raise UserError(
                 f"{root}: sequence {shortest.name!r} has {len(shortest.frames)} frames, and {advice} "
                 "clips.stride or clips.frames, or remove the sequence."
             )
-        lengths = [self._tail(len(film.frames)) for film in films]
-        if not any(lengths):
+        if not any(self._test_frames(len(video.frames)) for video in videos):
             raise UserError(
                 f"{root}: no sequence has the {2 * self._span + self.gap} frames that make a train and a test part; "
                 f"the longest, {longest.name!r}, has {len(longest.frames)}, and {advice} "
                 f"clips.stride, clips.frames or clips.gap (now {self.gap})."
             )
-        heads, tails = [], []
-        for film, last in zip(films, lengths, strict=True):
-            end = len(film.frames)
-            heads.append(cut(film, 0, end - last - self.gap if last else end))
-            tails.append(cut(film, end - last, end))
-        return Part(split="train", root=root, films=tuple(heads)), Part(split="test", root=root, films=tuple(tails))
 
-    def _tail(self, length: int) -> int:
-        """Frames of a film of that length that are test; none where no clip of train would be left."""
-        last = max(self._span, round(length * self.test))
-        return last if length - last - self.gap >= self._span else 0
+    def _test_frames(self, length: int) -> int:
+        """How many frames of a video of this length are test; 0 if no train clip would be left."""
+        test = max(self._span, round(length * self.test))
+        return test if length - test - self.gap >= self._span else 0
 
-    def _split(self, part: Part, known: DatasetInfo, needs: frozenset[str]) -> Split:
+    def _load_split(self, split: VideoSplit, info: DatasetInfo, needs: frozenset[str]) -> Split:
         import torch
 
-        images, labels, broken = frames_of(part, known.name, self.image_size, self.workers)
+        images, labels, broken = load_frames(split, info.name, self.image_size, self.workers)
         if broken:
-            paths = [str(frame.path.relative_to(part.root)) for frame in part.frames]
-            error = unreadable(part.root, [(paths[place], why) for place, why in broken])
+            paths = [str(frame.path.relative_to(split.root)) for frame in split.frames]
+            named = [(paths[index], reason) for index, reason in broken]
             if not self.skip_unreadable:
-                raise error
-            logging.getLogger(__name__).warning("%s Left out.", str(error).split(" Mend ")[0])
-        if bare := [one.name for k, one in enumerate(part.films) if one.frames and (labels == k).sum() < self._span]:
-            raise UserError(f"{part.root}: too few readable frames of {bare[0]!r} are left. Mend or remove it.")
-        split = Split(images=torch.from_numpy(images), labels=torch.from_numpy(labels))
+                raise unreadable_error(split.root, named)
+            logging.getLogger(__name__).warning("%s Left out.", describe_unreadable(split.root, named))
+        for index, video in enumerate(split.videos):
+            if video.frames and (labels == index).sum() < self._span:
+                raise UserError(
+                    f"{split.root}: too few readable frames of {video.name!r} are left. Fix or remove the sequence."
+                )
+        loaded = Split(images=torch.from_numpy(images), labels=torch.from_numpy(labels))
         if not needs & {"clips", "masks"}:
-            return split
-        shown = self._shown(np.bincount(labels))
-        split = replace(split, clips=torch.from_numpy(images)[shown])
+            return loaded
+        clip_frames = self._clip_frames(np.bincount(labels))
+        loaded = replace(loaded, clips=torch.from_numpy(images)[clip_frames])
         if "masks" in needs:
-            masks = np.delete(masks_of(part, known.name, self.image_size), [place for place, _ in broken], 0)
-            split = replace(split, masks=torch.from_numpy(masks)[shown])
-        return split
+            masks = np.delete(load_masks(split, info.name, self.image_size), [index for index, _ in broken], 0)
+            loaded = replace(loaded, masks=torch.from_numpy(masks)[clip_frames])
+        return loaded
 
-    def _shown(self, lengths: np.ndarray) -> Tensor:
-        """int64 (M, T): the frames of each clip; clips begin at every frame, or fewer where they would fill memory."""
+    def _clip_frames(self, lengths: NDArray[np.int64]) -> Tensor:
+        """int64 (M, T): the indices of each clip's frames, for videos of these lengths.
+
+        A clip starts at every frame, or at fewer if all clips would take more than RESIDENT bytes.
+        """
         import torch
 
         clips = sum(max(0, length - self._span + 1) for length in lengths)
-        apart = -(-int(clips) * self.frames * 3 * self.image_size**2 // RESIDENT)
+        step = max(1, -(-int(clips) * self.frames * 3 * self.image_size**2 // RESIDENT))
         firsts = np.cumsum(lengths) - lengths
         starts = [
-            np.arange(first, first + length - self._span + 1, max(1, apart))
+            np.arange(first, first + length - self._span + 1, step)
             for first, length in zip(firsts, lengths, strict=True)
         ]
         return torch.from_numpy(np.concatenate(starts)[:, None] + np.arange(self.frames) * self.stride)
 
 
-def cut(film: Film, start: int, end: int) -> Film:
-    """The film from one frame to before another."""
-    frames = film.frames[start:end]
+def cut_video(video: Video, start: int, end: int) -> Video:
+    """The video's frames from ``start`` to before ``end``, with their masks."""
+    frames = video.frames[start:end]
     stems = {frame.path.stem for frame in frames}
-    masks = {stem: mask for stem, mask in film.masks.items() if stem in stems}
-    return replace(film, frames=frames, masks=masks)
+    masks = {stem: mask for stem, mask in video.masks.items() if stem in stems}
+    return replace(video, frames=frames, masks=masks)

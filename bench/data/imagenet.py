@@ -1,11 +1,11 @@
-"""ImageNet (ILSVRC 2012), or a part of it, from its folders of one WordNet number each.
+"""ImageNet (ILSVRC 2012), or some of its classes, from folders named by WordNet numbers.
 
 Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV
 2015. https://arxiv.org/abs/1409.0575
 
-The licence asks everyone to fetch the pictures in person, so nothing is
-downloaded. The 50,000 ``val`` pictures are our test split: the labels of the
-official one were never published.
+Nothing is downloaded, because users have to accept the licence in person. The
+50,000 ``val`` pictures are our test split, because the labels of the official
+test split were never published.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from functools import cached_property
 
 from ..errors import UserError, require
 from . import Dataset, DatasetInfo, DatasetSource
-from ._pictures import cores
-from ._splits import dataset
-from ._tree import Tree, facts, grown, located
+from ._pictures import available_cores
+from ._splits import load_tree
+from ._tree import Tree, list_tree, locate_root, tree_info
 
 ADVICE = (
-    "a directory with train/<wnid>/*.JPEG and val/<wnid>/*.JPEG. Fetch ILSVRC2012_img_train.tar, "
+    "a directory with train/<wnid>/*.JPEG and val/<wnid>/*.JPEG. Download ILSVRC2012_img_train.tar, "
     "ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz from https://image-net.org into it; "
     "torchvision.datasets.ImageNet(DIR, split=...) unpacks them into this layout, once for 'train' and once for 'val'."
 )
@@ -29,35 +29,35 @@ ADVICE = (
 
 @dataclass(frozen=True, kw_only=True)
 class ImageNet(DatasetSource):
-    """Photographs of a thousand kinds of things; of fewer, where the directory holds fewer."""
+    """Photographs of a thousand classes, or of fewer if the directory holds fewer."""
 
     data_dir: str | None = None
     image_size: int | None = None  # pixels; by default 224
     skip_unreadable: bool = False  # leave broken pictures out instead of refusing the whole set
-    workers: int = cores()  # threads that decode
+    workers: int = available_cores()  # threads that decode
 
     def check(self) -> DatasetInfo:
-        """Facts of the listing; UserError if the layout is not the expected one."""
+        """Describes the listed files. Raises UserError for any other layout."""
         require(self.workers >= 1, "workers", self.workers, "at least 1")
         tree = self._tree
         name = "imagenet" if len(tree.classes) == 1000 else f"imagenet{len(tree.classes)}"
-        return facts(tree, name, 224 if self.image_size is None else self.image_size)
+        return tree_info(tree, name, 224 if self.image_size is None else self.image_size)
 
     def load(self, needs: frozenset[str]) -> Dataset:
-        """Both splits, looked over once; UserError naming the pictures that cannot be read, if not to be skipped."""
-        return dataset(self._tree, self.check(), skip_unreadable=self.skip_unreadable, workers=self.workers)
+        """Both splits. Raises UserError if pictures cannot be read and are not to be skipped."""
+        return load_tree(self._tree, self.check(), skip_unreadable=self.skip_unreadable, workers=self.workers)
 
     @cached_property
     def _tree(self) -> Tree:
-        root = located(self.data_dir, "imagenet", ADVICE)
+        root = locate_root(self.data_dir, "imagenet", ADVICE)
         missing = [split for split in ("train", "val") if not (root / split).is_dir()]
         if missing:
             raise UserError(f"{root}: no {missing[0]} split. --dataset imagenet expects {ADVICE}")
-        tree = grown(root, tests=("val",))
-        strange = [name for name in tree.classes if not re.fullmatch(r"n\d{8}", name)]
-        if strange:
+        tree = list_tree(root, test_names=("val",))
+        unknown = [name for name in tree.classes if not re.fullmatch(r"n\d{8}", name)]
+        if unknown:
             raise UserError(
-                f"{root / 'train'}: {strange[0]!r} is not a WordNet number such as n01440764. "
+                f"{root / 'train'}: {unknown[0]!r} is not a WordNet number such as n01440764. "
                 "For other pictures than ImageNet's use --dataset folder."
             )
         return tree

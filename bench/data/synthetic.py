@@ -1,19 +1,19 @@
-"""Pictures of our own: ten kinds of simple things, rendered on the spot at any size.
+"""Rendered images of ten classes of simple objects, at any size.
 
 Nothing is downloaded and every machine renders the same scenes, so a first
-benchmark runs anywhere. Around an object lie up to three other things, and a bar
-hides part of some. The objects have an up and everything around them has none,
-so rotation prediction has to look at the objects; ``horizon`` plants sky over
-ground, the shortcut by which it can avoid that.
+benchmark runs anywhere. Up to three small things surround the object, and a bar
+hides part of some objects. Objects have a visible top and everything around them has
+none, so rotation prediction has to look at the objects. ``horizon`` adds sky above
+ground: a shortcut that predicts the rotation without the object.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,26 +21,26 @@ from numpy.typing import NDArray
 from ..errors import require
 from ..storage.cache import cache_folder
 from . import Dataset, DatasetInfo, DatasetSource, Split
-from ._arrays import Array, kept
-from ._captions import described
-from ._render import rendered
-from ._scenes import Scenes, filmed, scenes
+from ._arrays import Array, load_or_make_array
+from ._captions import caption_scenes
+from ._render import render_scenes
+from ._scenes import Scenes, animate_scenes, generate_scenes
 from ._shapes import KINDS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-RENDERER = "2"  # raise it whenever a pixel, a label or a caption changes
+RENDERER = "2"  # part of the identity: raise it whenever a pixel, a label or a caption changes
 CLASSES = tuple(KINDS)
-FRAMES = 8
-STILLS_PER_CLIP = 10  # a clip costs as much as FRAMES stills
+FRAMES = 8  # per clip
+STILLS_PER_CLIP = 10  # fewer clips than images, because a clip costs as much as FRAMES images
 
-Groups = Iterator[tuple[NDArray[np.int64], Scenes]]  # scenes of one kind, and which items of the split they are
+Groups = Iterator[tuple[NDArray[np.int64], Scenes]]  # scenes of one class, and their indices in the split
 
 
 @dataclass(frozen=True, kw_only=True)
 class Synthetic(DatasetSource):
-    """Houses, trees, cars and the like, put together from plain shapes."""
+    """Houses, trees, cars and other objects composed of plain shapes."""
 
     image_size: int = 32  # pixels
     train: int = 10_000
@@ -51,12 +51,12 @@ class Synthetic(DatasetSource):
     provides: ClassVar[frozenset[str]] = frozenset({"labels", "clips", "masks", "depth", "captions"})
 
     def check(self) -> DatasetInfo:
-        """Facts of the settings alone: what they name can always be rendered."""
+        """Describes the images that the settings define; they can always be rendered."""
         require(16 <= self.image_size <= 512, "image_size", self.image_size, "from 16 to 512")
         require(self.train >= 10, "train", self.train, "at least 10, one image of each class")
         require(self.test >= 10, "test", self.test, "at least 10, one image of each class")
         require(self.seed >= 0, "seed", self.seed, "0 or more")
-        # Of the settings and not of pixels, whose last bit may differ between processors.
+        # From the settings and not from pixels, whose last bit may differ between processors.
         identity = hashlib.sha256(json.dumps([RENDERER, asdict(self)]).encode()).hexdigest()
         return DatasetInfo(
             name="synthetic",
@@ -69,58 +69,83 @@ class Synthetic(DatasetSource):
         )
 
     def load(self, needs: frozenset[str]) -> Dataset:
-        """Both splits, rendered unless the cache has them."""
+        """Both splits, rendered unless they are in the cache."""
         prefix = f"synthetic-{self.check().identity[:20]}"
         return Dataset(
             name="synthetic",
             classes=CLASSES,
             image_size=self.image_size,
-            train=self._split(0, self.train, needs, f"{prefix}-train"),
-            test=self._split(1, self.test, needs, f"{prefix}-test"),
+            train=SplitRenderer(self, 0, self.train, f"{prefix}-train").split(needs),
+            test=SplitRenderer(self, 1, self.test, f"{prefix}-test").split(needs),
         )
 
-    def _split(self, stream: int, n: int, needs: frozenset[str], prefix: str) -> Split:
+
+class SplitRenderer:
+    """Renders one split into the cache.
+
+    Labels, images and clips have random streams of their own, so none depends on what else is requested.
+    """
+
+    def __init__(self, settings: Synthetic, stream: int, images: int, prefix: str) -> None:
+        self.settings = settings
+        self.stream = stream
+        self.images = images
+        self.clips = max(1, images // STILLS_PER_CLIP)
+        self.prefix = prefix  # of the cache files' names
+        self.labels = self._random(0).permutation(np.arange(images) % len(CLASSES))
+
+    def split(self, needs: frozenset[str]) -> Split:
+        """The images and labels, and the further targets named in ``needs``."""
         import torch
 
-        side, clips = self.image_size, max(1, n // STILLS_PER_CLIP)
-        # Each has its own stream of random numbers, so none depends on what else is asked for.
-        labels = np.random.default_rng([self.seed, stream, 0]).permutation(np.arange(n) % len(CLASSES))
-
-        def stills() -> Groups:
-            rng = np.random.default_rng([self.seed, stream, 1])
-            for kind, name in enumerate(CLASSES):
-                (where,) = np.nonzero(labels == kind)
-                yield where, scenes(name, len(where), rng, horizon=self.horizon)
-
-        def films() -> Groups:
-            rng = np.random.default_rng([self.seed, stream, 2])
-            for kind, name in enumerate(CLASSES):
-                where = np.arange(kind, clips, len(CLASSES))
-                group = scenes(name, len(where), rng, horizon=self.horizon)
-                yield (where[:, None] * FRAMES + np.arange(FRAMES)).ravel(), filmed(group, FRAMES, rng)
-
-        def tensor(groups: Callable[[], Groups], what: str, shape: tuple[int, ...], kind: type) -> Tensor:
-            def fill(out: Array) -> None:
-                for where, group in groups():
-                    for piece in rendered(group, side):
-                        out[where[piece.where]] = getattr(piece, what)
-
-            file = cache_folder() / f"{prefix}-{groups.__name__}-{what}.npy"
-            return torch.from_numpy(kept(file, shape, np.dtype(kind), fill))
-
-        def film(what: str, *channels: int) -> Tensor:
-            frames = tensor(films, what, (clips * FRAMES, *channels, side, side), np.uint8)
-            return frames.unflatten(0, (clips, FRAMES))
-
-        captions: dict[int, str] = {}
-        if "captions" in needs:
-            for where, group in stills():
-                captions.update(zip(where.tolist(), described(group), strict=True))
+        side = self.settings.image_size
         return Split(
-            images=tensor(stills, "images", (n, 3, side, side), np.uint8),
-            labels=torch.from_numpy(labels),
-            clips=film("images", 3) if "clips" in needs else None,
-            masks=film("masks") if "masks" in needs else None,
-            depth=tensor(stills, "depth", (n, side, side), np.float32) if "depth" in needs else None,
-            captions=tuple(captions[i] for i in range(n)) if captions else None,
+            images=self._load("stills", "images", (self.images, 3, side, side), np.uint8),
+            labels=torch.from_numpy(self.labels),
+            clips=self._load_clips("images", 3) if "clips" in needs else None,
+            masks=self._load_clips("masks") if "masks" in needs else None,
+            depth=self._load("stills", "depth", (self.images, side, side), np.float32) if "depth" in needs else None,
+            captions=self._captions() if "captions" in needs else None,
         )
+
+    def _random(self, purpose: int) -> np.random.Generator:
+        return np.random.default_rng([self.settings.seed, self.stream, purpose])
+
+    def _stills(self) -> Groups:
+        rng = self._random(1)
+        for kind, name in enumerate(CLASSES):
+            (where,) = np.nonzero(self.labels == kind)
+            yield where, generate_scenes(name, len(where), rng, horizon=self.settings.horizon)
+
+    def _films(self) -> Groups:
+        rng = self._random(2)
+        for kind, name in enumerate(CLASSES):
+            where = np.arange(kind, self.clips, len(CLASSES))
+            group = generate_scenes(name, len(where), rng, horizon=self.settings.horizon)
+            yield (where[:, None] * FRAMES + np.arange(FRAMES)).ravel(), animate_scenes(group, FRAMES, rng)
+
+    def _load(
+        self, source: Literal["stills", "films"], target: str, shape: tuple[int, ...], dtype: type[np.generic]
+    ) -> Tensor:
+        """A ``target`` ("images", "masks" or "depth") of all stills or films, from the cache or rendered into it."""
+        import torch
+
+        def fill(out: Array) -> None:
+            for where, group in self._stills() if source == "stills" else self._films():
+                for piece in render_scenes(group, self.settings.image_size):
+                    out[where[piece.where]] = getattr(piece, target)
+
+        file = cache_folder() / f"{self.prefix}-{source}-{target}.npy"
+        return torch.from_numpy(load_or_make_array(file, shape, np.dtype(dtype), fill))
+
+    def _load_clips(self, target: str, *channels: int) -> Tensor:
+        """A target of all clips (M, T, ..., S, S)."""
+        side = self.settings.image_size
+        frames = self._load("films", target, (self.clips * FRAMES, *channels, side, side), np.uint8)
+        return frames.view(self.clips, FRAMES, *channels, side, side)
+
+    def _captions(self) -> tuple[str, ...]:
+        captions: dict[int, str] = {}
+        for where, group in self._stills():
+            captions.update(zip(where.tolist(), caption_scenes(group), strict=True))
+        return tuple(captions[i] for i in range(self.images))

@@ -1,6 +1,6 @@
-"""Encoders: networks whose layers can be read at the taps conv1 … conv5.
+"""Encoders: networks whose layers can be read at named taps, usually conv1 … conv5.
 
-A file in this folder is an encoder; its class is named like the file and its
+A file in this folder is an encoder plugin. Its class is named like the file, and the class's
 keyword-only arguments are its settings.
 """
 
@@ -14,36 +14,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..images.colour import lab
-from ..images.input_spec import CHANNELS, InputSpec
+from ..images.augment import to_float
+from ..images.colour import rgb_to_lab
+from ..images.input_spec import InputSpec
 
-COUNTER = "num_batches_tracked"  # of a batch norm: has no part in evaluation, and many files leave it out
+BATCH_NORM_COUNTER = "num_batches_tracked"  # plays no part in evaluation, and many checkpoints lack it
 
-Part = Literal["colour", "lightness", "chroma"]
+ColourPart = Literal["colour", "lightness", "chroma"]
 
 
 class Encoder(nn.Module):
-    """Images (N, 3, H, W), uint8 or in [0, 1] -> ordered taps, and the pooled embedding (N, dim).
+    """Images (N, 3, H, W), uint8 or in [0, 1] -> features at ordered taps, and the pooled embedding (N, dim).
 
-    What the pictures must look like to the network (mean, standard deviation, colour space,
-    channels) lives here and nowhere else. A subclass fills ``stages``, one for each tap in order,
-    and ``widths``, the channels of each tap.
+    All preprocessing (mean, standard deviation, colour space, channels) is done here and nowhere else.
+    A subclass fills ``stages``, one module per tap from shallow to deep, and ``widths``, the channels of each tap.
     """
 
     mean: Tensor  # (1, channels, 1, 1), of values in [0, 1]
     std: Tensor
 
-    part: Part = "colour"
-    """What it sees of a picture: all of it, its lightness L* alone, or its chroma a* and b* alone."""
+    colour_part: ColourPart = "colour"
+    """What the encoder sees of an image: everything, its lightness L* alone, or its chroma a* and b* alone."""
 
     input_spec: InputSpec | None = None
-    """What a published network input_spec a picture to look like; None where pictures are taken as they come."""
+    """The preprocessing that a checkpoint expects; None if images are used at the size and colours they have."""
 
     foldable: ClassVar[bool] = True
     """Whether batch norms may be folded into the convolutions before them without changing a tap."""
 
     patchwise: ClassVar[bool] = False
-    """Whether it can be given some of a picture's patches alone, as ``ViT`` can: ``tokens`` and ``encoded``."""
+    """Whether it can encode some of an image's patches alone: it has ``patch_tokens`` and ``encode_tokens``, as ViT."""
 
     def __init__(
         self, *, mean: tuple[float, ...] = (0.5, 0.5, 0.5), std: tuple[float, ...] = (0.25, 0.25, 0.25)
@@ -55,15 +55,15 @@ class Encoder(nn.Module):
         self.widths: dict[str, int] = {}
 
     def key_mappings(self) -> Iterator[dict[str, str]]:
-        """Beginnings of our parameters' names -> those in published files, for each way in which those are written."""
+        """Prefixes of our parameter names -> those of a publisher; yields one dictionary per known layout."""
         yield {}
 
     def settings_from_extra_keys(self, names: Sequence[str]) -> dict[str, Any]:
-        """Settings that no shape shows, but the names beside the encoder's in the file of a program that sets them."""
+        """Settings that follow from a checkpoint's other parameter names, which identify the program that saved it."""
         return {}
 
     def with_input_spec(self, input_spec: InputSpec) -> Self:
-        """Itself, from now on bringing pictures to what a published network input_spec to see."""
+        """Makes this encoder preprocess images as a checkpoint expects, and returns it."""
         self.input_spec = input_spec
         self.mean = torch.tensor(input_spec.mean, device=self.mean.device).view(1, -1, 1, 1)
         self.std = torch.tensor(input_spec.std, device=self.mean.device).view(1, -1, 1, 1)
@@ -71,39 +71,36 @@ class Encoder(nn.Module):
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """The layers that can be read, shallow to deep."""
+        """Names of the layers that can be read, shallow to deep."""
         return tuple(self.widths)
 
     @property
     def dim(self) -> int:
-        """Numbers in the pooled embedding."""
+        """Dimensions of the pooled embedding."""
         return self.widths[self.taps[-1]]
 
-    def prepared(self, images: Tensor) -> Tensor:
-        """What the first layer sees: float, normalised, channels last."""
-        if self.part == "colour":
-            floats = images.float() / 255 if images.dtype == torch.uint8 else images
-        else:
-            floats = seen(images, self.part)
+    def prepare_images(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) -> the first layer's input: float, normalised, channels last."""
+        values = to_float(images) if self.colour_part == "colour" else select_colour_part(images, self.colour_part)
         if self.input_spec:
-            floats = coloured(framed(floats, self.input_spec), self.input_spec.colour)
-        floats = (floats - self.mean) / self.std
+            values = convert_colour(crop_and_resize(values, self.input_spec), self.input_spec.colour)
+        values = (values - self.mean) / self.std
         if self.input_spec and self.input_spec.colour == "sobel":
-            floats = edges(floats)
-        return floats.contiguous(memory_format=torch.channels_last)
+            values = sobel_responses(values)
+        return values.contiguous(memory_format=torch.channels_last)
 
-    def maps(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
+    def iter_features(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yields each tap's name and its feature maps (N, C, h, w), shallow to deep."""
-        features = self.prepared(images)
+        features = self.prepare_images(images)
         for tap, stage in self.stages.items():
             features = stage(features)
             yield tap, features
 
     def features(self, images: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
-        """The feature maps (N, C, h, w) of the taps asked for, from one forward pass that stops at the deepest."""
+        """Feature maps (N, C, h, w) of the given taps, from one forward pass that stops at the deepest of them."""
         missing = set(taps)
         found = {}
-        for tap, features in self.maps(images):
+        for tap, features in self.iter_features(images):
             if tap in missing:
                 found[tap] = features
                 missing.discard(tap)
@@ -111,36 +108,36 @@ class Encoder(nn.Module):
                 break
         return found
 
-    def deepest(self, images: Tensor) -> Tensor:
-        """Images (N, 3, H, W) -> the last tap's feature maps (N, dim, h, w), before they are pooled."""
+    def last_features(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) -> the last tap's feature maps (N, dim, h, w), not yet pooled."""
         last = self.taps[-1]
         return self.features(images, [last])[last]
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) -> pooled embedding (N, dim)."""
-        return F.adaptive_avg_pool2d(self.deepest(images), 1).flatten(1)
+        return F.adaptive_avg_pool2d(self.last_features(images), 1).flatten(1)
 
 
-def framed(images: Tensor, input_spec: InputSpec) -> Tensor:
-    """Square images (N, 3, S, S) in [0, 1] -> the middle of each, brought to the side wanted."""
+def crop_and_resize(images: Tensor, input_spec: InputSpec) -> Tensor:
+    """Square images (N, 3, S, S) in [0, 1] -> the central crop, resized to (N, 3, size, size)."""
     side = images.shape[-1]
-    kept = max(1, round(side * input_spec.crop))
-    start = (side - kept) // 2
-    middle = images[..., start : start + kept, start : start + kept]
-    if kept == input_spec.size:
-        return middle
-    resized = F.interpolate(middle, (input_spec.size, input_spec.size), mode=input_spec.resampling, antialias=True)
+    crop_side = max(1, round(side * input_spec.crop))
+    start = (side - crop_side) // 2
+    crop = images[..., start : start + crop_side, start : start + crop_side]
+    if crop_side == input_spec.size:
+        return crop
+    resized = F.interpolate(crop, (input_spec.size, input_spec.size), mode=input_spec.resampling, antialias=True)
     return resized.clamp(0, 1)  # a bicubic kernel overshoots
 
 
-def coloured(images: Tensor, colour: str) -> Tensor:
-    """RGB in [0, 1] -> the channels a published network sees, before mean and deviation are taken out."""
+def convert_colour(images: Tensor, colour: str) -> Tensor:
+    """RGB images in [0, 1] -> the channels of a colour mode, before normalisation."""
     if colour == "lightness":
-        return lab(images)[:, :1]
+        return rgb_to_lab(images)[:, :1]
     return images.flip(1) if colour == "bgr" else images
 
 
-def edges(images: Tensor) -> Tensor:
+def sobel_responses(images: Tensor) -> Tensor:
     """(N, 3, H, W) -> horizontal and vertical Sobel responses of the channels' mean (N, 2, H, W)."""
     grey = images.mean(1, keepdim=True)
     smooth, slope = torch.tensor([1.0, 2.0, 1.0]), torch.tensor([1.0, 0.0, -1.0])
@@ -148,12 +145,7 @@ def edges(images: Tensor) -> Tensor:
     return F.conv2d(grey, kernels.to(grey), padding=1)
 
 
-def channels_of(input_spec: InputSpec | None) -> int:
-    """How many channels the first convolution gets."""
-    return CHANNELS[input_spec.colour] if input_spec else 3
-
-
-def convolution(inputs: int, outputs: int, *, size: int = 3, stride: int = 1) -> nn.Sequential:
+def conv_bn_relu(inputs: int, outputs: int, *, size: int = 3, stride: int = 1) -> nn.Sequential:
     """Convolution, batch norm, ReLU; padded so that stride 1 keeps the size."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=False),
@@ -162,18 +154,18 @@ def convolution(inputs: int, outputs: int, *, size: int = 3, stride: int = 1) ->
     )
 
 
-def seen(images: Tensor, part: Part) -> Tensor:
+def select_colour_part(images: Tensor, part: ColourPart) -> Tensor:
     """Images (N, 3, H, W) -> three channels in [0, 1]: L* three times, or a*, b* and their mean."""
-    L, a, b = lab(images).unbind(1)
+    L, a, b = rgb_to_lab(images).unbind(1)
     channels = [L / 100] * 3 if part == "lightness" else [a / 220 + 0.5, b / 220 + 0.5, (a + b) / 440 + 0.5]
     return torch.stack(channels, dim=1)
 
 
 def weights_hash(encoder: Encoder) -> str:
-    """Hex digest of all weights and batch-norm statistics: the content, whatever the file was called."""
+    """Hex digest of all parameters and batch-norm statistics, independent of the file they came from."""
     digest = hashlib.sha256()
     for name, value in sorted(encoder.state_dict().items()):
-        if name.endswith(COUNTER):
+        if name.endswith(BATCH_NORM_COUNTER):
             continue
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())

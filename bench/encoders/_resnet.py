@@ -1,4 +1,4 @@
-"""Residual networks from torchvision, read at the paper's own layer names."""
+"""A base for torchvision's residual networks, read at the layer names of the paper."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Any
 from torch import nn
 from torchvision.models.resnet import ResNet
 
-from ..errors import require
 from ..images.input_spec import MEAN, STD
 from . import Encoder
 
-CIFAR_STEM_UP_TO = 96  # pixels: below this a stride-4 stem would leave nothing to see
+MAX_CIFAR_STEM_SIZE = 96  # pixels: the paper's stem divides the resolution by 4, too much for smaller images
 
 
 class ResidualEncoder(Encoder):
@@ -21,14 +20,10 @@ class ResidualEncoder(Encoder):
     def __init__(
         self, network: ResNet, image_size: int, *, channels: int, last_stride: int, stem_padding: int = 1
     ) -> None:
-        """``stem_padding``: pixels around the picture of the stem for small ones."""
+        """``stem_padding``: pixels of padding in the stem for small images."""
         super().__init__(mean=MEAN, std=STD)
-        name = type(self).__name__.lower()
-        require(channels in (1, 2, 3), f"{name}.channels", channels, "1, 2 or 3")
-        require(last_stride in (1, 2), f"{name}.last_stride", last_stride, "1 or 2")
-        require(stem_padding in (1, 2), f"{name}.stem_padding", stem_padding, "1 or 2")
         pooling: nn.Module = network.maxpool
-        self.small = image_size <= CIFAR_STEM_UP_TO
+        self.small = image_size <= MAX_CIFAR_STEM_SIZE
         if self.small:
             network.conv1 = nn.Conv2d(channels, 64, 3, padding=stem_padding, bias=False)
             pooling = nn.Identity()
@@ -49,11 +44,11 @@ class ResidualEncoder(Encoder):
         self.widths = {"conv1": 64} | {f"conv{n}": deepest // 2 ** (5 - n) for n in (2, 3, 4, 5)}
 
     def settings_from_extra_keys(self, names: Sequence[str]) -> dict[str, Any]:
-        """solo-learn, whose classifier is beside the encoder, pads its stem for CIFAR by 2 (solo/methods/base.py)."""
+        """A key "classifier.weight" means solo-learn, which pads the stem for CIFAR by 2 (solo/methods/base.py)."""
         return {"stem_padding": 2} if self.small and "classifier.weight" in names else {}
 
     def key_mappings(self) -> Iterator[dict[str, str]]:
-        """torchvision's names, and those of its children put into one nn.Sequential."""
+        """torchvision's names, and the names that result if its children are put into one nn.Sequential."""
         yield {}
         ours = ("conv1.0.", "conv1.1.", "conv2.1.", "conv3.", "conv4.", "conv5.")
         for theirs in (

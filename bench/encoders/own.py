@@ -1,7 +1,7 @@
-"""A network of your own: ``--encoder-from package.module:function``, its taps named by module path.
+"""A network from your code: ``--encoder-from package.module:function``, with taps named by module paths.
 
-The function takes no argument and returns a ``torch.nn.Module``; what it normalises itself is not normalised
-again with ``--set own.mean=0,0,0 --set own.std=1,1,1``.
+The function takes no arguments and returns a ``torch.nn.Module``. If the network normalises its input itself,
+add ``--set own.mean=0,0,0 --set own.std=1,1,1``.
 """
 
 from __future__ import annotations
@@ -9,36 +9,38 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
+from typing import Annotated
 
+from annotated_types import Interval
 from torch import nn
 
 from ..errors import UserError, require
 from ..images.input_spec import MEAN, STD, InputSpec
-from ._tapped import Tapped
+from ..plugins.ranges import Positive, Share
+from ._hooked import HookedEncoder
 
 
-class Own(Tapped):
-    """Every module whose output can be read as feature maps is a tap under its own path."""
+class Own(HookedEncoder):
+    """A tap for every module whose output can be read as feature maps, named by the module's path."""
 
     def __init__(
         self,
         image_size: int,
         *,
         name: str = "torchvision.models:resnet18",
-        size: int = 0,  # pixels to which pictures are brought; 0: as they come
-        mean: tuple[float, ...] = MEAN,
-        std: tuple[float, ...] = STD,
+        size: Annotated[int, Interval(ge=0, le=1024)] = 0,  # pixels after resizing; 0: do not resize
+        mean: tuple[Share, ...] = MEAN,  # of values in [0, 1]
+        std: tuple[Positive, ...] = STD,
     ) -> None:
-        require(0 <= size <= 1024, "own.size", size, "from 0 to 1024 pixels")
-        require(len(mean) == len(std) in (1, 3) and min(std) > 0, "own.std", std, "as many as own.mean, above 0")
-        super().__init__(built(name), size or image_size, mean=mean, std=std)
-        self.read_at({path: path for path in self.shapes})
+        require(len(mean) == len(std) in (1, 3), "own.std", std, "1 or 3 values, as many as own.mean has")
+        super().__init__(build_network(name), size or image_size, mean=mean, std=std)
+        self.set_taps({path: path for path in self.shapes})
         if size:
             self.with_input_spec(InputSpec(size=size, crop=1.0, mean=mean, std=std))
 
 
-def built(name: str) -> nn.Module:
-    """What ``module:function`` returns; raises UserError where it cannot be called or returns no network."""
+def build_network(name: str) -> nn.Module:
+    """Calls ``module:function``. Raises UserError if that fails or does not return a network."""
     module, _, function = name.partition(":")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
@@ -50,5 +52,5 @@ def built(name: str) -> nn.Module:
             "name an importable module and a function without arguments."
         ) from None
     if not isinstance(network, nn.Module):
-        raise UserError(f"--encoder-from {name}: returns {type(network).__name__}, and no torch.nn.Module.")
+        raise UserError(f"--encoder-from {name}: returns {type(network).__name__}; it must return a torch.nn.Module.")
     return network

@@ -1,7 +1,7 @@
-"""No network at all: the picture itself is the only tap, ``pixels``.
+"""No network at all: the image itself is the only tap, ``pixels``.
 
-The floor below the floor: ``--encoder pixels --taps pixels --methods random`` says how far a
-classifier comes without any features.
+``--encoder pixels --taps pixels --methods random`` measures how accurate a classifier is
+without any features, a baseline below an untrained network.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from . import Encoder
 
 
 class Pixels(Encoder):
-    """Normalised pixels (N, 3, H, W)."""
+    """An encoder whose features are the normalised pixels (N, 3, H, W)."""
 
     def __init__(self, image_size: int) -> None:
         super().__init__()

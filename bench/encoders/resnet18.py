@@ -1,10 +1,13 @@
-"""ResNet-18; with a CIFAR stem (3 x 3, stride 1, no pooling) at small sizes.
+"""ResNet-18, with a CIFAR stem (3 x 3, stride 1, no pooling) for small images.
 
 He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016.
 """
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from annotated_types import Interval
 from torchvision.models import resnet18
 
 from ._resnet import ResidualEncoder
@@ -13,6 +16,13 @@ from ._resnet import ResidualEncoder
 class ResNet18(ResidualEncoder):
     """torchvision's network without its classifier."""
 
-    def __init__(self, image_size: int, *, channels: int = 3, last_stride: int = 2, stem_padding: int = 1) -> None:
+    def __init__(
+        self,
+        image_size: int,
+        *,
+        channels: Annotated[int, Interval(ge=1, le=3)] = 3,
+        last_stride: Annotated[int, Interval(ge=1, le=2)] = 2,
+        stem_padding: Annotated[int, Interval(ge=1, le=2)] = 1,  # pixels, for small images
+    ) -> None:
         network = resnet18(weights=None)
         super().__init__(network, image_size, channels=channels, last_stride=last_stride, stem_padding=stem_padding)

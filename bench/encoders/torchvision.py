@@ -1,6 +1,6 @@
 """Any classification network of torchvision: ``--encoder torchvision/<name>``.
 
-Its stages (modules in a row that put out maps of one shape) are spread evenly over the taps conv1 … conv5.
+The taps conv1 … conv5 are spread evenly over its stages: consecutive modules with outputs of one shape.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from torchvision.models import get_model, list_models
 
 from ..errors import UserError, did_you_mean
 from ..images.input_spec import MEAN, STD
-from ._tapped import Tapped
+from ._hooked import HookedEncoder
 
 HEADS = ("fc", "classifier", "heads", "head", "avgpool", "flatten", "AuxLogits", "aux1", "aux2")
 
 
-class Torchvision(Tapped):
-    """Without its classifier."""
+class Torchvision(HookedEncoder):
+    """A network of torchvision without its classifier."""
 
     def __init__(self, image_size: int, *, name: str = "resnet18") -> None:
         known = list_models(module=None, exclude=["*quantized*"])
@@ -30,21 +30,21 @@ class Torchvision(Tapped):
         for head in HEADS:
             if hasattr(network, head):
                 setattr(network, head, nn.Identity())
-        super().__init__(network, image_size, mean=MEAN, std=STD, rows=name.startswith("swin"))
-        stages = self._stages()
+        super().__init__(network, image_size, mean=MEAN, std=STD, channels_last=name.startswith("swin"))
+        stages = self._stage_ends()
         taps = min(5, len(stages))
         chosen = [stages[round((n + 1) * len(stages) / taps) - 1] for n in range(taps)]
-        self.read_at({f"conv{6 - taps + n}": path for n, path in enumerate(chosen)})
+        self.set_taps({f"conv{6 - taps + n}": path for n, path in enumerate(chosen)})
 
-    def _stages(self) -> list[str]:
-        """The last module of every row of trunk modules that put out maps of one shape; each layer of a transformer."""
+    def _stage_ends(self) -> list[str]:
+        """Paths of the last module of each stage; of a transformer, each layer is one."""
         paths = dict(self.network.named_modules())
         trunk = next((f"{path}." for path in ("features", "encoder.layers") if path in paths), "")
-        own = [
+        modules = [
             path
             for path, shape in self.shapes.items()
             if path.startswith(trunk) and "." not in path.removeprefix(trunk) and path not in HEADS and len(shape) == 4
         ]
         if trunk == "encoder.layers.":
-            return own
-        return [list(row)[-1] for _, row in groupby(own, key=lambda path: self.shapes[path])]
+            return modules
+        return [list(stage)[-1] for _, stage in groupby(modules, key=lambda path: self.shapes[path])]

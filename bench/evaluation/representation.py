@@ -1,4 +1,7 @@
-"""A frozen encoder seen through one data set: features taken once, shared by all probes."""
+"""The features of one data set under one frozen encoder.
+
+Features are computed once, stored on disk, and shared by all protocols.
+"""
 
 from __future__ import annotations
 
@@ -26,24 +29,28 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..data import Dataset, Images, Split
 from ..encoders import Encoder, weights_hash
 from ..errors import UserError, did_you_mean
-from ..images.augment import recoloured, resized_crops
+from ..images.augment import colour_jitter, random_resized_crops
 from ..precision import low_precision
 from ..storage.cache import cache_folder
 
-CACHE_LIMIT = 20 * 2**30  # bytes of features kept; the least recently used go first
-STILL_WANTED = 3600  # seconds since the last use in which features are not thrown away
-BATCH = 256  # images a forward pass
+CACHE_LIMIT = 20 * 2**30  # bytes of stored features; beyond it the least recently used files are deleted
+MINIMUM_AGE = 3600  # seconds since a file's last use before it may be deleted
+BATCH_SIZE = 256  # images per forward pass
 
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """A tap and how its maps are pooled: to the largest square grid of at most ``max_dim`` values, or to one mean."""
+    """Which features to extract: a tap, and how its feature maps are pooled.
+
+    Maps are pooled to the largest square grid that gives at most ``max_dim`` values, or to one value per channel where
+    ``max_dim`` is None.
+    """
 
     tap: str
     max_dim: int | None = None
     pooling: Literal["average", "max"] = "average"
 
-    def pooled(self, maps: Tensor) -> Tensor:
+    def pool(self, maps: Tensor) -> Tensor:
         """Feature maps (N, C, h, w) -> features (N, D)."""
         side = 1 if self.max_dim is None else max(1, math.isqrt(self.max_dim // maps.shape[1]))
         if side < maps.shape[-1]:
@@ -53,7 +60,10 @@ class FeatureSpec:
 
 
 class Representation:
-    """Features (N, D) of both splits at every feature spec asked for, on disk and in the page cache."""
+    """The features (N, D) of both splits of a data set, for any feature spec, and what protocols need besides.
+
+    Features that were not extracted before are extracted when they are first asked for.
+    """
 
     def __init__(
         self,
@@ -63,148 +73,152 @@ class Representation:
         device: torch.device,
         precision: str = "auto",
         *,
-        build: Callable[[], Encoder] | None = None,
-        shared: dict[Hashable, Any] | None = None,
+        build_encoder: Callable[[], Encoder] | None = None,
+        shared_results: dict[Hashable, Any] | None = None,
         pretext: Mapping[str, float] | None = None,
     ) -> None:
-        """``identity`` covers what weights do not: the data, and the encoder's name, settings and what it sees.
+        """Sets the encoder to eval mode and freezes it.
 
-        ``build`` makes the encoder at its random initialisation; ``shared`` is what the representations of a run keep;
-        ``pretext`` what the method watched of its own task at the end of pretraining, unknown of foreign weights.
+        ``identity`` is a string for everything besides the weights that changes features: the data, and the encoder's
+        name, settings and input. ``build_encoder`` returns the encoder with its random initial weights.
+        ``shared_results`` is one dict for all representations of a run, see `compute_once`. ``pretext`` holds the
+        values that the method logged at the end of pretraining; it is empty for weights from elsewhere.
         """
         self.encoder = encoder.eval().requires_grad_(False)
-        self.network = folded(encoder)
         self.dataset, self.device, self.pretext = dataset, device, pretext or {}
-        self.low = low_precision(device, precision)
-        self.identity, self._build = identity, build
-        self._shared: dict[Hashable, Any] = {} if shared is None else shared
-        self.content = self.content_of(encoder)
+        self.computes_in_bf16 = low_precision(device, precision)
+        self._folded_encoder = fold_batch_norms(encoder)
+        self._identity, self._build_encoder = identity, build_encoder
+        self._shared_results: dict[Hashable, Any] = {} if shared_results is None else shared_results
+        self._features_id = self._feature_identity(encoder)
         self.extract_seconds, self.extract_flops = 0.0, 0
 
     @property
-    def classes(self) -> int:
+    def num_classes(self) -> int:
         """Number of classes."""
         return len(self.dataset.classes)
 
     @property
     def train_labels(self) -> Tensor:
-        """int64 (N,)."""
+        """Labels of the train split, int64 (N,)."""
         return self.dataset.train.labels
 
     @property
     def test_labels(self) -> Tensor:
-        """int64 (N,)."""
+        """Labels of the test split, int64 (M,)."""
         return self.dataset.test.labels
 
     @property
     def train_images(self) -> Images:
-        """uint8 (N, 3, H, W), or files that are read when asked for."""
+        """Images of the train split: uint8 (N, 3, H, W), or files that are read when they are indexed."""
         return self.dataset.train.images
 
     @property
     def test_images(self) -> Images:
-        """uint8 (N, 3, H, W), or files that are read when asked for."""
+        """Images of the test split: uint8 (M, 3, H, W), or files that are read when they are indexed."""
         return self.dataset.test.images
 
     def encoder_copy(self, *, untrained: bool = False) -> Encoder:
-        """The encoder, or with ``untrained`` one like it at its random initialisation, with weights of its own."""
+        """A copy of the encoder that may be trained; with ``untrained`` one with its random initial weights instead."""
         if not untrained:
             return copy.deepcopy(self.encoder)
-        if self._build is None:
-            raise ValueError("this representation was not told how its encoder is built")
-        return self._build()
+        if self._build_encoder is None:
+            raise ValueError("an untrained encoder needs the argument build_encoder of Representation")
+        return self._build_encoder()
 
     @cached_property
-    def untrained(self) -> bool:
-        """Whether the encoder stands at its random initialisation."""
-        return self.content == self.content_of(self.encoder_copy(untrained=True))
+    def is_untrained(self) -> bool:
+        """Whether the encoder has its random initial weights."""
+        return self._features_id == self._feature_identity(self.encoder_copy(untrained=True))
 
-    def once(self, encoder: Encoder, key: Hashable, make: Callable[[], Any]) -> Any:
-        """What ``make`` returns, made once a run for the same weights of an encoder, the same data and the same key."""
-        whole = (self.content_of(encoder), key)
-        if whole not in self._shared:
-            self._shared[whole] = make()
-        return self._shared[whole]
+    def compute_once(self, encoder: Encoder, key: Hashable, compute: Callable[[], Any]) -> Any:
+        """The result of ``compute()``, computed once per run for the same weights, data set and key."""
+        full_key = (self._feature_identity(encoder), key)
+        if full_key not in self._shared_results:
+            self._shared_results[full_key] = compute()
+        return self._shared_results[full_key]
 
-    def content_of(self, encoder: Encoder) -> str:
-        """What decides an encoder's features of these data."""
-        precision = "bf16" if self.low else "fp32"
-        return f"{weights_hash(encoder)}-{self.identity}-{self.dataset.image_size}-{precision}"
+    def _feature_identity(self, encoder: Encoder) -> str:
+        """A string that is equal where an encoder's features of this data set are equal."""
+        precision = "bf16" if self.computes_in_bf16 else "fp32"
+        return f"{weights_hash(encoder)}-{self._identity}-{self.dataset.image_size}-{precision}"
 
     def train(self, spec: FeatureSpec) -> Tensor:
         """Features (N, D) of the train split."""
         return self._features("train", spec)
 
     def test(self, spec: FeatureSpec) -> Tensor:
-        """Features (N, D) of the test split."""
+        """Features (M, D) of the test split."""
         return self._features("test", spec)
 
     @torch.inference_mode()
-    def views(self, spec: FeatureSpec, images: int) -> tuple[Tensor, Tensor]:
-        """Features (n, D) each of two views of up to so many test images, taken evenly from the split.
+    def two_view_features(self, spec: FeatureSpec, max_images: int) -> tuple[Tensor, Tensor]:
+        """Features (n, D) of two views of each of at most ``max_images`` test images, evenly spaced in the split.
 
-        Views are cropped, mirrored and recoloured as contrastive methods do, the same for every encoder; the features
-        are not kept.
+        Views are cropped, mirrored and recoloured as in contrastive methods, in the same way for every encoder. These
+        features are not stored.
         """
         split, first, second = self.dataset.test, list[Tensor](), list[Tensor]()
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(0)
-            for indices in evenly(len(split), images).split(BATCH):
+            for indices in evenly_spaced(len(split), max_images).split(BATCH_SIZE):
                 batch = split.images[indices].to(self.device)
-                for side in (first, second):
-                    with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low):
-                        maps = self.network.features(recoloured(resized_crops(batch)), [spec.tap])
-                    side.append(spec.pooled(maps[spec.tap].float()))
+                for features in (first, second):
+                    with torch.autocast(self.device.type, torch.bfloat16, enabled=self.computes_in_bf16):
+                        maps = self._folded_encoder.features(colour_jitter(random_resized_crops(batch)), [spec.tap])
+                    features.append(spec.pool(maps[spec.tap].float()))
         return torch.cat(first), torch.cat(second)
 
     def extract(self, feature_specs: Iterable[FeatureSpec]) -> Iterator[tuple[int, int]]:
-        """Takes what is not cached yet in one pass over each split; yields images done and images in all."""
-        wanted = {
-            name: [r for r in dict.fromkeys(feature_specs) if not self._kept(name, r)] for name in ("train", "test")
-        }
+        """Extracts all features that are not stored yet, in one pass over each split.
+
+        Yields the number of images done and in all. Raises UserError where the encoder has no such tap.
+        """
+        specs = tuple(dict.fromkeys(feature_specs))
+        wanted = {name: [spec for spec in specs if not self._is_stored(name, spec)] for name in ("train", "test")}
         splits = {name: getattr(self.dataset, name) for name, missing in wanted.items() if missing}
         total, done = sum(map(len, splits.values())), 0
         for name, split in splits.items():
-            for finished in self._pass(name, split, wanted[name]):
+            for finished in self._extract_split(name, split, wanted[name]):
                 yield done + finished, total
             done += len(split)
 
     def _features(self, name: str, spec: FeatureSpec) -> Tensor:
         path = self._file(name, spec)
-        if not self._kept(name, spec):
+        if not self._is_stored(name, spec):
             for _ in self.extract([spec]):
                 pass
         os.utime(path)
-        # Copy on write: torch wants memory it may write to, and the file must stay as it is.
+        # Copy on write: torch requires writable memory, and the file must not change.
         return torch.from_numpy(np.load(path, mmap_mode="c")).to(self.device)
 
-    def _kept(self, name: str, spec: FeatureSpec) -> bool:
+    def _is_stored(self, name: str, spec: FeatureSpec) -> bool:
         path = self._file(name, spec)
         try:
             return len(np.load(path, mmap_mode="r")) == len(getattr(self.dataset, name))
         except FileNotFoundError:
             return False
-        except ValueError:  # cut short, by a full disk or a crash of the machine
+        except ValueError:  # truncated by a full disk or a crash
             path.unlink(missing_ok=True)
             return False
 
     def _file(self, name: str, spec: FeatureSpec) -> Path:
-        key = hashlib.sha256(f"{self.content}-{name}-{spec}".encode()).hexdigest()[:24]
+        key = hashlib.sha256(f"{self._features_id}-{name}-{spec}".encode()).hexdigest()[:24]
         return cache_folder() / "features" / f"{key}.npy"
 
-    def _pass(self, name: str, split: Split, feature_specs: list[FeatureSpec]) -> Iterator[int]:
+    def _extract_split(self, name: str, split: Split, feature_specs: list[FeatureSpec]) -> Iterator[int]:
         for spec in feature_specs:
             if spec.tap not in self.encoder.taps:
                 raise UserError(
                     f"--taps: the encoder has no tap {spec.tap!r}. {did_you_mean(spec.tap, self.encoder.taps)}"
                 )
         began = time.perf_counter()
-        files: dict[FeatureSpec, tuple[Path, np.memmap]] = {}
+        files: dict[FeatureSpec, tuple[Path, np.memmap[Any, Any]]] = {}
         try:
-            for start, pooled in self._batches(split.images, feature_specs):
+            for start, pooled in self._pooled_batches(split.images, feature_specs):
                 for spec, features in pooled.items():
                     if spec not in files:
-                        files[spec] = fresh_file(self._file(name, spec), (len(split), features.shape[1]))
+                        files[spec] = create_feature_file(self._file(name, spec), (len(split), features.shape[1]))
                     files[spec][1][start : start + len(features)] = features.cpu().numpy()
                 yield start + len(features)
             for spec, (temporary, _) in files.items():
@@ -215,53 +229,60 @@ class Representation:
         self.extract_seconds += time.perf_counter() - began
 
     @torch.inference_mode()
-    def _batches(
+    def _pooled_batches(
         self, images: Images, feature_specs: list[FeatureSpec]
     ) -> Iterator[tuple[int, dict[FeatureSpec, Tensor]]]:
+        """Yields the index of each batch's first image, and the batch's features (n, D) for each spec."""
         taps = {spec.tap for spec in feature_specs}
-        for start in range(0, len(images), BATCH):
-            batch = images[start : start + BATCH].to(self.device)
-            # One batch tells for all.
+        for start in range(0, len(images), BATCH_SIZE):
+            batch = images[start : start + BATCH_SIZE].to(self.device)
+            # Operations are counted for the first batch only, since all batches cost the same per image.
             counting = FlopCounterMode(display=False) if start == 0 else nullcontext()
-            with counting as counter, torch.autocast(self.device.type, torch.bfloat16, enabled=self.low):
-                maps = self.network.features(batch, taps)
+            with counting as counter, torch.autocast(self.device.type, torch.bfloat16, enabled=self.computes_in_bf16):
+                maps = self._folded_encoder.features(batch, taps)
             if counter:
                 self.extract_flops += counter.get_total_flops() * len(images) // len(batch)
-            yield start, {spec: spec.pooled(maps[spec.tap].float()) for spec in feature_specs}
+            yield start, {spec: spec.pool(maps[spec.tap].float()) for spec in feature_specs}
 
 
-def evenly(total: int, wanted: int) -> Tensor:
-    """Indices int64 (n,) of up to so many of all, evenly spaced: of images sorted by class each has its share."""
-    n = min(total, wanted)
+def evenly_spaced(total: int, count: int) -> Tensor:
+    """Indices int64 (n,) of at most ``count`` of ``total`` items, evenly spaced.
+
+    In a split that is sorted by class, every class gets its share.
+    """
+    n = min(total, count)
     return torch.arange(n) * total // n
 
 
-def folded(encoder: Encoder) -> Encoder:
-    """A copy that computes the same with the batch norms that follow a convolution folded into its weights."""
+def fold_batch_norms(encoder: Encoder) -> Encoder:
+    """A copy that computes the same, with each batch norm that follows a convolution folded into its weights."""
     network = copy.deepcopy(encoder)
     if not encoder.foldable:
         return network
     for stage in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
-        for (at, layer), (after, norm) in pairwise(list(stage.named_children())):
+        for (name, layer), (next_name, norm) in pairwise(list(stage.named_children())):
             if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                fused = fuse_conv_bn_eval(layer, norm).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-                setattr(stage, at, fused)
-                setattr(stage, after, nn.Identity())
+                fused: nn.Module = fuse_conv_bn_eval(layer, norm)
+                setattr(stage, name, fused.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+                setattr(stage, next_name, nn.Identity())
     return network
 
 
-def fresh_file(target: Path, shape: tuple[int, int]) -> tuple[Path, np.memmap]:
-    """A float32 memory map beside its final place, after making room for it."""
+def create_feature_file(target: Path, shape: tuple[int, int]) -> tuple[Path, np.memmap[Any, Any]]:
+    """Creates a temporary float32 memory map in the folder of ``target``, and returns its path and the map.
+
+    Deletes old feature files where the cache would exceed its limit. Raises UserError where the disk is full.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     needed = 4 * shape[0] * shape[1]
-    kept = sorted((entry.stat().st_mtime, entry.stat().st_size, entry.path) for entry in os.scandir(target.parent))
-    size = sum(part for _, part, _ in kept) + needed
-    for used, part, path in kept:
-        if size > CACHE_LIMIT and time.time() - used > STILL_WANTED:
+    stored = sorted((entry.stat().st_mtime, entry.stat().st_size, entry.path) for entry in os.scandir(target.parent))
+    total = sum(size for _, size, _ in stored) + needed
+    for used, size, path in stored:
+        if total > CACHE_LIMIT and time.time() - used > MINIMUM_AGE:
             Path(path).unlink(missing_ok=True)
-            size -= part
+            total -= size
     if shutil.disk_usage(target.parent).free < needed:
-        # A memory map on a full disk would kill the process without a word.
-        raise UserError(f"{target.parent}: no space for {needed:,} bytes of features; make room there.")
+        # Writing to a memory map on a full disk kills the process without an error message.
+        raise UserError(f"{target.parent}: {needed:,} bytes of features do not fit on this disk; free some space.")
     temporary = target.with_name(f"{target.stem}.{os.getpid()}.tmp")
     return temporary, np.lib.format.open_memmap(temporary, "w+", np.float32, shape)

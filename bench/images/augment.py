@@ -1,57 +1,44 @@
-"""Views: batched, drawn anew for every image, on the images' own device.
+"""Random augmentations that turn a batch of images into views.
 
+Every function draws independent random numbers per image and works on the images' own device.
 Images and views are (N, C, S, S), uint8 as stored or floats in [0, 1].
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial, wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-P = ParamSpec("P")
-Seen = TypeVar("Seen")
+from ..precision import without_autocast
 
-GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
-
-
-def in_full_precision(view: Callable[Concatenate[Tensor, P], Seen]) -> Callable[Concatenate[Tensor, P], Seen]:
-    """A view function outside autocast, whose matrix products would round where a crop lies and what colour it has."""
-
-    @wraps(view)
-    def full(images: Tensor, *args: P.args, **kwargs: P.kwargs) -> Seen:
-        with torch.autocast(images.device.type, enabled=False):
-            return view(images, *args, **kwargs)
-
-    return full
+LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601
 
 
-def floats(images: Tensor) -> Tensor:
-    """uint8 or float images -> floats in [0, 1]."""
+def to_float(images: Tensor) -> Tensor:
+    """Converts uint8 images to floats in [0, 1]; float images are returned unchanged."""
     return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
-def chance(images: Tensor, probability: float) -> Tensor:
-    """One coin an image: bool (N, 1, 1, 1)."""
+def bernoulli_per_image(images: Tensor, probability: float) -> Tensor:
+    """Draws one Boolean per image that is true with the given probability: (N, 1, 1, 1)."""
     return torch.rand(len(images), 1, 1, 1, device=images.device) < probability
 
 
-def uniform(images: Tensor, low: float, high: float) -> Tensor:
-    """One number an image: (N, 1, 1, 1)."""
+def uniform_per_image(images: Tensor, low: float, high: float) -> Tensor:
+    """Draws one number per image, uniform in [low, high): (N, 1, 1, 1)."""
     return torch.empty(len(images), 1, 1, 1, device=images.device).uniform_(low, high)
 
 
-def flip_some(images: Tensor, probability: float = 0.5) -> Tensor:
+def random_flip(images: Tensor, probability: float = 0.5) -> Tensor:
     """Mirrors each image left to right with the given probability."""
-    return torch.where(chance(images, probability), images.flip(-1), images)
+    return torch.where(bernoulli_per_image(images, probability), images.flip(-1), images)
 
 
-def shifted(images: Tensor, pixels: int) -> Tensor:
-    """Moves each image by up to ``pixels`` in both directions; what comes in repeats the border."""
+def random_shift(images: Tensor, pixels: int) -> Tensor:
+    """Shifts each image by up to ``pixels`` along both axes; the uncovered margin repeats the border."""
     N, C, S, _ = images.shape
     device = images.device
     steps = torch.arange(S, device=device)
@@ -66,8 +53,8 @@ def shifted(images: Tensor, pixels: int) -> Tensor:
     ]
 
 
-@in_full_precision
-def resized_crops(
+@without_autocast
+def random_resized_crops(
     images: Tensor,
     *,
     scale: tuple[float, float] = (0.2, 1.0),
@@ -75,27 +62,27 @@ def resized_crops(
     flip: float = 0.5,
     size: int | None = None,
 ) -> Tensor:
-    """A random part of each image, mirrored or not, resized: floats (N, C, size, size).
+    """Crops a random window of each image, mirrors some and resizes: floats (N, C, size, size).
 
-    ``scale`` is the part's share of the area, ``ratio`` its width over height (drawn on a log scale),
-    as in Szegedy et al. 2015; a part that would stick out is cut to the image, not drawn again.
+    ``scale`` bounds the window's share of the image's area and ``ratio`` its width over height (drawn on
+    a log scale), as in Szegedy et al. 2015. A window larger than the image is clipped to it, not drawn again.
     """
     N, C, S, _ = images.shape
     size = size or S
-    area = uniform(images, *scale).flatten()
+    area = uniform_per_image(images, *scale).flatten()
     log_low, log_high = (torch.log(torch.tensor(bound)).item() for bound in ratio)
-    stretch = uniform(images, log_low, log_high).flatten().div(2).exp()
+    stretch = uniform_per_image(images, log_low, log_high).flatten().div(2).exp()
     width, height = (area.sqrt() * stretch).clamp(max=1), (area.sqrt() / stretch).clamp(max=1)
-    mirror = 1 - 2 * chance(images, flip).flatten().float()
+    mirror = 1 - 2 * bernoulli_per_image(images, flip).flatten().float()
     x, y = (torch.rand(2, N, device=images.device) * 2 - 1) * torch.stack([1 - width, 1 - height])
     zero = torch.zeros_like(x)
     affine = torch.stack([width * mirror, zero, x, zero, height, y], dim=1).view(N, 2, 3)
     grid = F.affine_grid(affine, [N, C, size, size], align_corners=False)
-    return F.grid_sample(floats(images), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return F.grid_sample(to_float(images), grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-@in_full_precision
-def recoloured(
+@without_autocast
+def colour_jitter(
     images: Tensor,
     *,
     brightness: float = 0.4,
@@ -105,53 +92,53 @@ def recoloured(
     jitter: float = 1.0,
     grey: float = 0.2,
 ) -> Tensor:
-    """Colour jitter (with probability ``jitter``) and greying (``grey``), as one colour matrix an image.
+    """Changes colours with probability ``jitter`` and turns images grey with probability ``grey``.
 
-    The operations are SimCLR's (Chen et al. 2020, appendix A) in a fixed order, clamped once at the end;
-    hue turns the chroma plane of YIQ by up to ``hue`` of a full turn.
+    The operations are SimCLR's (Chen et al. 2020, appendix A) in a fixed order, as one colour matrix per image
+    and clamped once at the end. The hue rotates by up to ``hue`` of a full turn in the chroma plane of YIQ.
     """
-    images = floats(images)
+    images = to_float(images)
     N = len(images)
     constant = partial(torch.tensor, device=images.device, dtype=images.dtype)
-    on = chance(images, jitter).view(N, 1, 1).to(images.dtype)
+    on = bernoulli_per_image(images, jitter).view(N, 1, 1).to(images.dtype)
 
     def factor(strength: float) -> Tensor:
-        return 1 + on * uniform(images, -min(strength, 1), strength).view(N, 1, 1)
+        return 1 + on * uniform_per_image(images, -min(strength, 1), strength).view(N, 1, 1)
 
-    luma = constant(GREY).expand(3, 3)
+    luma = constant(LUMA_WEIGHTS).expand(3, 3)
     identity = torch.eye(3, device=images.device, dtype=images.dtype)
     yiq = constant([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
     back = constant([[1.0, 0.956, 0.619], [1.0, -0.272, -0.647], [1.0, -1.106, 1.703]])
-    turn = on.view(N) * uniform(images, -hue, hue).view(N) * 2 * torch.pi
+    turn = on.view(N) * uniform_per_image(images, -hue, hue).view(N) * 2 * torch.pi
     cosine, sine, one, zero = turn.cos(), turn.sin(), torch.ones_like(turn), torch.zeros_like(turn)
     rotation = torch.stack([one, zero, zero, zero, cosine, -sine, zero, sine, cosine], dim=1).view(N, 3, 3)
     colours = back @ rotation @ yiq
-    keep = factor(saturation) * (1 - chance(images, grey).view(N, 1, 1).to(images.dtype))
+    keep = factor(saturation) * (1 - bernoulli_per_image(images, grey).view(N, 1, 1).to(images.dtype))
     colours = (keep * identity + (1 - keep) * luma) @ colours
     level, spread = factor(brightness), factor(contrast)
-    means = (constant(GREY) @ images.mean((2, 3)).unsqueeze(-1)).view(N, 1, 1)
+    means = (constant(LUMA_WEIGHTS) @ images.mean((2, 3)).unsqueeze(-1)).view(N, 1, 1)
     views = (level * spread * colours) @ images.flatten(2) + level * (1 - spread) * means
     return views.clamp_(0, 1).view_as(images)
 
 
-@in_full_precision
-def blurred(images: Tensor, *, probability: float = 0.5, sigma: tuple[float, float] = (0.1, 2.0)) -> Tensor:
-    """Gaussian blur of some images, each with a standard deviation of its own in pixels: floats (N, C, S, S).
+@without_autocast
+def gaussian_blur(images: Tensor, *, probability: float = 0.5, sigma: tuple[float, float] = (0.1, 2.0)) -> Tensor:
+    """Blurs each image with the given probability; the standard deviation is in pixels: floats (N, C, S, S).
 
     The window is a tenth of the image's side, at least three pixels (Chen et al. 2020, appendix A), and the
-    border is reflected. Rows and columns are weighed by one matrix an image, the reflections folded into it.
+    border is reflected. One matrix per image, into which the reflections are folded, blurs rows and columns.
     """
-    images = floats(images)
+    images = to_float(images)
     N, _, S, _ = images.shape
     radius = max(1, S // 20)
     steps = torch.arange(radius + 1, device=images.device)
-    scale = uniform(images, *sigma).view(N, 1)
+    scale = uniform_per_image(images, *sigma).view(N, 1)
     bell = (-0.5 * (steps / scale).square()).exp()
     bell = F.pad(bell / (2 * bell.sum(1, keepdim=True) - 1), (0, 1))  # (N, radius + 2), zero beyond the window
     place = torch.arange(S, device=images.device)
     row, column = place.unsqueeze(1), place.unsqueeze(0)
     beyond = torch.full((S, S), radius + 1, device=images.device)
-    # How far from a pixel another lies: itself, its image in the first border, and that in the last.
+    # Distances from a pixel to another one, to its reflection in the first border and to that in the last.
     distances = torch.stack(
         [
             (row - column).abs(),
@@ -160,10 +147,10 @@ def blurred(images: Tensor, *, probability: float = 0.5, sigma: tuple[float, flo
         ]
     ).clamp(max=radius + 1)
     weights = bell[:, distances].sum(1).unsqueeze(1)  # (N, 1, S, S)
-    return torch.where(chance(images, probability), (weights @ images @ weights.mT).clamp(0, 1), images)
+    return torch.where(bernoulli_per_image(images, probability), (weights @ images @ weights.mT).clamp(0, 1), images)
 
 
-def solarised(images: Tensor, *, probability: float = 0.2, threshold: float = 0.5) -> Tensor:
-    """Inverts what is at least as bright as the threshold, channel by channel, in some images: floats in [0, 1]."""
-    images = floats(images)
-    return torch.where(chance(images, probability) & (images >= threshold), 1 - images, images)
+def solarise(images: Tensor, *, probability: float = 0.2, threshold: float = 0.5) -> Tensor:
+    """Inverts values at or above the threshold, channel by channel, with the given probability: floats in [0, 1]."""
+    images = to_float(images)
+    return torch.where(bernoulli_per_image(images, probability) & (images >= threshold), 1 - images, images)

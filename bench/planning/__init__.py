@@ -1,1 +1,1 @@
-"""From a request to the cells to measure."""
+"""From a request to the cells that are to be measured."""

@@ -1,24 +1,23 @@
-"""What would be done: every name, setting and data set resolved, without torch and before any work.
+"""From a request to a plan: every name, setting and data set resolved, without torch and before any work.
 
-A cell is one question about one encoder, and its key covers everything that could change the
-answer; so a typo fails, and a finished run is recognised, in a moment.
+A cell is one protocol applied to one encoder. Its key covers everything that could change the result, so a mistake is
+refused, and a finished measurement is recognised, in a moment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ..checkpoints.resolve import is_checkpoint
 from ..data import DatasetInfo, DatasetSource
 from ..errors import UserError, did_you_mean
-from ..plugins import discovery as plugins
-from ..plugins.discovery import Plugin
-from ..plugins.settings import Setting, settings_from
+from ..plugins.discovery import FOLDERS, Plugin, find_plugins, plugin_named
+from ..plugins.settings import Setting, parse_assignments
 from ..training.recipe import PRESETS, Recipe
-from .jobs import foreign_jobs, jobs_of, merged, unfit, variants
-from .plan import Overrides, Plan, Request
+from .jobs import checkpoint_jobs, deduplicated, incompatibility, jobs_of, variants_of
+from .plan import Job, Overrides, Plan, Request
 
 RECIPE_SETTINGS = {
     f.name: Setting(f.name, str(f.type), f.default)
@@ -27,105 +26,139 @@ RECIPE_SETTINGS = {
 }
 
 
-def plan(request: Request) -> Plan:
-    """Resolves every name, setting and data set; raises UserError for whatever is wrong, before any work."""
-    known = {kind: plugins.plugins(kind, request.plugin_files) for kind in plugins.FOLDERS}
-    words = [word for word in request.methods if is_checkpoint(word)]
-    names = tuple(word for word in request.methods if word not in words)
-    methods = selected(names, known["method"], "--methods") if names or not words else []
-    protocols = selected(request.protocols, known["protocol"], "--protocol") if request.protocols is not None else []
-    dataset = plugins.named(request.dataset, known["dataset"], "--dataset")
-    pretrain_name = request.pretrain_dataset or request.dataset
-    pretrain_dataset = plugins.named(pretrain_name, known["dataset"], "--pretrain-dataset")
-    encoder_name, _, network = request.encoder.partition("/")
-    encoder = plugins.named(encoder_name, known["encoder"], "--encoder")
-    check(request, methods, protocols, encoder)
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """The plugins that a request names."""
 
-    running = {plugin.name: plugin.settings for plugin in (*methods, *protocols, dataset, pretrain_dataset, encoder)}
-    everything = {name for kind in known.values() for name in kind}
-    overrides = settings_from(request.assignments, running | {"recipe": RECIPE_SETTINGS}, everything)
-    source, facts = opened(dataset, request.data_dir, request.image_size, overrides)
-    pretrain_source, pretrain_facts = source, facts
-    if request.pretrain_dataset:
-        pretrain_source, pretrain_facts = opened(
-            pretrain_dataset, request.pretrain_data_dir, facts.image_size, overrides
+    known: Mapping[str, Mapping[str, Plugin]]  # kind -> name -> plugin
+    methods: tuple[Plugin, ...]
+    checkpoints: tuple[str, ...]  # the words of --methods that name checkpoints
+    protocols: tuple[Plugin, ...]
+    dataset: Plugin
+    pretrain_dataset: Plugin
+    encoder: Plugin
+
+
+def build_plan(request: Request) -> Plan:
+    """Resolves every name, setting and data set. Raises UserError for any mistake, before any work."""
+    selection = select_plugins(request)
+    check_request(request, selection)
+    plan = plan_without_jobs(request, selection, parse_overrides(request, selection))
+    methods, left_out = split_by_compatibility(plan, selection)
+    jobs = build_jobs(plan, methods, selection)
+    check_protocols_have_jobs(request, selection, jobs)
+    keys = reference_keys(plan, {method.name for method in methods}, selection)
+    return replace(plan, jobs=jobs, reference_keys=keys, left_out=left_out)
+
+
+def select_plugins(request: Request) -> Selection:
+    """The plugins that the request names. Raises UserError for a name that is not known."""
+    known = {kind: find_plugins(kind, request.plugin_files) for kind in FOLDERS}
+    checkpoints = tuple(word for word in request.methods if is_checkpoint(word))
+    names = tuple(word for word in request.methods if word not in checkpoints)
+    only_checkpoints = bool(checkpoints) and not names
+    return Selection(
+        known=known,
+        methods=() if only_checkpoints else plugins_named(names, known["method"], "--methods"),
+        checkpoints=checkpoints,
+        protocols=()
+        if request.protocols is None
+        else plugins_named(request.protocols, known["protocol"], "--protocol"),
+        dataset=plugin_named(request.dataset, known["dataset"], "--dataset"),
+        pretrain_dataset=plugin_named(
+            request.pretrain_dataset or request.dataset, known["dataset"], "--pretrain-dataset"
+        ),
+        encoder=plugin_named(request.encoder.partition("/")[0], known["encoder"], "--encoder"),
+    )
+
+
+def plugins_named(names: tuple[str, ...], known: Mapping[str, Plugin], option: str) -> tuple[Plugin, ...]:
+    """The plugins of these names, each once; all of them for the single name "all"."""
+    if not names:
+        raise UserError(f"{option}: names nothing. Known: {', '.join(known)}.")
+    return tuple(plugin_named(name, known, option) for name in (known if names == ("all",) else dict.fromkeys(names)))
+
+
+def check_request(request: Request, selection: Selection) -> None:
+    """Raises UserError for an option that is out of range or does not go with the others."""
+    if request.preset not in PRESETS:
+        raise UserError(f"--preset: {request.preset!r} is not known. {did_you_mean(request.preset, PRESETS)}")
+    if "/" in request.encoder and "name" not in selection.encoder.settings:
+        name = selection.encoder.name
+        raise UserError(f"--encoder {request.encoder}: {name} has no variants; use --encoder {name}.")
+    if request.taps == ():
+        raise UserError("--taps: names nothing; for example --taps conv4,conv5.")
+    check_variants(request, selection)
+    if request.pretrain_data_dir and not request.pretrain_dataset:
+        raise UserError("--pretrain-data-dir: name its data set with --pretrain-dataset.")
+    if max(request.seeds) >= 2**31:
+        raise UserError(f"--seeds: {max(request.seeds)} is too large; use numbers below 2147483648.")
+    names = {method.name for method in selection.methods}
+    if unused := request.checkpoints.keys() - names:
+        raise UserError(
+            f"--checkpoint {min(unused)}=…: this method is not among --methods. {did_you_mean(min(unused), names)}"
         )
-    encoder_settings = encoder.defaults | ({"name": network} if network else {}) | overrides.get(encoder.name, {})
+
+
+def check_variants(request: Request, selection: Selection) -> None:
+    """Raises UserError if ``--variant`` names one that no protocol compares for these methods."""
+    labels = {
+        label
+        for protocol in selection.protocols
+        for method in selection.methods
+        for label in variants_of(protocol).get(method.name, {})
+    }
+    for label in request.variants:
+        if label not in labels:
+            raise UserError(
+                f"--variant {label}: no protocol compares this variant of these methods. {did_you_mean(label, labels)}"
+            )
+
+
+def parse_overrides(request: Request, selection: Selection) -> Overrides:
+    """The values that ``--set`` gives to settings of the plugins that run, and of the recipe."""
+    running = (
+        *selection.methods,
+        *selection.protocols,
+        selection.dataset,
+        selection.pretrain_dataset,
+        selection.encoder,
+    )
+    settings = {plugin.name: plugin.settings for plugin in running} | {"recipe": RECIPE_SETTINGS}
+    return parse_assignments(
+        request.assignments, settings, {name for kind in selection.known.values() for name in kind}
+    )
+
+
+def plan_without_jobs(request: Request, selection: Selection, overrides: Overrides) -> Plan:
+    """The plan's data sets and encoder with their effective settings."""
+    source, info = open_dataset(selection.dataset, request.data_dir, request.image_size, overrides)
+    pretrain_source, pretrain_info = source, info
+    if request.pretrain_dataset:
+        pretrain_source, pretrain_info = open_dataset(
+            selection.pretrain_dataset, request.pretrain_data_dir, info.image_size, overrides
+        )
+    encoder, variant = selection.encoder, request.encoder.partition("/")[2]
+    encoder_settings = encoder.defaults | ({"name": variant} if variant else {}) | overrides.get(encoder.name, {})
     if request.taps == ("all",):
-        request = replace(request, taps=every_tap(encoder, encoder_settings, facts.image_size))
-    planned = Plan(
+        request = replace(request, taps=all_taps(encoder, encoder_settings, info.image_size))
+    return Plan(
         request=request,
         source=source,
-        facts=facts,
+        dataset_info=info,
         pretrain_source=pretrain_source,
-        pretrain_facts=pretrain_facts,
+        pretrain_info=pretrain_info,
         encoder=encoder,
         encoder_settings=encoder_settings,
-        protocols=tuple(protocols),
+        protocols=selection.protocols,
         overrides=overrides,
     )
 
-    reasons: dict[str, str] = {}
-    if request.methods == ("all",):
-        # What is named in another option was asked for by name.
-        free = [method for method in methods if method.name not in {*overrides, *request.checkpoints}]
-        reasons = {m.name: reason for m in free if (reason := unfit(planned, m, m.defaults))}
-        methods = [method for method in methods if method.name not in reasons]
-    asked = []
-    for method in methods:
-        # Weights from a file are what they are: another seed would not change them.
-        seeds = request.seeds[:1] if method.name in request.checkpoints else request.seeds
-        asked += [job for seed in dict.fromkeys(seeds) for job in jobs_of(planned, method, seed)]
-    jobs = merged([*asked, *foreign_jobs(planned, words, known)])
-    answering = {cell.protocol.name for job in jobs for cell in job.cells}
-    idle = [protocol for protocol in protocols if protocol.name not in answering]
-    if idle and request.protocols != ("all",):
-        raise UserError(
-            f"--protocol {idle[0].name}: compares settings of {', '.join(variants(idle[0]))}; "
-            f"--methods {next(iter(variants(idle[0])))} would be an answer."
-        )
-    rivals = {method.name for method in methods} if methods else {"random", "supervised"}
-    keys = reference_keys(planned, rivals, known["method"])
-    return replace(planned, jobs=jobs, reference_keys=keys, left_out=tuple(reasons.values()))
 
-
-def selected(names: tuple[str, ...], known: Mapping[str, Plugin], flag: str) -> list[Plugin]:
-    """The plugins of these names, each once, or all of them."""
-    if not names:
-        raise UserError(f"{flag}: names nothing. Known: {', '.join(known)}.")
-    return [plugins.named(name, known, flag) for name in (known if names == ("all",) else dict.fromkeys(names))]
-
-
-def check(request: Request, methods: Sequence[Plugin], protocols: Sequence[Plugin], encoder: Plugin) -> None:
-    """Raises UserError for an option that does not go with the others."""
-    if request.preset not in PRESETS:
-        raise UserError(f"--preset: {request.preset!r} is not known. {did_you_mean(request.preset, PRESETS)}")
-    if request.encoder.partition("/")[2] and "name" not in encoder.settings:
-        raise UserError(
-            f"--encoder {request.encoder}: {encoder.name} has no variants; --encoder {encoder.name} is all."
-        )
-    if request.taps == ():
-        raise UserError("--taps: names nothing; for example --taps conv4,conv5.")
-    labels = [label for asked in protocols for method in methods for label in variants(asked).get(method.name, {})]
-    if unknown := [label for label in request.variants if label not in labels]:
-        raise UserError(
-            f"--variant {unknown[0]}: not among what is compared of these methods. {did_you_mean(unknown[0], labels)}"
-        )
-    if request.pretrain_data_dir and not request.pretrain_dataset:
-        raise UserError("--pretrain-data-dir: of which data set? Name it with --pretrain-dataset.")
-    if max(request.seeds) >= 2**31:
-        raise UserError(f"--seeds: {max(request.seeds)} is too large; take numbers below 2147483648.")
-    if unused := set(request.checkpoints) - {method.name for method in methods}:
-        raise UserError(
-            f"--checkpoint {min(unused)}=…: that method does not run. "
-            f"{did_you_mean(min(unused), (method.name for method in methods))}"
-        )
-
-
-def opened(
+def open_dataset(
     dataset: Plugin, data_dir: str | None, image_size: int | None, overrides: Overrides
 ) -> tuple[DatasetSource, DatasetInfo]:
-    """A data set's source with its settings, and its facts; raises UserError where it cannot be used."""
+    """A data set's source with its settings, and what is known of it. Raises UserError if it cannot be used."""
     cls = dataset.load()
     settings = dict(overrides.get(dataset.name, {}))
     if image_size is not None:
@@ -138,21 +171,59 @@ def opened(
     return source, source.check()
 
 
-def every_tap(encoder: Plugin, settings: dict[str, Any], image_size: int) -> tuple[str, ...]:
-    """The encoder's taps, which only building it tells; no weight is drawn."""
+def all_taps(encoder: Plugin, settings: dict[str, Any], image_size: int) -> tuple[str, ...]:
+    """All taps of an encoder. It is built on the meta device, so that no weights are drawn."""
     import torch
 
     with torch.device("meta"):
-        return encoder.load()(image_size, **settings).taps
+        return tuple(encoder.load()(image_size, **settings).taps)
 
 
-def reference_keys(planned: Plan, rivals: set[str], known: Mapping[str, Plugin]) -> frozenset[str]:
-    """Keys that the floor's and the ceiling's cells would have under the same request, where they are not in it."""
+def split_by_compatibility(plan: Plan, selection: Selection) -> tuple[list[Plugin], tuple[str, ...]]:
+    """The methods to run, and why each other one is left out.
+
+    Only ``--methods all`` leaves methods out, and only those that no other option names.
+    """
+    if plan.request.methods != ("all",):
+        return list(selection.methods), ()
+    named = {*plan.overrides, *plan.request.checkpoints}
+    reasons = {
+        method.name: reason
+        for method in selection.methods
+        if method.name not in named and (reason := incompatibility(plan, method, method.defaults))
+    }
+    return [method for method in selection.methods if method.name not in reasons], tuple(reasons.values())
+
+
+def build_jobs(plan: Plan, methods: Iterable[Plugin], selection: Selection) -> tuple[Job, ...]:
+    """The jobs of methods and checkpoints, for each seed that makes a difference."""
+    jobs: list[Job] = []
+    for method in methods:
+        # Weights from a file do not depend on the seed.
+        seeds = plan.request.seeds[:1] if method.name in plan.request.checkpoints else plan.request.seeds
+        jobs += [job for seed in dict.fromkeys(seeds) for job in jobs_of(plan, method, seed)]
+    return deduplicated([*jobs, *checkpoint_jobs(plan, selection.checkpoints, selection.known)])
+
+
+def check_protocols_have_jobs(request: Request, selection: Selection, jobs: Iterable[Job]) -> None:
+    """Raises UserError if a protocol that was named compares variants of methods that are not among these jobs."""
+    used = {cell.protocol.name for job in jobs for cell in job.cells}
+    idle = [protocol for protocol in selection.protocols if protocol.name not in used]
+    if idle and request.protocols != ("all",):
+        methods = list(variants_of(idle[0]))
+        raise UserError(
+            f"--protocol {idle[0].name}: compares settings of {', '.join(methods)}; use --methods {methods[0]}."
+        )
+
+
+def reference_keys(plan: Plan, running: set[str], selection: Selection) -> frozenset[str]:
+    """Keys of the cells of floor and ceiling under the same request, except those that are part of it anyway."""
+    known = selection.known["method"]
     keys: set[str] = set()
-    for name in {"random", "supervised"} & known.keys() - rivals:
+    for name in {"random", "supervised"} & known.keys() - (running or {"random", "supervised"}):
         try:
-            for seed in planned.request.seeds:
-                keys |= {cell.key for job in jobs_of(planned, known[name], seed) for cell in job.cells}
+            for seed in plan.request.seeds:
+                keys |= {cell.key for job in jobs_of(plan, known[name], seed) for cell in job.cells}
         except UserError:
-            continue  # these data carry no labels to be supervised by
+            continue  # the ceiling needs labels, which these data may lack
     return frozenset(keys)

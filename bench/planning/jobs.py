@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoints.registry import Checkpoint
-from ..checkpoints.resolve import checkpoints
+from ..checkpoints.resolve import resolve_checkpoints
+from ..data import DatasetInfo
 from ..errors import UserError
 from ..plugins.discovery import Plugin
 from ..records import record as records
@@ -17,176 +18,201 @@ from ..training.recipe import PRESETS, Recipe
 from .plan import Cell, Job, Plan, needs_of
 
 
-def variants(protocol: Plugin) -> dict[str, dict[str, dict[str, Any]]]:
-    """Method -> label -> settings that a protocol compares; none where it asks about encoders as they are."""
+def variants_of(protocol: Plugin) -> dict[str, dict[str, dict[str, Any]]]:
+    """Method -> label -> settings that a protocol compares; empty for a protocol that takes any encoder."""
     return protocol.constants.get("variants") or {}
 
 
-def jobs_of(planned: Plan, method: Plugin, seed: int) -> Iterator[Job]:
-    """A method's encoder as it was asked for, if a protocol asks about it, and each variant that one compares."""
-    plain = [protocol for protocol in planned.protocols if not variants(protocol)]
-    if plain or not planned.protocols:
-        yield job_of(planned, method, seed, plain)
-    for protocol in planned.protocols:
-        for label, changes in variants(protocol).get(method.name, {}).items():
-            if not planned.request.variants or label in planned.request.variants:
-                yield job_of(planned, method, seed, [protocol], label, changes)
+def jobs_of(plan: Plan, method: Plugin, seed: int) -> Iterator[Job]:
+    """The jobs of a method: its encoder as requested, if a protocol takes any encoder, and each variant compared."""
+    general = [protocol for protocol in plan.protocols if not variants_of(protocol)]
+    if general or not plan.protocols:
+        yield build_job(plan, method, seed, general)
+    for protocol in plan.protocols:
+        for label, changes in variants_of(protocol).get(method.name, {}).items():
+            if not plan.request.variants or label in plan.request.variants:
+                yield build_job(plan, method, seed, [protocol], label, changes)
 
 
-def foreign_jobs(planned: Plan, words: Sequence[str], known: Mapping[str, Mapping[str, Plugin]]) -> Iterator[Job]:
-    """A job for each checkpoint that was asked for, with the protocols that take any encoder as it is."""
-    request = planned.request
-    asked = Checkpoint(
+def checkpoint_jobs(plan: Plan, words: Sequence[str], known: Mapping[str, Mapping[str, Plugin]]) -> Iterator[Job]:
+    """A job for each checkpoint that ``--methods`` names, with the protocols that take any encoder."""
+    request = plan.request
+    fallback = Checkpoint(
         token=request.encoder,
         method=request.encoder,
         name=None,
         kind="file",
         encoder=request.encoder,
-        plugin=planned.encoder,
-        settings=planned.encoder_settings,
+        plugin=plan.encoder,
+        settings=plan.encoder_settings,
     )
-    plain = [protocol for protocol in planned.protocols if not variants(protocol)]
-    if words and planned.protocols and not plain:
+    general = [protocol for protocol in plan.protocols if not variants_of(protocol)]
+    if words and plan.protocols and not general:
         raise UserError(
-            f"--methods {words[0]}: {planned.protocols[0].name} compares settings of a method, not checkpoints."
+            f"--methods {words[0]}: {plan.protocols[0].name} compares settings of a method, not checkpoints."
         )
     for word in words:
-        for found in checkpoints(word, known, asked, planned.facts.image_size):
-            method = Plugin(
-                "method", found.method, Path(), None, "", "", {}, {"trains": False, "input_mode": found.input_mode}
-            )
-            # Weights from elsewhere are what they are: another seed would not change them.
-            for seed in request.seeds if found.kind == "untrained" else request.seeds[:1]:
-                yield job_of(planned.with_encoder_of(found), method, seed, plain, foreign=found)
+        for checkpoint in resolve_checkpoints(word, known, fallback, plan.dataset_info.image_size):
+            constants = {"trains": False, "input_mode": checkpoint.input_mode}
+            method = Plugin("method", checkpoint.method, Path(), None, "", "", {}, constants)
+            # Weights from elsewhere do not depend on the seed.
+            for seed in request.seeds if checkpoint.kind == "untrained" else request.seeds[:1]:
+                yield build_job(plan.with_encoder_of(checkpoint), method, seed, general, external=checkpoint)
 
 
-def merged(jobs: Iterable[Job]) -> tuple[Job, ...]:
-    """Jobs about the same encoder made one, so that it is pretrained and read once."""
-    found: dict[str, Job] = {}
+def deduplicated(jobs: Iterable[Job]) -> tuple[Job, ...]:
+    """The jobs with all cells of one encoder in one job, so that it is pretrained and its features are read once."""
+    by_encoder: dict[str, Job] = {}
     for job in jobs:
-        first = found.get(job.recipe_hash)
-        found[job.recipe_hash] = replace(first, cells=first.cells + job.cells) if first else job
-    return tuple(found.values())
+        first = by_encoder.get(job.recipe_hash)
+        by_encoder[job.recipe_hash] = replace(first, cells=first.cells + job.cells) if first else job
+    return tuple(by_encoder.values())
 
 
-def job_of(
-    planned: Plan,
+def build_job(
+    plan: Plan,
     method: Plugin,
     seed: int,
     protocols: Iterable[Plugin],
     variant: str = "",
     changes: Mapping[str, Any] = {},
-    foreign: Checkpoint | None = None,
+    external: Checkpoint | None = None,
 ) -> Job:
-    """One encoder with its effective settings, and its cells; raises UserError where it cannot be had.
+    """One encoder with its effective settings, and its cells. Raises UserError if the encoder is impossible.
 
-    ``changes`` are those of the variant, to the method's settings or, written ``recipe.batch_size``, to the recipe.
+    ``changes`` are the variant's changes to settings of the method or, written ``recipe.batch_size``, of the recipe.
     """
-    request, overrides, data = planned.request, planned.overrides, planned.pretrain_facts
-    short = {} if request.preset == "paper" else method.constants.get("short_run_settings") or {}
-    recipe_short, method_short = parted(short)
-    recipe_changes, method_changes = parted(changes)
-    settings = method.defaults | method_short | overrides.get(method.name, {}) | method_changes
+    request = plan.request
+    recipe_short, method_short = split_recipe_keys(short_run_settings(request.preset, method))
+    recipe_changes, method_changes = split_recipe_keys(changes)
+    settings = method.defaults | method_short | plan.overrides.get(method.name, {}) | method_changes
     unvaried = replace(
         Recipe(preset=request.preset, seed=seed, precision=request.precision),  # type: ignore[arg-type]
-        **PRESETS[request.preset] | recipe_short | overrides.get("recipe", {}),
+        **PRESETS[request.preset] | recipe_short | plan.overrides.get("recipe", {}),
     )
-    recipe = unvaried.varied(recipe_changes)
-    others = {key: value for key, value in asdict(unvaried).items() if value != getattr(recipe, key)}
+    recipe = unvaried.for_variant(recipe_changes)
+    unvaried_recipe = {key: value for key, value in asdict(unvaried).items() if value != getattr(recipe, key)}
     checkpoint = Path(request.checkpoints[method.name]) if method.name in request.checkpoints else None
     trains = checkpoint is None and bool(method.constants.get("trains", True))
-    if reason := unfit(planned, method, settings):
+    if reason := incompatibility(plan, method, settings):
         raise UserError(reason)
-    if trains and data.train_images < recipe.batch_size:
-        raise UserError(
-            f"{data.name}: {data.train_images} train images are fewer than a batch of {recipe.batch_size}; "
-            + (
-                f"leave {variant} out, naming the others by --variant."
-                if "batch_size" in recipe_changes
-                else f"--set recipe.batch_size={max(2, data.train_images // 2)} fits."
-            )
-        )
-    if foreign:
-        origin: dict[str, Any] = {"checkpoint": foreign.token} | foreign.identity(seed)
-        origin |= {"sees": foreign.input_mode, "wants": asdict(foreign.input_spec) if foreign.input_spec else None}
-    elif checkpoint:
-        origin = {"method": method.name, "file": hash_of(checkpoint)}
-    else:
-        origin = {"method": method.name, "settings": settings, "seed": seed}
     if trains:
-        origin |= {"recipe": asdict(recipe) | {"preset": None}, "data": data.identity}
-    recipe_hash = fingerprint(origin | encoder_identity(planned, method))
+        check_batch_size(plan.pretrain_info, recipe, variant if "batch_size" in recipe_changes else "")
+    origin = external_origin(external, seed) if external else method_origin(method, settings, seed, checkpoint)
+    if trains:
+        origin |= {"recipe": asdict(recipe) | {"preset": None}, "data": plan.pretrain_info.identity}
+    recipe_hash = fingerprint(origin | encoder_identity(plan, method))
     return Job(
         method=method,
         settings=settings,
-        deviations={key: value for key, value in settings.items() if value != method.defaults.get(key)}
-        | {f"recipe.{key}": getattr(recipe, key) for key in recipe_short | others},
+        deviations=changed_from_paper(method, settings, recipe, recipe_short | unvaried_recipe),
         recipe=recipe,
-        unvaried_recipe=others,
+        unvaried_recipe=unvaried_recipe,
         recipe_hash=recipe_hash,
         checkpoint=checkpoint,
         trains=trains,
-        cells=tuple(cell_of(planned, protocol, recipe_hash, variant) for protocol in protocols),
-        foreign=foreign,
+        cells=tuple(build_cell(plan, protocol, recipe_hash, variant) for protocol in protocols),
+        external=external,
     )
 
 
-def parted(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def short_run_settings(preset: str, method: Plugin) -> dict[str, Any]:
+    """The settings that a method changes in presets shorter than ``paper``."""
+    return {} if preset == "paper" else method.constants.get("short_run_settings") or {}
+
+
+def changed_from_paper(
+    method: Plugin, settings: Mapping[str, Any], recipe: Recipe, recipe_keys: Iterable[str]
+) -> dict[str, Any]:
+    """The effective settings that differ from the paper's, with those fields of the recipe."""
+    return {key: value for key, value in settings.items() if value != method.defaults.get(key)} | {
+        f"recipe.{key}": getattr(recipe, key) for key in recipe_keys
+    }
+
+
+def split_recipe_keys(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Settings of the recipe, which are written ``recipe.key``, and those of the method."""
     prefix = "recipe."
     recipe = {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
     return recipe, {key: value for key, value in settings.items() if not key.startswith(prefix)}
 
 
-def unfit(planned: Plan, method: Plugin, settings: Mapping[str, Any]) -> str | None:
-    """Why a method cannot have its encoder or learn from these data, in one line; None where it can."""
-    name, input_mode, encoder = method.name, method.constants.get("input_mode"), planned.encoder
-    if input_mode == "halves" and "width" not in planned.encoder_settings:
-        return f"{name} halves its encoder's width, which {encoder.name} does not have; --encoder convnet has."
-    if not method.constants.get("trains", True) or name in planned.request.checkpoints:
+def check_batch_size(data: DatasetInfo, recipe: Recipe, variant: str) -> None:
+    """Raises UserError if there are fewer train images than a batch; ``variant`` is the one that set the batch size."""
+    if data.train_images < recipe.batch_size:
+        raise UserError(
+            f"{data.name}: {data.train_images} train images are fewer than a batch of {recipe.batch_size}; "
+            + (
+                f"leave {variant} out by naming the other variants with --variant."
+                if variant
+                else f"use --set recipe.batch_size={max(2, data.train_images // 2)}."
+            )
+        )
+
+
+def incompatibility(plan: Plan, method: Plugin, settings: Mapping[str, Any]) -> str | None:
+    """Why a method cannot use this encoder or learn from these data, in one line; None if it can."""
+    name, input_mode, encoder = method.name, method.constants.get("input_mode"), plan.encoder
+    if input_mode == "halves" and "width" not in plan.encoder_settings:
+        return f"{name} splits its encoder in two by width, and {encoder.name} has no width; use --encoder convnet."
+    if not method.constants.get("trains", True) or name in plan.request.checkpoints:
         return None
     if input_mode == "patches" and not encoder.constants.get("patchwise"):
         return (
-            f"{name} shows its encoder some patches of a picture, which {encoder.name} cannot see; --encoder vit can."
+            f"{name} shows its encoder only some patches of an image, and {encoder.name} needs all; use --encoder vit."
         )
-    if lacking := needs_of(method, settings) - planned.pretrain_source.provides:
-        data, wanted = planned.pretrain_facts.name, ", ".join(sorted(lacking))
-        return f"{name} needs {wanted}, which {data} does not provide; choose another --pretrain-dataset."
+    if missing := needs_of(method, settings) - plan.pretrain_source.provides:
+        wanted = ", ".join(sorted(missing))
+        return f"{name} needs {wanted}, which {plan.pretrain_info.name} lacks; choose another --pretrain-dataset."
     return None
 
 
-def encoder_identity(planned: Plan, method: Plugin) -> dict[str, Any]:
-    """What an encoder is before any weights: its name and settings, and all code that is no part of ours."""
-    files = [plugin.path for plugin in (method, planned.encoder) if plugin.module is None and plugin.path.name]
-    if planned.encoder.name == "own":  # what --encoder-from names, where it is a file
-        own = Path(str(planned.encoder_settings["name"]).partition(":")[0].replace(".", "/") + ".py")
+def external_origin(checkpoint: Checkpoint, seed: int) -> dict[str, Any]:
+    """What identifies the weights of a checkpoint, for the key of its cells."""
+    input_spec = asdict(checkpoint.input_spec) if checkpoint.input_spec else None
+    identity = {"checkpoint": checkpoint.token} | checkpoint.identity(seed)
+    return identity | {"sees": checkpoint.input_mode, "wants": input_spec}
+
+
+def method_origin(method: Plugin, settings: Mapping[str, Any], seed: int, file: Path | None) -> dict[str, Any]:
+    """What identifies the weights of a method, apart from recipe and data, for the key of its cells."""
+    if file:
+        return {"method": method.name, "file": checkpoint_hash(file)}
+    return {"method": method.name, "settings": settings, "seed": seed}
+
+
+def checkpoint_hash(file: Path) -> str:
+    """SHA-256 of a checkpoint's bytes. Raises UserError if there is no such file."""
+    if not file.is_file():
+        raise UserError(f"--checkpoint: {file} does not exist; give the path of a .safetensors or torch file.")
+    return file_hash(file)
+
+
+def encoder_identity(plan: Plan, method: Plugin) -> dict[str, Any]:
+    """What identifies an encoder apart from its weights: name, settings, and the content of external code files."""
+    files = [plugin.path for plugin in (method, plan.encoder) if plugin.module is None and plugin.path.name]
+    if plan.encoder.name == "own":  # the module that --encoder-from names, if it is a file
+        own = Path(str(plan.encoder_settings["name"]).partition(":")[0].replace(".", "/") + ".py")
         files += [own] if own.is_file() else []
     return {
-        "encoder": planned.request.encoder,
-        "encoder_settings": planned.encoder_settings,
-        "image_size": planned.facts.image_size,
-        # Such code may change between two runs.
+        "encoder": plan.request.encoder,
+        "encoder_settings": plan.encoder_settings,
+        "image_size": plan.dataset_info.image_size,
+        # The code in such files may change between two runs.
         **({"source": [file_hash(path) for path in files]} if files else {}),
     }
 
 
-def hash_of(checkpoint: Path) -> str:
-    """SHA-256 of a checkpoint's bytes; raises UserError where there is no such file."""
-    if not checkpoint.is_file():
-        raise UserError(f"--checkpoint: {checkpoint} does not exist; give the path of a .safetensors or torch file.")
-    return file_hash(checkpoint)
-
-
-def cell_of(planned: Plan, protocol: Plugin, recipe_hash: str, variant: str) -> Cell:
-    """A protocol's question about an encoder."""
-    request = planned.request
+def build_cell(plan: Plan, protocol: Plugin, recipe_hash: str, variant: str) -> Cell:
+    """One protocol applied to one encoder, with its effective settings and its key."""
+    request = plan.request
     settings = (
         protocol.defaults
         | (protocol.constants.get("presets") or {}).get(request.preset, {})
         | ({"taps": tuple(dict.fromkeys(request.taps))} if request.taps else {})
-        | planned.overrides.get(protocol.name, {})
+        | plan.overrides.get(protocol.name, {})
     )
     source = file_hash(protocol.path) if protocol.module is None else None
-    key = fingerprint([recipe_hash, planned.facts.identity, protocol.name, settings, request.precision, source])
+    key = fingerprint([recipe_hash, plan.dataset_info.identity, protocol.name, settings, request.precision, source])
     measured = not request.overwrite and records.find(request.results / "records", key) is not None
     return Cell(protocol=protocol, settings=settings, variant=variant, key=key, measured=measured)

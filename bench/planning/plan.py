@@ -1,4 +1,4 @@
-"""What was asked for, and what will be done about it: jobs, one encoder each, and the cells to measure on it."""
+"""The data classes of planning: a request, and a plan made of jobs (one encoder each) and cells (one result each)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Overrides = Mapping[str, dict[str, Any]]  # plugin -> setting -> value
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What was asked for, as the command line spells it."""
+    """What the user asked for: the options of the command line."""
 
     methods: tuple[str, ...]
-    protocols: tuple[str, ...] | None = ("linear",)  # None: only pretrain
+    protocols: tuple[str, ...] | None = ("linear",)  # None: pretrain only
     dataset: str = "synthetic"
     data_dir: str | None = None
     pretrain_dataset: str | None = None
@@ -32,7 +32,7 @@ class Request:
     seeds: tuple[int, ...] = (0,)
     device: str = "auto"
     precision: str = "auto"
-    variants: tuple[str, ...] = ()  # of the protocols that compare some, only these; none: all
+    variants: tuple[str, ...] = ()  # labels of the variants to run; empty: all
     assignments: tuple[str, ...] = ()  # "plugin.key=value"
     checkpoints: Mapping[str, str] = field(default_factory=dict)  # method -> file
     plugin_files: tuple[str, ...] = ()
@@ -42,34 +42,34 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One question about one encoder."""
+    """One protocol applied to one encoder: what one record holds."""
 
     protocol: Plugin
     settings: dict[str, Any]
-    variant: str  # which of the protocol's variants the encoder is, "" for an encoder as it was asked for
+    variant: str  # label of the protocol's variant that the encoder is; "" for an encoder as requested
     key: str  # hex digest of everything that could change the numbers
-    measured: bool  # the results hold it already
+    measured: bool  # the results folder has its record already
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One encoder and the questions asked of it."""
+    """One encoder and the protocols to apply to it."""
 
     method: Plugin
     settings: dict[str, Any]
-    deviations: dict[str, Any]  # where the settings are not the paper's
+    deviations: dict[str, Any]  # settings that are not the paper's
     recipe: Recipe
-    unvaried_recipe: dict[str, Any]  # of the recipe, what a variant changes, as it is for the others
+    unvaried_recipe: dict[str, Any]  # values, before the variant's changes, of the recipe fields that it changes
     recipe_hash: str
-    checkpoint: Path | None
+    checkpoint: Path | None  # file that --checkpoint gives
     trains: bool  # whether there is anything to pretrain
     cells: tuple[Cell, ...]
-    foreign: Checkpoint | None = None  # weights that bring an encoder of their own
+    external: Checkpoint | None = None  # a checkpoint with an encoder of its own, in place of a method
 
     @property
     def name(self) -> str:
-        """What ``--methods`` calls it."""
-        return self.foreign.token if self.foreign else self.method.name
+        """Its word in ``--methods``."""
+        return self.external.token if self.external else self.method.name
 
     @property
     def missing(self) -> tuple[Cell, ...]:
@@ -78,26 +78,26 @@ class Job:
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the data set must provide."""
+        """What the data set must provide in addition to images."""
         return needs_of(self.method, self.settings)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything that will be done, before anything is done."""
+    """All work of a request, known before any of it is done."""
 
     request: Request
     source: DatasetSource
-    facts: DatasetInfo
+    dataset_info: DatasetInfo
     pretrain_source: DatasetSource
-    pretrain_facts: DatasetInfo
+    pretrain_info: DatasetInfo
     encoder: Plugin
     encoder_settings: dict[str, Any]
     protocols: tuple[Plugin, ...]
-    overrides: Overrides  # the settings that the request assigns
+    overrides: Overrides  # settings that --set assigns
     jobs: tuple[Job, ...] = ()
-    reference_keys: frozenset[str] = frozenset()  # keys that the floor's and the ceiling's cells would have
-    left_out: tuple[str, ...] = ()  # of all methods those that cannot be pretrained here, with the reason
+    reference_keys: frozenset[str] = frozenset()  # keys that the cells of floor and ceiling would have
+    left_out: tuple[str, ...] = ()  # for each method of `--methods all` that cannot be pretrained here, the reason
 
     @property
     def missing(self) -> tuple[Job, ...]:
@@ -109,39 +109,41 @@ class Plan:
         """The batch sizes of all jobs, in images."""
         return {job.recipe.batch_size for job in self.jobs}
 
-    def with_encoder_of(self, foreign: Checkpoint | None) -> Plan:
-        """The plan as it is for a checkpoint, which brings its own encoder."""
-        if foreign is None or foreign.plugin is None:
+    def with_encoder_of(self, checkpoint: Checkpoint | None) -> Plan:
+        """The same plan with the checkpoint's encoder, or this plan if the checkpoint has no encoder of its own."""
+        if checkpoint is None or checkpoint.plugin is None:
             return self
-        request = replace(self.request, encoder=foreign.encoder)
-        return replace(self, request=request, encoder=foreign.plugin, encoder_settings=foreign.settings)
+        request = replace(self.request, encoder=checkpoint.encoder)
+        return replace(self, request=request, encoder=checkpoint.plugin, encoder_settings=checkpoint.settings)
 
 
 def needs_of(method: Plugin, settings: Mapping[str, Any]) -> frozenset[str]:
-    """What a method with these settings needs of a data set beside images."""
-    more = method.constants.get("needs_if") or {}
-    under = {f"{name}={value}" for name, value in settings.items()}
-    return frozenset(method.constants.get("needs") or ()) | {more[setting] for setting in more.keys() & under}
+    """What a method with these settings needs of a data set in addition to images."""
+    conditional = method.constants.get("needs_if") or {}
+    assigned = {f"{name}={value}" for name, value in settings.items()}
+    return frozenset(method.constants.get("needs") or ()) | {
+        conditional[setting] for setting in conditional.keys() & assigned
+    }
 
 
-class Data:
-    """The data sets of a plan, each read when it is first asked for."""
+class PlannedDatasets:
+    """The data sets of a plan. Each is read on first use and then kept."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.loaded: dict[tuple[str, frozenset[str]], Dataset] = {}
 
-    def probing(self, needs: frozenset[str] = frozenset()) -> Dataset:
-        """What the protocols see."""
-        return self._load(self.plan.source, self.plan.facts, needs)
+    def probing_dataset(self, needs: frozenset[str] = frozenset()) -> Dataset:
+        """The data set that protocols use, with what ``needs`` names."""
+        return self._load(self.plan.source, self.plan.dataset_info, needs)
 
-    def pretraining(self, needs: frozenset[str]) -> Dataset:
-        """What the method sees."""
-        return self._load(self.plan.pretrain_source, self.plan.pretrain_facts, needs)
+    def pretraining_dataset(self, needs: frozenset[str]) -> Dataset:
+        """The data set that methods are pretrained on, with what ``needs`` names."""
+        return self._load(self.plan.pretrain_source, self.plan.pretrain_info, needs)
 
-    def _load(self, source: DatasetSource, facts: DatasetInfo, needs: frozenset[str]) -> Dataset:
-        needs -= {"labels"}  # which every data set brings
-        key = (facts.identity, needs)
+    def _load(self, source: DatasetSource, info: DatasetInfo, needs: frozenset[str]) -> Dataset:
+        needs -= {"labels"}  # every data set has them
+        key = (info.identity, needs)
         if key not in self.loaded:
             self.loaded[key] = source.load(needs)
         return self.loaded[key]

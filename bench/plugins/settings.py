@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from ..errors import UserError, did_you_mean
+from ..errors import UserError, did_you_mean, require
+from .ranges import parse_value, range_in_words, read_annotation, type_in_words, violation
 
 
 @dataclass(frozen=True)
@@ -19,21 +20,46 @@ class Setting:
     default: Any
     known: bool = True  # False where the default is computed, and so cannot be read
 
-    def parsed(self, text: str, owner: str) -> Any:
-        """The value that ``text`` stands for; raises UserError where it is not of the declared type."""
+    @property
+    def kind(self) -> Any:
+        """The annotated type. Raises UserError where the annotation is not one of a setting."""
         try:
-            return value_of(text, ast.parse(self.annotation, mode="eval").body)
-        except ValueError:
-            kind = self.annotation.removeprefix("Literal")
+            return read_annotation(self.annotation)
+        except (ValueError, SyntaxError, TypeError):
             raise UserError(
-                f"--set {owner}.{self.name}={text}: expected {kind}, for example {shown(self.default)}."
+                f"setting {self.name}: {self.annotation!r} cannot be read; annotate it with int, float, bool, str, "
+                "tuple, Literal or a range such as Annotated[float, Gt(0)], with literal numbers."
             ) from None
 
+    @property
+    def allowed(self) -> str:
+        """The type and range in words, such as "float, above 0"."""
+        return ", ".join(filter(None, (type_in_words(self.kind), range_in_words(self.kind))))
 
-def settings_from(
+    def parse(self, text: str, owner: str) -> Any:
+        """The value that ``text`` stands for. Raises UserError where its type or range is not the declared one."""
+        try:
+            value = parse_value(text, self.kind)
+        except ValueError:
+            raise UserError(
+                f"--set {owner}.{self.name}={text}: expected {self.allowed}; for example {format_value(self.default)}."
+            ) from None
+        self.check(value, owner)
+        return value
+
+    def check(self, value: Any, owner: str) -> None:
+        """Raises UserError where a value is outside of the declared range."""
+        words = violation(value, self.kind)
+        require(words is None, f"{owner}.{self.name}", value, words or "")
+
+
+def parse_assignments(
     assignments: Iterable[str], running: Mapping[str, Mapping[str, Setting]], known: set[str]
 ) -> dict[str, dict[str, Any]]:
-    """``plugin.key=value`` texts -> values by plugin and key; UserError for a typo or a plugin that does not run."""
+    """Reads ``plugin.key=value`` texts: values by plugin and key.
+
+    Raises UserError for a typo, a value of the wrong type or range, or a plugin that does not run.
+    """
     chosen: dict[str, dict[str, Any]] = {}
     for assignment in assignments:
         target, equals, text = assignment.partition("=")
@@ -45,54 +71,34 @@ def settings_from(
             raise UserError(f"--set {assignment}: {owner!r} {reason}. {did_you_mean(owner, running)}")
         if key not in running[owner]:
             raise UserError(f"--set {assignment}: {owner} has no setting {key!r}. {did_you_mean(key, running[owner])}")
-        chosen.setdefault(owner, {})[key] = running[owner][key].parsed(text, owner)
+        chosen.setdefault(owner, {})[key] = running[owner][key].parse(text, owner)
     return chosen
 
 
-def value_of(text: str, annotation: ast.expr) -> Any:
-    """``text`` as the annotated type; raises ValueError where it is not."""
-    if isinstance(annotation, ast.BinOp):
-        if text.lower() == "none":
-            return None
-        return value_of(text, annotation.left)
-    if isinstance(annotation, ast.Subscript):
-        inner = annotation.slice
-        if ast.unparse(annotation.value) == "Literal":
-            for choice in (literal(e) for e in (inner.elts if isinstance(inner, ast.Tuple) else [inner])):
-                if text == str(choice):
-                    return choice
-            raise ValueError
-        element = inner.elts[0] if isinstance(inner, ast.Tuple) else inner
-        return tuple(value_of(part.strip(), element) for part in text.strip("()[]").split(",") if part.strip())
-    match ast.unparse(annotation):
-        case "int":
-            return int(text.replace("_", ""))
-        case "float":
-            return float(text)
-        case "bool" if text.lower() in ("true", "false", "yes", "no", "on", "off", "1", "0"):
-            return text.lower() in ("true", "yes", "on", "1")
-        case "str":
-            return text
-    raise ValueError
+def check_fields(plugin: Any) -> None:
+    """Raises UserError where a field of a dataclass is outside of the range that its annotation declares."""
+    owner = type(plugin).__name__.lower()
+    for part in fields(plugin):
+        Setting(part.name, str(part.type), part.default).check(getattr(plugin, part.name), owner)
 
 
-def literal(node: ast.expr | None) -> Any:
+def literal_value(node: ast.expr | None) -> Any:
     """The value of a literal, ``frozenset({...})`` included; None where it is none."""
     if isinstance(node, ast.Call) and ast.unparse(node.func) == "frozenset":
-        return frozenset(literal(node.args[0]) or ()) if node.args else frozenset()
+        return frozenset(literal_value(node.args[0]) or ()) if node.args else frozenset()
     try:
         return ast.literal_eval(node) if node else None
     except ValueError:
         return None
 
 
-def is_literal(node: ast.expr | None) -> bool:
+def has_literal_value(node: ast.expr | None) -> bool:
     """Whether the value can be read from the text."""
-    return literal(node) is not None or (isinstance(node, ast.Constant) and node.value is None)
+    return literal_value(node) is not None or (isinstance(node, ast.Constant) and node.value is None)
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A setting's value as one would write it after ``--set``."""
     if isinstance(value, tuple | list):
-        return ",".join(map(shown, value))
+        return ",".join(map(format_value, value))
     return str(value).lower() if isinstance(value, bool) else str(value)

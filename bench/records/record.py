@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import UserError
-from ..storage.atomic import write_whole
+from ..storage.atomic import atomic_write
 from ..storage.hashing import fingerprint
 
 if TYPE_CHECKING:
@@ -79,12 +79,12 @@ def write(
         packed = BytesIO()
         arrays: dict[str, Any] = dict(predictions)
         np.savez_compressed(packed, **arrays)
-        write_whole(folder / f"{stem}.npz", packed.getvalue())
+        atomic_write(folder / f"{stem}.npz", packed.getvalue())
     plain["pictures"] = f"{stem}.webp" if pictures else None
     if pictures:
-        write_whole(folder / f"{stem}.webp", pictures)
+        atomic_write(folder / f"{stem}.webp", pictures)
     path = folder / f"{stem}.json"
-    write_whole(path, (json.dumps(plain, indent=1, allow_nan=False) + "\n").encode())
+    atomic_write(path, (json.dumps(plain, indent=1, allow_nan=False) + "\n").encode())
     return path
 
 

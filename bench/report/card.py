@@ -12,9 +12,9 @@ from typing import Any
 
 from tabulate import tabulate
 
-from ..errors import UserError
-from ..plugins import discovery as plugins
-from ..plugins.settings import shown
+from ..errors import UserError, program_name
+from ..plugins import discovery
+from ..plugins.settings import format_value
 from ..records.record import Record, file_stem
 from ..training.recipe import PRESETS, Recipe
 
@@ -79,13 +79,13 @@ def command(record: Record) -> str:
             words += ["--plugin", f"PATH_OF_{cell[kind]}.py"]
     for assignment in assignments(record):
         words += ["--set", assignment]
-    return shlex.join(["python", "run_bench.py", *words, "--results", "results/local/again"])
+    return f"{program_name()} {shlex.join([*words, '--results', 'results/local/again'])}"
 
 
 @cache  # a page asks for each of its cells
-def known(kind: str) -> Mapping[str, plugins.Plugin]:
+def known(kind: str) -> Mapping[str, discovery.Plugin]:
     """The plugins of a kind."""
-    return plugins.plugins(kind)
+    return discovery.find_plugins(kind)
 
 
 def data_words(record: Record) -> Iterator[str]:
@@ -143,7 +143,7 @@ def unusual(recorded: Mapping[str, Any], usual: Mapping[str, Any]) -> Iterator[s
     """``key=value`` for each recorded setting that is not the usual one; JSON knows no tuples."""
     for key, value in recorded.items():
         if key not in usual or json.loads(json.dumps(usual[key])) != value:
-            yield f"{key}={shown(value)}"
+            yield f"{key}={format_value(value)}"
 
 
 def figure(number: Mapping[str, Any]) -> str:
@@ -157,4 +157,4 @@ def figure(number: Mapping[str, Any]) -> str:
 
 def listed(values: Mapping[str, Any]) -> str:
     """Names and values in one line; what is not known is left out."""
-    return ", ".join(f"{name} {shown(value)}" for name, value in values.items() if value is not None)
+    return ", ".join(f"{name} {format_value(value)}" for name, value in values.items() if value is not None)

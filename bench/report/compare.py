@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError, did_you_mean, require
+from ..errors import UserError, did_you_mean, program_name, require
 from ..records import record as records
 from ..records.record import CELL, Record
 from ..statistics import paired_bootstrap
@@ -91,7 +91,8 @@ def compared(
     for folder, found in zip((baseline, candidate), (old, new), strict=True):
         if not found:
             raise UserError(
-                f"{folder}: holds no records; python run_bench.py --methods rotnet --results {folder} makes some."
+                f"{folder}: contains no records; make some, for example with "
+                f"{program_name()} --methods rotnet --results {folder}"
             )
     known = {record["cell"]["method"] for record in old + new}
     if unknown := sorted(set(methods or ()) - known):

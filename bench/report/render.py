@@ -20,7 +20,7 @@ from tabulate import tabulate
 
 from ..protocol import BEST, marked, named
 from ..records.record import Record
-from ..storage.atomic import write_whole
+from ..storage.atomic import atomic_write
 from .groups import comparable
 from .overview import Overview, overviews
 from .plots.bars import save_bars
@@ -118,7 +118,7 @@ def save_tables(table: Table | Overview, folder: Path, formats: Collection[str] 
         path = folder / f"{table.name}.{ending}"
         content = writers[ending](table).encode()
         if not path.exists() or path.read_bytes() != content:
-            write_whole(path, content)
+            atomic_write(path, content)
         paths.append(path)
     return paths
 

@@ -185,7 +185,7 @@ def shown_by(protocol: type[Protocol], rows: pd.DataFrame, metrics: Sequence[str
         taps = rows.loc[rows["metric"] == metric, "tap"].unique().tolist()
         tables.append(tap_table(rows, taps, metric).assign(metric=metric))
     measured, known = pd.concat(tables, ignore_index=True), published(name)
-    among = protocol.among(measured)
+    among = protocol.ranking_groups(measured)
     measured["rank"] = ranks(measured, ["tap", among])
     measured["even"] = even(measured, among, answers)
     known = known[known["method"].isin(rows["method"])]

@@ -1,4 +1,4 @@
-"""What a record says of its cell before the protocol is asked: the settings, the weights, the data and the machine."""
+"""The parts of a record that are known before the protocol runs: settings, weights, data and machine."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from ..records.provenance import provenance
 from ..storage.hashing import file_hash
 from .encoder import Weights
 
+NO_COST = {"pretrain_seconds": 0.0, "pretrain_views": 0, "pretrain_flops": 0}
 
-def described(plan: Plan, job: Job, cell: Cell, device: torch.device, weights: Weights | None = None) -> records.Record:
-    """A record's every part that is known before the protocol is asked."""
-    facts = weights.facts if weights else {}
-    file = weights.file if weights else None
-    brought = job.foreign.facts if job.foreign else {}
-    plan = plan.with_encoder_of(job.foreign)
+
+def record_header(
+    plan: Plan, job: Job, cell: Cell, device: torch.device, weights: Weights | None = None
+) -> records.Record:
+    """A record with everything that is known before the protocol runs; without ``weights`` if pretraining failed."""
+    metadata = weights.metadata if weights else {}
+    plan = plan.with_encoder_of(job.external)
+    request = plan.request
     return {
         "schema": records.SCHEMA,
         "key": cell.key,
@@ -28,10 +31,10 @@ def described(plan: Plan, job: Job, cell: Cell, device: torch.device, weights: W
         "error": None,
         "cell": {
             "method": job.method.name,
-            "checkpoint": job.foreign.name if job.foreign else job.checkpoint.name if job.checkpoint else None,
-            "encoder": plan.request.encoder,
-            "dataset": plan.facts.name,
-            "pretrain_dataset": plan.pretrain_facts.name,
+            "checkpoint": checkpoint_name(job),
+            "encoder": request.encoder,
+            "dataset": plan.dataset_info.name,
+            "pretrain_dataset": plan.pretrain_info.name,
             "protocol": cell.protocol.name,
             "variant": cell.variant,
             "seed": job.recipe.seed,
@@ -42,40 +45,52 @@ def described(plan: Plan, job: Job, cell: Cell, device: torch.device, weights: W
             "encoder": plan.encoder_settings,
             "recipe": asdict(job.recipe),
             "common": job.unvaried_recipe,
-            "dataset": settings_of(plan.request.dataset, plan.source),
-            "pretrain_dataset": settings_of(
-                plan.request.pretrain_dataset or plan.request.dataset, plan.pretrain_source
-            ),
+            "dataset": dataset_settings(request.dataset, plan.source),
+            "pretrain_dataset": dataset_settings(request.pretrain_dataset or request.dataset, plan.pretrain_source),
             "protocol": cell.settings,
         },
         "identity": {
-            "dataset": plan.facts.identity,
-            "pretrain_dataset": plan.pretrain_facts.identity,
+            "dataset": plan.dataset_info.identity,
+            "pretrain_dataset": plan.pretrain_info.identity,
             "recipe": job.recipe_hash,
         },
         "deviations": job.deviations,
         "card": {},
         "metrics": [],
-        "source": {
-            "kind": weights.kind if weights else "failed",
-            "file": file.name if file else None,
-            "sha256": file_hash(file) if file else None,
-            # The weights may be older than the measurement, and made elsewhere.
-            **{name: facts[name] for name in ("commit", "precision", "device") if name in facts},
-            **brought,
-            **facts.get("source", {}),
-        },
-        "cost": facts.get("cost", {"pretrain_seconds": 0.0, "pretrain_views": 0, "pretrain_flops": 0}).copy(),
-        "pretext": facts.get("pretext", {}),
+        "source": weights_source(job, weights),
+        "cost": metadata.get("cost", NO_COST).copy(),
+        "pretext": metadata.get("pretext", {}),
         "provenance": provenance(device),
     }
 
 
-def settings_of(name: str, source: DatasetSource) -> dict[str, Any]:
-    """A data set's plugin and settings; where the data lie is none of them, since the identity says what they are."""
+def checkpoint_name(job: Job) -> str | None:
+    """The name of a registered checkpoint or of the file that ``--checkpoint`` gives; None without either."""
+    if job.external:
+        return job.external.name
+    return job.checkpoint.name if job.checkpoint else None
+
+
+def weights_source(job: Job, weights: Weights | None) -> dict[str, Any]:
+    """Where the encoder's weights came from, and where they were made."""
+    file = weights.file if weights else None
+    metadata = weights.metadata if weights else {}
+    return {
+        "kind": weights.kind if weights else "failed",
+        "file": file.name if file else None,
+        "sha256": file_hash(file) if file else None,
+        # The weights may be older than the measurement, and made on another machine.
+        **{name: metadata[name] for name in ("commit", "precision", "device") if name in metadata},
+        **(job.external.record_source if job.external else {}),
+        **metadata.get("source", {}),
+    }
+
+
+def dataset_settings(name: str, source: DatasetSource) -> dict[str, Any]:
+    """A data set's plugin and settings, without its directory: the data's identity is recorded instead."""
     return {"source": name} | {key: value for key, value in asdict(source).items() if key != "data_dir"}
 
 
-def splits(dataset: Dataset) -> dict[str, Any]:
-    """The part of a protocol card that the data decide."""
+def split_sizes(dataset: Dataset) -> dict[str, Any]:
+    """The part of a protocol card that depends on the data."""
     return {"train_images": len(dataset.train), "test_images": len(dataset.test), "classes": len(dataset.classes)}

@@ -1,4 +1,4 @@
-"""Where a job's encoder comes from: its file, the cache, the bundle, a download, or pretraining now."""
+"""Gets a job's encoder: loads its weights from a file, the cache, the bundle or a download, or pretrains it now."""
 
 from __future__ import annotations
 
@@ -10,132 +10,150 @@ from typing import Any
 
 import torch
 
-from ..checkpoints import fetch as foreign_weights, store as checkpoints
+from ..checkpoints import store
+from ..checkpoints.fetch import load_checkpoint
+from ..checkpoints.registry import Checkpoint
 from ..encoders import Encoder
-from ..encoders._halves import with_input_mode
+from ..encoders._input_mode import encoder_for_input_mode
 from ..errors import UserError
 from ..method import Method, TrainInfo
-from ..planning.plan import Data, Job, Plan
+from ..planning.plan import Job, Plan, PlannedDatasets
 from ..precision import low_precision
 from ..progress import Progress
 from ..records.provenance import provenance
 from ..training import distributed
-from ..training.loop import flops_of_step, pretrain, steps_of
+from ..training.loop import Step, count_step_flops, optimiser_steps, pretrain
 
-COLLAPSED = 0.05  # of what fills the sphere: embeddings that are spread over less are all alike
+COLLAPSED = 0.05  # embeddings with a smaller spread (1: they fill the sphere, 0: all are equal) count as collapsed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """Where an encoder's weights came from, and what is known of their making."""
+    """Where an encoder's weights came from, and what is known about them."""
 
-    kind: str  # "untrained", "file", "cached", "bundled" or "pretrained"
+    kind: str  # "untrained", "file", "cached", "bundled", "published", "pretrained" or "failed"
     file: Path | None = None
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
 
 
-def encoder_of(
-    plan: Plan, job: Job, data: Data, device: torch.device
+def load_or_pretrain(
+    plan: Plan, job: Job, datasets: PlannedDatasets, device: torch.device
 ) -> Generator[Progress, None, tuple[Encoder, Weights]]:
-    """A job's encoder: from its file, the cache or the bundle, or pretrained now. Raises Diverged."""
-    encoder = untrained(plan, job, device)
-    if job.foreign:
-        kind = {"file": "file", "untrained": "untrained"}.get(job.foreign.kind, "published")
-        known = foreign_weights.fill(job.foreign, encoder)
-        layout = {"layout": known["layout"]} if "layout" in known else {}
-        return encoder, Weights(kind=kind, file=job.foreign.file, facts={"source": layout})
+    """The job's encoder with its weights, which are pretrained now if no file has them. Raises Diverged."""
+    encoder = untrained_encoder(plan, job, device)
+    if job.external:
+        return encoder, load_external(job.external, encoder)
     if job.checkpoint:
-        return encoder, Weights(kind="file", file=job.checkpoint, facts=checkpoints.load(job.checkpoint, encoder))
+        return encoder, Weights(kind="file", file=job.checkpoint, metadata=store.load_encoder(job.checkpoint, encoder))
     if not job.trains:
-        return encoder, Weights(kind="untrained", facts={})
-    if found := kept(plan, job):
+        return encoder, Weights(kind="untrained", metadata={})
+    if found := find_pretrained(plan, job):
         kind, file = found
-        return encoder, Weights(kind=kind, file=file, facts=checkpoints.load(file, encoder))
+        return encoder, Weights(kind=kind, file=file, metadata=store.load_encoder(file, encoder))
+    weights = yield from pretrain_encoder(plan, job, encoder, datasets, device)
+    return encoder, weights
 
-    method: Method = job.method.load()(encoder, train_facts(plan), **job.settings)
+
+def load_external(checkpoint: Checkpoint, encoder: Encoder) -> Weights:
+    """Fills the encoder with a checkpoint's weights."""
+    kind = {"file": "file", "untrained": "untrained"}.get(checkpoint.kind, "published")
+    known = load_checkpoint(checkpoint, encoder)
+    layout = {"layout": known["layout"]} if "layout" in known else {}
+    return Weights(kind=kind, file=checkpoint.file, metadata={"source": layout})
+
+
+def pretrain_encoder(
+    plan: Plan, job: Job, encoder: Encoder, datasets: PlannedDatasets, device: torch.device
+) -> Generator[Progress, None, Weights]:
+    """Pretrains the encoder in place, continuing an interrupted run, and saves it in the cache. Raises Diverged."""
+    method: Method = job.method.load()(encoder, train_info_of(plan), **job.settings)
     method.to(device).to(memory_format=torch.channels_last)
-    split = data.pretraining(method.needs).train
-    partial = checkpoints.interrupted(job.recipe_hash)
-    facts: dict[str, Any] = {
+    split = datasets.pretraining_dataset(method.needs).train
+    partial = store.partial_run_path(job.recipe_hash)
+    metadata: dict[str, Any] = {
         "method": job.method.name,
         "settings": job.settings,
         "encoder": plan.request.encoder,
         "recipe": asdict(job.recipe),
         "recipe_hash": job.recipe_hash,
-        "dataset": plan.pretrain_facts.name,
-        "identity": plan.pretrain_facts.identity,
+        "dataset": plan.pretrain_info.name,
+        "identity": plan.pretrain_info.identity,
         "precision": "bf16" if low_precision(device, job.recipe.precision) else "fp32",
         **{name: value for name, value in provenance(device).items() if name in ("commit", "device")},
     }
-    flops = flops_of_step(method, split, job.recipe, device) * steps_of(method, job.recipe)
-    seconds, losses = 0.0, []
-    logged: list[dict[str, float]] = []
+    flops = count_step_flops(method, split, job.recipe, device) * optimiser_steps(method, job.recipe)
+    steps: list[Step] = []
     with closing(pretrain(method, split, job.recipe, device, partial)) as training:
         for step in training:
-            seconds += step.seconds
-            losses.append(step.loss)
-            logged.append(step.logged)
-            recent = losses[-50:]
+            steps.append(step)
+            recent = [one.loss for one in steps[-50:]]
             note = f"loss {sum(recent) / len(recent):.3f}" + "".join(f", {k} {v:.3f}" for k, v in step.logged.items())
             yield Progress(title=f"{job.method.name}: pretraining", done=step.step, total=step.steps, note=note)
-    facts["pretext"] = pretext(losses, logged)
-    facts["cost"] = {"pretrain_seconds": seconds, "pretrain_views": job.recipe.views, "pretrain_flops": flops}
-    file = checkpoints.cached(job.recipe_hash)
-    if distributed.rank():
-        return encoder, Weights(kind="pretrained", file=file, facts=facts)
-    # The encoder goes last: whoever finds it finds its heads too.
-    checkpoints.save_heads(checkpoints.cached_heads(job.recipe_hash), method, facts)
-    checkpoints.save(file, encoder, facts)
-    partial.unlink(missing_ok=True)
-    return encoder, Weights(kind="pretrained", file=file, facts=facts)
+    metadata["pretext"] = pretext_summary([step.loss for step in steps], [step.logged for step in steps])
+    metadata["cost"] = {
+        "pretrain_seconds": sum(step.seconds for step in steps),
+        "pretrain_views": job.recipe.views,
+        "pretrain_flops": flops,
+    }
+    file = store.cached_encoder_path(job.recipe_hash)
+    if not distributed.rank():
+        # The encoder is written last, so that its file is only found once its heads are there too.
+        store.save_heads(store.cached_heads_path(job.recipe_hash), method, metadata)
+        store.save_encoder(file, encoder, metadata)
+        partial.unlink(missing_ok=True)
+    return Weights(kind="pretrained", file=file, metadata=metadata)
 
 
-def kept(plan: Plan, job: Job) -> tuple[str, Path] | None:
-    """Kind of source and file of an encoder that need not be pretrained again; None where it must be."""
-    return None if plan.request.overwrite else checkpoints.found(job.recipe_hash)
+def find_pretrained(plan: Plan, job: Job) -> tuple[str, Path] | None:
+    """Kind of source and file of an encoder that was pretrained before; None if it must be pretrained (again)."""
+    return None if plan.request.overwrite else store.find_pretrained(job.recipe_hash)
 
 
-def read(plan: Plan, jobs: Iterable[Job], data: Data) -> None:
-    """Reads what the jobs will be pretrained on, so that UserError tells before any work what cannot be used."""
+def check_pretraining_data(plan: Plan, jobs: Iterable[Job], datasets: PlannedDatasets) -> None:
+    """Reads the data that the jobs will be pretrained on, so that unusable data are a UserError before any work."""
     for job in jobs:
-        if job.trains and not kept(plan, job):
-            images = len(data.pretraining(job.needs).train)
+        if job.trains and not find_pretrained(plan, job):
+            images = len(datasets.pretraining_dataset(job.needs).train)
             if images < job.recipe.batch_size:
-                raise UserError(f"{plan.pretrain_facts.name}: {images} readable train images are fewer than a batch.")
+                raise UserError(f"{plan.pretrain_info.name}: {images} readable train images are fewer than a batch.")
 
 
-def pretext(losses: list[float], logged: list[dict[str, float]]) -> dict[str, Any]:
-    """A run's first loss; over its last twentieth the mean loss and what was logged; and whether it collapsed."""
+def pretext_summary(losses: list[float], logged: list[dict[str, float]]) -> dict[str, Any]:
+    """What a record says about the pretext task, from the losses and logged values of all steps.
+
+    The first loss; the means of loss and logged values over the last twentieth of the steps; and whether the
+    embeddings collapsed, if their spread was logged.
+    """
     tail = max(1, len(losses) // 20)
     last = [of_step | {"last_loss": loss} for loss, of_step in zip(losses[-tail:], logged[-tail:], strict=True)]
-    found: dict[str, Any] = {"first_loss": losses[0]}
+    summary: dict[str, Any] = {"first_loss": losses[0]}
     for name in last[-1]:
         values = [of_step[name] for of_step in last if name in of_step]  # steps before an interruption are not logged
-        found[name] = sum(values) / len(values)
-    return found | ({"collapsed": found["spread"] < COLLAPSED} if "spread" in found else {})
+        summary[name] = sum(values) / len(values)
+    return summary | ({"collapsed": summary["spread"] < COLLAPSED} if "spread" in summary else {})
 
 
-def untrained(plan: Plan, job: Job, device: torch.device) -> Encoder:
-    """The job's encoder at its random initialisation; leaves the randomness where building it did."""
+def untrained_encoder(plan: Plan, job: Job, device: torch.device) -> Encoder:
+    """The job's encoder at its random initialisation. Seeds torch's random numbers, and leaves them seeded."""
     torch.manual_seed(job.recipe.seed)
-    return built_encoder(plan, job, device)
+    return build_encoder(plan, job, device)
 
 
-def built_encoder(plan: Plan, job: Job, device: torch.device) -> Encoder:
-    """The plan's encoder at its random initialisation, seeing what the job's method input_spec it to."""
-    plan = plan.with_encoder_of(job.foreign)
-    input_spec = job.foreign.input_spec if job.foreign else None
+def build_encoder(plan: Plan, job: Job, device: torch.device) -> Encoder:
+    """The job's encoder with the input mode of its method or the preprocessing of its checkpoint, weights random."""
+    plan = plan.with_encoder_of(job.external)
+    input_spec = job.external.input_spec if job.external else None
     # Weights are drawn on the CPU, so that a seed means the same weights on every device.
     with torch.device("meta" if device.type == "meta" else "cpu"):
-        size = input_spec.size if input_spec else plan.facts.image_size
-        encoder = with_input_mode(plan.encoder.load(), input_mode_of(job), size, plan.encoder_settings)
+        size = input_spec.size if input_spec else plan.dataset_info.image_size
+        encoder = encoder_for_input_mode(plan.encoder.load(), input_mode_of(job), size, plan.encoder_settings)
     if input_spec:
         encoder.with_input_spec(input_spec)
     return encoder.to(device).to(memory_format=torch.channels_last)
 
 
 def input_mode_of(job: Job) -> str:
-    """What of a picture the job's encoder sees."""
+    """Which part of an image the job's encoder sees; see ``Method.input_mode``."""
     return str(job.method.constants.get("input_mode", "colour"))
 
 
@@ -144,11 +162,11 @@ def input_identity(job: Job) -> list[Any]:
 
     Part of the feature cache's key.
     """
-    input_spec = job.foreign.input_spec if job.foreign else None
-    return [input_mode_of(job), asdict(input_spec) if input_spec else None] if input_spec else [input_mode_of(job)]
+    input_spec = job.external.input_spec if job.external else None
+    return [input_mode_of(job), asdict(input_spec)] if input_spec else [input_mode_of(job)]
 
 
-def train_facts(plan: Plan) -> TrainInfo:
-    """What a method may know of the data it is pretrained on."""
-    facts = plan.pretrain_facts
-    return TrainInfo(images=facts.train_images, classes=len(facts.classes), image_size=facts.image_size)
+def train_info_of(plan: Plan) -> TrainInfo:
+    """What a method may know about the data that it is pretrained on."""
+    info = plan.pretrain_info
+    return TrainInfo(num_images=info.train_images, num_classes=len(info.classes), image_size=info.image_size)

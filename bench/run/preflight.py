@@ -1,4 +1,4 @@
-"""What can be known to fail before any work: settings, taps, checkpoints, devices and folders."""
+"""Finds mistakes before any work: settings out of range, unknown taps, unusable checkpoints, devices and folders."""
 
 from __future__ import annotations
 
@@ -7,70 +7,83 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoints import fetch as foreign_weights, store as checkpoints
+from ..checkpoints.fetch import load_checkpoint
+from ..checkpoints.store import load_encoder
+from ..encoders import Encoder
 from ..errors import UserError, did_you_mean
 from ..method import Method
 from ..planning.plan import Job, Plan
 from ..protocol import Protocol
-from .encoder import built_encoder, train_facts
+from .encoder import build_encoder, train_info_of
+
+CPU = torch.device("cpu")
 
 
-def checked(plan: Plan, jobs: tuple[Job, ...]) -> dict[str, tuple[Protocol, ...]]:
-    """Builds every missing cell's parts, the encoder on no device at all; returns each job's protocols by recipe hash.
+def check_jobs(plan: Plan, jobs: tuple[Job, ...]) -> dict[str, tuple[Protocol, ...]]:
+    """Builds everything that the missing cells need, to find mistakes; returns each job's protocols by recipe hash.
 
-    Raises UserError for a setting out of range, a tap that the encoder lacks, a checkpoint that
-    does not fit or a device that is not there.
+    Encoders are built on the meta device, without weights. Raises UserError for a setting out of range, a tap that
+    the encoder lacks, a checkpoint that does not fit, or a device that is not there.
     """
     device_of(plan.request.device)
-    built: dict[str, tuple[Protocol, ...]] = {}
+    protocols: dict[str, tuple[Protocol, ...]] = {}
     for job in jobs:
-        encoder = built_encoder(plan, job, torch.device("meta"))
-        if job.foreign:
-            if job.foreign.file and job.foreign.file.exists():
-                foreign_weights.fill(job.foreign, built_encoder(plan, job, torch.device("cpu")))
-        elif job.checkpoint is None:
-            # Heads are real: building them may compute, which nothing on no device can.
-            check_view(plan, job.method.load()(encoder, train_facts(plan), **job.settings))
-        else:
-            checkpoints.load(job.checkpoint, built_encoder(plan, job, torch.device("cpu")))
-        built[job.recipe_hash] = tuple(cell.protocol.load()(**cell.settings) for cell in job.missing)
-        for protocol in built[job.recipe_hash]:
-            protocol.check(plan.facts)
-            for tap in protocol.taps:
-                if tap not in encoder.taps:
-                    raise UserError(
-                        f"--taps: {plan.request.encoder} has no tap {tap!r}. {did_you_mean(tap, encoder.taps)}"
-                    )
-    return built
+        encoder = build_encoder(plan, job, torch.device("meta"))
+        check_weights_or_method(plan, job, encoder)
+        protocols[job.recipe_hash] = tuple(cell.protocol.load()(**cell.settings) for cell in job.missing)
+        for protocol in protocols[job.recipe_hash]:
+            protocol.check(plan.dataset_info)
+            check_taps(plan, protocol, encoder)
+    return protocols
 
 
-def check_view(plan: Plan, method: Method) -> None:
-    """Raises UserError where a method's views are too small for the encoder; a forward pass without data tells."""
+def check_weights_or_method(plan: Plan, job: Job, encoder: Encoder) -> None:
+    """Loads the job's weights if a file has them, and builds its method otherwise. Raises UserError if that fails."""
+    if job.external:
+        if job.external.file and job.external.file.exists():
+            load_checkpoint(job.external, build_encoder(plan, job, CPU))
+    elif job.checkpoint:
+        load_encoder(job.checkpoint, build_encoder(plan, job, CPU))
+    else:
+        # Heads are built on the CPU: their initialisation may compute, which tensors without data cannot.
+        check_view_size(plan, job.method.load()(encoder, train_info_of(plan), **job.settings))
+
+
+def check_taps(plan: Plan, protocol: Protocol, encoder: Encoder) -> None:
+    """Raises UserError if the encoder lacks a tap that the protocol reads."""
+    for tap in protocol.taps:
+        if tap not in encoder.taps:
+            raise UserError(f"--taps: {plan.request.encoder} has no tap {tap!r}. {did_you_mean(tap, encoder.taps)}")
+
+
+def check_view_size(plan: Plan, method: Method) -> None:
+    """Raises UserError if the method's views are too small for the encoder, tried by a forward pass without data."""
     side = method.view_size
     try:
         method.encoder(torch.zeros(2, 3, side, side, device="meta"))
     except (RuntimeError, AssertionError):
         name = type(method).__name__.lower()
         raise UserError(
-            f"--encoder {plan.request.encoder}: cannot see {name}'s views of {side} pixels; "
-            "give a larger --image-size or another encoder."
+            f"--encoder {plan.request.encoder}: {name}'s views of {side} pixels are too small for it; "
+            "use a larger --image-size or another encoder."
         ) from None
 
 
 def check_writable(folder: Path) -> None:
-    """Raises UserError where records could not be stored."""
+    """Creates the folder. Raises UserError if records cannot be written into it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(1 << 20))
     except OSError as error:
         raise UserError(
-            f"--results {folder.parent}: cannot be written ({error.strerror}); choose a folder of yours with space."
+            f"--results {folder.parent}: cannot be written ({error.strerror}); "
+            "choose a folder that you may write to, on a disk with free space."
         ) from None
 
 
 def device_of(name: str) -> torch.device:
-    """The torch device of that name; "auto" is a GPU where there is one. Raises UserError where it is missing."""
+    """The torch device of that name; "auto" is a GPU if there is one. Raises UserError if the device is missing."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -78,6 +91,6 @@ def device_of(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(
-            f"--device {name}: not to be had here ({str(error).splitlines()[0]}); use --device cpu."
+            f"--device {name}: not available here ({str(error).splitlines()[0]}); use --device cpu."
         ) from None
     return device

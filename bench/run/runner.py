@@ -1,9 +1,9 @@
-"""START READING HERE: plan the cells, run what is missing.
+"""START READING HERE: measures the cells of a plan that have no record yet.
 
-``plan`` (in ``planning.py``) resolves what was asked for into jobs: one encoder each, and the cells
-to measure on it. ``checked`` (in ``checks.py``) builds everything without weights, so that a bad setting
-fails before any work. ``run`` then does the work, with encoders from ``weights.py``, and yields what
-happens; who shows it is not its business.
+``build_plan`` (``planning/build.py``) turns a request into jobs: one encoder each, and the cells to measure on it.
+``check_jobs`` (``preflight.py``) builds everything without weights, so that a mistake is found before any work.
+``measure_missing`` does the work with the encoders that ``encoder.py`` loads or pretrains. It yields progress and
+results; the caller shows them.
 """
 
 from __future__ import annotations
@@ -16,149 +16,189 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from ..checkpoints import fetch as foreign_weights
+from ..checkpoints.fetch import fetch_checkpoint
+from ..checkpoints.registry import CheckpointUnavailable
 from ..data import Dataset
-from ..encoders import weights_hash
+from ..encoders import Encoder, weights_hash
 from ..errors import UserError
 from ..evaluation.representation import Representation
-from ..planning.plan import Data, Job, Plan
+from ..planning.plan import Job, Plan, PlannedDatasets
 from ..progress import Progress
-from ..protocol import Measurement, Protocol
+from ..protocol import Protocol
 from ..records import record as records
+from ..records.measurement import Measurement
 from ..records.mistakes import mistakes, sheet
 from ..records.provenance import peak_memory
 from ..storage.hashing import fingerprint
 from ..training.loop import Diverged
-from .describe import described, splits
-from .encoder import Weights, encoder_of, input_identity, read, untrained
-from .preflight import check_writable, checked, device_of
+from .describe import record_header, split_sizes
+from .encoder import Weights, check_pretraining_data, input_identity, load_or_pretrain, untrained_encoder
+from .preflight import check_jobs, check_writable, device_of
 
-STORED_BESIDE = ("predictions", "confidences")  # of a number: not in the record itself
-NAMED = 100  # classes whose names a record holds
+STORED_SEPARATELY = ("predictions", "confidences")  # fields of a measurement that are not in the record itself
+MAX_CLASS_NAMES = 100  # that a record holds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A cell was written, well or failed."""
+    """The record of a cell was written, whether it succeeded or failed."""
 
     path: Path
     record: records.Record
 
 
-def run(plan: Plan) -> Generator[Progress | Measured, None, None]:
-    """Measures what is missing; what fails is recorded as failed, with the reason, and the others go on."""
-    yield from fetched(plan.missing)
-    protocols = checked(plan, plan.missing)
+def measure_missing(plan: Plan) -> Generator[Progress | Measured, None, None]:
+    """Measures every cell without a record. One that fails is recorded as failed, with the reason.
+
+    Raises UserError for mistakes that can be found before any work.
+    """
+    yield from download_checkpoints(plan.missing)
+    protocols = check_jobs(plan, plan.missing)
     folder = plan.request.results / "records"
-    data, device = Data(plan), device_of(plan.request.device)
+    datasets, device = PlannedDatasets(plan), device_of(plan.request.device)
     check_writable(folder)
-    dataset = data.probing()  # before any training, so that pictures that cannot be read are told now
-    read(plan, plan.missing, data)
-    shared: dict[Hashable, Any] = {}
+    dataset = datasets.probing_dataset()  # before any training, so that unreadable images are reported first
+    check_pretraining_data(plan, plan.missing, datasets)
+    shared_results: dict[Hashable, Any] = {}
     for job in plan.missing:
         try:
-            encoder, weights = yield from encoder_of(plan, job, data, device)
+            encoder, weights = yield from load_or_pretrain(plan, job, datasets, device)
         except UserError:
             raise
         except Exception as error:
             for cell in job.missing:
-                record = described(plan, job, cell, device) | {"status": "failed", "error": reason(error)}
-                yield Measured(path=records.write(folder, record), record=record)
+                failure = {"status": "failed", "error": failure_reason(error)}
+                yield write_record(folder, record_header(plan, job, cell, device) | failure)
             continue
-        own = plan.with_encoder_of(job.foreign)
-        seen = Representation(
-            encoder,
-            dataset,
-            fingerprint([plan.facts.identity, own.request.encoder, own.encoder_settings, *input_identity(job)]),
-            device,
-            plan.request.precision,
-            build=partial(untrained, plan, job, device),
-            shared=shared,
-            pretext=weights.facts.get("pretext"),
-        )
+        representation = build_representation(plan, job, encoder, dataset, device, weights, shared_results)
         feature_specs = [spec for protocol in protocols[job.recipe_hash] for spec in protocol.feature_specs()]
-        for done, total in seen.extract(feature_specs):
+        for done, total in representation.extract(feature_specs):
             yield Progress(title=f"{job.name}: features", done=done, total=total)
         for cell, protocol in zip(job.missing, protocols[job.recipe_hash], strict=True):
-            title, began = f"{job.name}: {cell.protocol.name}", time.perf_counter()
+            title = f"{job.name}: {cell.protocol.name}"
             yield Progress(title=title, done=0, total=1)
-            record = described(plan, job, cell, device, weights) | {"card": protocol.card() | splits(dataset)}
-            record["provenance"]["precision"] = "bf16" if seen.low else "fp32"
-            record["identity"]["weights"] = weights_hash(encoder)
-            numbers, failure = yield from answered(protocol, seen, title)
-            record |= failure
-            record["metrics"] = [
-                {k: v for k, v in vars(number).items() if k not in STORED_BESIDE} for number in numbers
-            ]
-            record["cost"] |= {
-                "extract_seconds": seen.extract_seconds,
-                "extract_flops": seen.extract_flops,
-                "probe_seconds": time.perf_counter() - began,
-                **peak_memory(device),
-            }
-            predictions, pictures = predictions_of(numbers, dataset), None
-            if predictions:
-                found = mistakes(numbers, predictions["labels"])
-                record |= {"mistakes": found, "classes": dataset.classes[:NAMED]}
-                pictures = sheet(dataset.test.images, found) if any(found.values()) else None
-            yield Measured(path=records.write(folder, record, predictions, pictures), record=record)
+            header = record_header(plan, job, cell, device, weights)
+            yield (yield from measure_cell(folder, header, protocol, representation, title))
             yield Progress(title=title, done=1, total=1)
 
 
-def pretrained(plan: Plan) -> Generator[Progress | tuple[Job, Weights], None, None]:
-    """Makes sure that every job's encoder exists, and yields where each is; a diverged one is yielded as failed."""
-    checked(plan, plan.jobs)
-    data, device = Data(plan), device_of(plan.request.device)
-    read(plan, plan.jobs, data)
+def build_representation(
+    plan: Plan,
+    job: Job,
+    encoder: Encoder,
+    dataset: Dataset,
+    device: torch.device,
+    weights: Weights,
+    shared_results: dict[Hashable, Any],
+) -> Representation:
+    """The job's encoder on the data set, for all of its protocols; ``shared_results`` is one dict for the whole run."""
+    own = plan.with_encoder_of(job.external)
+    identity = [plan.dataset_info.identity, own.request.encoder, own.encoder_settings, *input_identity(job)]
+    return Representation(
+        encoder,
+        dataset,
+        fingerprint(identity),
+        device,
+        plan.request.precision,
+        build_encoder=partial(untrained_encoder, plan, job, device),
+        shared_results=shared_results,
+        pretext=weights.metadata.get("pretext"),
+    )
+
+
+def measure_cell(
+    folder: Path, header: records.Record, protocol: Protocol, representation: Representation, title: str
+) -> Generator[Progress, None, Measured]:
+    """Runs one protocol, and completes the cell's record with its numbers, cost and mistakes."""
+    began, dataset = time.perf_counter(), representation.dataset
+    record = header | {"card": protocol.card() | split_sizes(dataset)}
+    record["provenance"]["precision"] = "bf16" if representation.computes_in_bf16 else "fp32"
+    record["identity"]["weights"] = weights_hash(representation.encoder)
+    measurements, failure = yield from evaluate_protocol(protocol, representation, title)
+    record |= failure
+    record["metrics"] = [
+        {name: value for name, value in vars(one).items() if name not in STORED_SEPARATELY} for one in measurements
+    ]
+    record["cost"] |= {
+        "extract_seconds": representation.extract_seconds,
+        "extract_flops": representation.extract_flops,
+        "probe_seconds": time.perf_counter() - began,
+        **peak_memory(representation.device),
+    }
+    predictions = predictions_of(measurements, dataset)
+    if not predictions:
+        return write_record(folder, record)
+    found = mistakes(measurements, predictions["labels"])
+    record |= {"mistakes": found, "classes": dataset.classes[:MAX_CLASS_NAMES]}
+    return write_record(folder, record, predictions, sheet(dataset.test.images, found) if any(found.values()) else None)
+
+
+def write_record(folder: Path, record: records.Record, *more: Any) -> Measured:
+    """Writes a record, with its predictions and its picture of mistakes if there are any."""
+    return Measured(path=records.write(folder, record, *more), record=record)
+
+
+def evaluate_protocol(
+    protocol: Protocol, representation: Representation, title: str
+) -> Generator[Progress, None, tuple[list[Measurement], dict[str, str]]]:
+    """The protocol's measurements. If it fails: those made before, and the record's fields that say why."""
+    measurements: list[Measurement] = []
+    try:
+        for measurement in protocol.evaluate(representation):
+            measurements.append(measurement)
+            yield Progress(title=title, done=0, total=1, note=f"{measurement.metric} {measurement.value:.3f}")
+    except Exception as error:
+        return measurements, {"status": "failed", "error": failure_reason(error)}
+    return measurements, {}
+
+
+def predictions_of(measurements: Sequence[Measurement], dataset: Dataset) -> dict[str, np.ndarray]:
+    """Predictions (N,) on the test images, and the labels; empty if there are no predictions.
+
+    The first measurement of a tap is named after the tap alone, others also after their metric.
+    """
+    found: dict[str, np.ndarray] = {}
+    for one in measurements:
+        if one.predictions is not None:
+            found[f"{one.tap} {one.metric}" if one.tap in found else one.tap] = one.predictions
+    return found | {"labels": dataset.test.labels.numpy()} if found else {}
+
+
+def pretrain_encoders(plan: Plan) -> Generator[Progress | tuple[Job, Weights], None, None]:
+    """Makes sure that every job's encoder exists; yields each with its weights, of kind "failed" if it diverged."""
+    check_jobs(plan, plan.jobs)
+    datasets, device = PlannedDatasets(plan), device_of(plan.request.device)
+    check_pretraining_data(plan, plan.jobs, datasets)
     for job in plan.jobs:
         if not job.trains:
             continue
         try:
-            _, weights = yield from encoder_of(plan, job, data, device)
+            _, weights = yield from load_or_pretrain(plan, job, datasets, device)
         except UserError:
             raise
         except Exception as error:
-            weights = Weights(kind="failed", facts={"error": reason(error)})
+            weights = Weights(kind="failed", metadata={"error": failure_reason(error)})
         yield job, weights
 
 
-def fetched(jobs: tuple[Job, ...]) -> Generator[Progress, None, None]:
-    """Downloads what the jobs' checkpoints lack; one that cannot be had fails alone, unless it is the only one."""
-    wanted = [job.foreign for job in jobs if job.foreign and not job.foreign.there]
-    for found in wanted:
+def download_checkpoints(jobs: tuple[Job, ...]) -> Generator[Progress, None, None]:
+    """Downloads the checkpoints that are not here yet. One that is not available fails later, on its own.
+
+    Raises UserError at once if it is the only job.
+    """
+    wanted = [job.external for job in jobs if job.external and not job.external.is_local]
+    for checkpoint in wanted:
         try:
-            for done, total in foreign_weights.fetched(found):
-                yield Progress(title=f"{found.token}: downloading", done=done, total=total or done)
-        except foreign_weights.Absent as error:
+            for done, total in fetch_checkpoint(checkpoint):
+                yield Progress(title=f"{checkpoint.token}: downloading", done=done, total=total or done)
+        except CheckpointUnavailable as error:
             if len(jobs) == 1:
                 raise UserError(str(error)) from None
 
 
-def answered(
-    protocol: Protocol, seen: Representation, title: str
-) -> Generator[Progress, None, tuple[list[Measurement], dict[str, str]]]:
-    """The protocol's numbers; where it fails those until then, and for the record the reason."""
-    numbers: list[Measurement] = []
-    try:
-        for number in protocol.evaluate(seen):
-            numbers.append(number)
-            yield Progress(title=title, done=0, total=1, note=f"{number.metric} {number.value:.3f}")
-    except Exception as error:
-        return numbers, {"status": "failed", "error": reason(error)}
-    return numbers, {}
-
-
-def predictions_of(numbers: Sequence[Measurement], dataset: Dataset) -> dict[str, np.ndarray]:
-    """Each number's predictions of the test images, the first of a tap by its name alone, and the labels if any."""
-    found: dict[str, np.ndarray] = {}
-    for number in numbers:
-        if number.predictions is not None:
-            found[f"{number.tap} {number.metric}" if number.tap in found else number.tap] = number.predictions
-    return found | {"labels": dataset.test.labels.numpy()} if found else {}
-
-
-def reason(error: Exception) -> str:
-    """What went wrong, in one line; an error that is not one of ours is named."""
+def failure_reason(error: Exception) -> str:
+    """An error in one line, with the name of its class unless it is one of this project's own."""
     line = str(error).strip().partition("\n")[0]
     return line if isinstance(error, UserError | Diverged) else f"{type(error).__name__}: {line}"

@@ -1,1 +1,1 @@
-"""Files: cache, hashes, atomic writes, downloads."""
+"""Files on disk: the cache, hashes, atomic writes and downloads."""

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic file writes: a reader sees the old content or the new content, never a part of it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from pathlib import Path
 from ..errors import UserError
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Puts a file in its place all at once; a crash on the way leaves the old one as it was."""
-    # Its own name per writer, in the same folder: a rename is atomic only within one file system.
+def atomic_write(path: Path, content: bytes) -> None:
+    """Replaces a file's content; if the process dies on the way, the old file is untouched.
+
+    Creates the folder where needed. Raises UserError if the file cannot be written.
+    """
+    # The temporary file is unique per writer and in the same folder: a rename is atomic only within one file system.
     part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,5 +30,5 @@ def write_whole(path: Path, content: bytes) -> None:
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written ({error.strerror or error}). "
-            "Make room or give yourself the right to write there, or choose another folder."
+            "Free some space, give yourself write permission, or choose another folder."
         ) from error

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 
-def fingerprint(facts: Any) -> str:
-    """Hex digest of anything JSON can hold, independent of the order of keys."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+def fingerprint(value: Any) -> str:
+    """Hex digest (16 characters) of any value that JSON can hold, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """SHA-256 of a file's content as a hex digest."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,1 +1,1 @@
-"""Pretraining."""
+"""Pretraining: the loop, the recipe, and training with several processes."""

@@ -1,7 +1,8 @@
-"""Several processes that train one encoder, as torchrun starts them.
+"""Data-parallel training of one encoder by several processes, as torchrun starts them.
 
-All build the same weights from the same seed. Each takes its share of every batch, then all go on with the mean of
-their gradients; a method that compares images gathers what it needs of the others. The first alone writes and probes.
+All processes build the same weights from the same seed. Each computes gradients for its shard of every batch, and all
+apply the mean of the gradients. A method that compares images with each other gathers what it needs from the other
+processes. Only the first process writes files and runs protocols.
 """
 
 from __future__ import annotations
@@ -20,39 +21,39 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import UserError
 
-WAIT = timedelta(days=1)  # the others wait for the first while it probes
+TIMEOUT = timedelta(days=1)  # the other processes wait while the first one runs protocols
 
 
 def world_size() -> int:
-    """How many processes train together; 1 without torchrun."""
+    """The number of processes that train together; 1 without torchrun."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of the processes this is, from 0."""
+    """The number of this process, from 0."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
 @contextmanager
 def process_group(batch_sizes: Iterable[int], device: str) -> Iterator[None]:
-    """Meets the processes that torchrun started along with this one, if any, for as long as the context lasts.
+    """A context within which the processes that torchrun started can communicate; without torchrun it does nothing.
 
-    Raises UserError where a batch cannot be shared out evenly.
+    Raises UserError where a batch cannot be divided evenly among the processes, with two images or more for each.
     """
-    together = int(os.environ.get("WORLD_SIZE", "1"))
-    if together == 1:
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes == 1:
         yield
         return
     for size in set(batch_sizes):
-        if size % together or size < 2 * together:
+        if size % processes or size < 2 * processes:
             raise UserError(
-                f"recipe.batch_size = {size}: {together} processes cannot share it evenly, two images or more each; "
-                f"choose a multiple of {together}."
+                f"recipe.batch_size = {size}: {processes} processes cannot share it evenly, two images or more each; "
+                f"choose a multiple of {processes}."
             )
     cuda = torch.cuda.is_available() and device != "cpu"
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if cuda else "gloo", timeout=WAIT)
+    dist.init_process_group("nccl" if cuda else "gloo", timeout=TIMEOUT)
     try:
         yield
     finally:
@@ -60,17 +61,20 @@ def process_group(batch_sizes: Iterable[int], device: str) -> Iterator[None]:
 
 
 def shard(indices: Tensor) -> Tensor:
-    """One's own part of a batch's indices (N,)."""
+    """This process's part (N / processes,) of a batch's indices (N,)."""
     return indices.chunk(world_size())[rank()]
 
 
 def all_reduce_mean(x: Tensor) -> Tensor:
-    """The mean over processes, with gradients back to all of them."""
-    return x if world_size() == 1 else AllReduceMean.apply(x)
+    """The mean over processes; gradients flow back to all of them."""
+    if world_size() == 1:
+        return x
+    mean: Tensor = AllReduceMean.apply(x)
+    return mean
 
 
 class AllReduceMean(torch.autograd.Function):
-    """All-reduce forward, and of what all processes' losses ask backward."""
+    """All-reduce in the forward pass, and all-reduce of the gradients in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -80,21 +84,25 @@ class AllReduceMean(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return AllReduceMean.apply(gradients[0])
+        mean: Tensor = AllReduceMean.apply(gradients[0])
+        return mean
 
 
 def gather(x: Tensor) -> Tensor:
-    """Rows (N, ...) of every process, in the order of their ranks (processes * N, ...); x itself in one process.
+    """Concatenates the rows (N, ...) of all processes by rank: (processes * N, ...). A single process gets x itself.
 
-    The gradient is the sum of what all processes' losses ask of these rows. With losses that are means over the
-    processes' own share, or the whole batch's on each, averaging weights' gradients as data-parallel training does
-    then gives the gradient of the whole batch's mean loss. All processes must hold equally many rows.
+    All processes must have the same number of rows. A row's gradient is the sum of its gradients from all processes'
+    losses. So if each process's loss is a mean over its shard, or the loss of the whole batch, then the mean of the
+    processes' weight gradients is the gradient of the whole batch's mean loss.
     """
-    return x if world_size() == 1 else Gather.apply(x)
+    if world_size() == 1:
+        return x
+    rows: Tensor = Gather.apply(x)
+    return rows
 
 
 class Gather(torch.autograd.Function):
-    """All-gather forward; all-reduce and keep one's own rows backward."""
+    """All-gather in the forward pass; all-reduce, and selection of this process's rows, in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -111,7 +119,7 @@ class Gather(torch.autograd.Function):
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replaces the gradients by their means over processes, in one exchange."""
+    """Replaces the gradients by their means over processes, in one all-reduce."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if world_size() > 1 and gradients:
         mean = all_reduce_mean(torch.cat([gradient.flatten() for gradient in gradients]))
@@ -120,11 +128,11 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 @contextmanager
-def shared_batch_norm(network: nn.Module) -> Iterator[None]:
-    """Within the context batch norms in training mode see the batches of all processes as one."""
+def synchronised_batch_norm(network: nn.Module) -> Iterator[None]:
+    """A context within which batch norms in training mode use the statistics of all processes' shards together."""
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)] if world_size() > 1 else []
     for norm in norms:
-        norm.__dict__["forward"] = partial(normalised, norm)
+        norm.__dict__["forward"] = partial(batch_norm_over_processes, norm)
     try:
         yield
     finally:
@@ -132,10 +140,10 @@ def shared_batch_norm(network: nn.Module) -> Iterator[None]:
             del norm.__dict__["forward"]
 
 
-def normalised(norm: _BatchNorm, x: Tensor) -> Tensor:
-    """What a batch norm makes of x (N, C, ...) with mean and variance over all processes.
+def batch_norm_over_processes(norm: _BatchNorm, x: Tensor) -> Tensor:
+    """Applies a batch norm to x (N, C, ...) with mean and variance over the shards of all processes.
 
-    torch.nn.SyncBatchNorm does the same on GPUs alone.
+    torch.nn.SyncBatchNorm does the same, but on GPUs only.
     """
     if not norm.training:
         return type(norm).forward(norm, x)

@@ -1,4 +1,7 @@
-"""The only pretraining loop: yields losses, so progress bars and files live outside."""
+"""The pretraining loop, the same for all methods.
+
+It yields each step, so that progress bars and files are left to the caller.
+"""
 
 from __future__ import annotations
 
@@ -21,40 +24,43 @@ from ..data import Split
 from ..errors import UserError
 from ..method import Batch, Method
 from ..precision import low_precision
-from ..storage.atomic import write_whole
+from ..storage.atomic import atomic_write
 from . import distributed
 from .recipe import Recipe
 
 
 class Diverged(Exception):
-    """The loss stopped being a number; says at which step."""
+    """The loss is NaN or infinite; the message names the step."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What one step tells the world."""
+    """One finished training step."""
 
     step: int  # from 1
-    steps: int
+    steps: int  # of the whole run
     loss: float
     seconds: float
-    logged: dict[str, float]
+    logged: dict[str, float]  # empty for the steps of an interrupted run
 
 
-def steps_of(method: Method, recipe: Recipe) -> int:
-    """Optimiser steps that spend the budget of views."""
+def optimiser_steps(method: Method, recipe: Recipe) -> int:
+    """The number of optimiser steps that spend the recipe's budget of views."""
     return max(1, round(recipe.views / (recipe.batch_size * method.views_per_image)))
 
 
-def schedule(progress: float, warmup: float) -> float:
-    """Share of the learning rate at a progress in [0, 1]: a linear rise, then a half cosine to 0."""
+def learning_rate_factor(progress: float, warmup: float) -> float:
+    """The factor of the learning rate at a progress in [0, 1]: a linear rise to 1, then half a cosine down to 0."""
     if progress < warmup:
         return progress / warmup
     return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
 
 
-def batches(images: int, batch_size: int, seed: int) -> Iterator[Tensor]:
-    """Endless indices (batch_size,): epochs in random order, the same for every method; a short rest is left out."""
+def batch_indices(images: int, batch_size: int, seed: int) -> Iterator[Tensor]:
+    """Yields image indices (batch_size,) without end, in an order that depends only on the seed.
+
+    Each epoch has a new random order; the last images of an epoch are left out where they do not fill a batch.
+    """
     generator = torch.Generator().manual_seed(seed)
     while True:
         order = torch.randperm(images, generator=generator)
@@ -62,26 +68,25 @@ def batches(images: int, batch_size: int, seed: int) -> Iterator[Tensor]:
 
 
 def pretrain(
-    method: Method, split: Split, recipe: Recipe, device: torch.device, resume: Path, *, save_every: float = 120.0
+    method: Method, split: Split, recipe: Recipe, device: torch.device, resume_file: Path, *, save_every: float = 120.0
 ) -> Generator[Step, None, None]:
     """Trains the method in place over the recipe's budget, yielding each step, those of an interrupted run first.
 
-    Every ``save_every`` seconds, when the caller closes the generator and when a batch cannot be
-    read, all that is needed to go on is written to ``resume``; a run that goes on is the run that
-    was never stopped, since each step draws its randomness from the seed and its own number. Of
-    several processes each trains on its share of every batch, and the first writes.
-    Raises Diverged with the step at which the loss is not finite.
+    Every ``save_every`` seconds, when the caller closes the generator and when a batch cannot be read, the training
+    state is saved to ``resume_file``. A resumed run gives the same weights as an uninterrupted one, bit for bit, since
+    the random numbers of a step depend only on the seed and the step's number. With several processes, each trains on
+    its shard of every batch, and only the first one saves. Raises Diverged where the loss is not finite.
     """
     method.train().to(device)
-    optimiser = optimiser_of(method, recipe)
-    steps = steps_of(method, recipe)
+    optimiser = build_optimiser(method, recipe)
+    steps = optimiser_steps(method, recipe)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=low_precision(device, recipe.precision))
-    history = restore(resume, method, optimiser)
+    history = restore_training_state(resume_file, method, optimiser)
     for done, (loss, seconds) in enumerate(history, 1):
         yield Step(step=done, steps=steps, loss=loss, seconds=seconds, logged={})
-    done, split = len(history), resident(split, device)
-    order = batches(len(split), recipe.batch_size, recipe.seed)
-    norms = distributed.shared_batch_norm if method.synchronised else nullcontext
+    done, split = len(history), move_to_device(split, device)
+    order = batch_indices(len(split), recipe.batch_size, recipe.seed)
+    batch_norm_context = distributed.synchronised_batch_norm if method.sync_batch_norm else nullcontext
     saved = began = time.monotonic()
     try:
         for step in range(1, steps + 1):
@@ -89,13 +94,13 @@ def pretrain(
             if step <= done:
                 continue
             for group in optimiser.param_groups:
-                group["lr"] = recipe.learning_rate * schedule((step - 0.5) / steps, recipe.warmup)
+                group["lr"] = recipe.learning_rate * learning_rate_factor((step - 0.5) / steps, recipe.warmup)
             torch.manual_seed((recipe.seed << 32) + (distributed.rank() << 24) + step)
-            with autocast, norms(method):
-                objective = method.loss(batch_of(method, split, distributed.shard(indices), device))
+            with autocast, batch_norm_context(method):
+                objective = method.loss(make_batch(method, split, distributed.shard(indices), device))
             loss = distributed.all_reduce_mean(objective.detach()).item()
             if not math.isfinite(loss):
-                resume.unlink(missing_ok=True)
+                resume_file.unlink(missing_ok=True)
                 raise Diverged(f"the loss was {loss} at step {step} of {steps}")
             optimiser.zero_grad(set_to_none=True)
             objective.backward()
@@ -108,17 +113,17 @@ def pretrain(
             done = step
             yield Step(step=step, steps=steps, loss=loss, seconds=seconds, logged=logged)
             if step < steps and time.monotonic() - saved > save_every:
-                save(resume, method, optimiser, history)
+                save_training_state(resume_file, method, optimiser, history)
                 saved = time.monotonic()
             began = time.monotonic()
-    except (GeneratorExit, UserError):  # between steps, or over a batch not to be had; Ctrl-C would leave half of one
+    except (GeneratorExit, UserError):  # raised between steps; Ctrl-C may come in the middle of one
         if 0 < done < steps:
-            save(resume, method, optimiser, history)
+            save_training_state(resume_file, method, optimiser, history)
         raise
 
 
-def optimiser_of(method: Method, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser; biases and normalisation weights do not decay."""
+def build_optimiser(method: Method, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser, without weight decay for biases and normalisation weights."""
     parameters = [p for p in method.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
@@ -129,16 +134,16 @@ def optimiser_of(method: Method, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=recipe.learning_rate)
 
 
-def resident(split: Split, device: torch.device) -> Split:
-    """The split with what lies in memory moved to the device, so that a batch is an index select there."""
+def move_to_device(split: Split, device: torch.device) -> Split:
+    """The split with its tensors moved to the device, so that a batch is selected there; files stay on disk."""
     moved: dict[str, Any] = {name: value.to(device) for name, value in vars(split).items() if isinstance(value, Tensor)}
     return replace(split, **moved)
 
 
-def batch_of(method: Method, split: Split, indices: Tensor, device: torch.device) -> Batch:
-    """The images at the indices (N,), with what the method needs and nothing else."""
+def make_batch(method: Method, split: Split, indices: Tensor, device: torch.device) -> Batch:
+    """The images at the indices (N,), with what the method declares in ``needs`` and nothing else."""
 
-    def needed(name: str, values: Any) -> Any:
+    def select_if_needed(name: str, values: Any) -> Any:
         if name not in method.needs:
             return None
         if isinstance(values, tuple):
@@ -148,38 +153,43 @@ def batch_of(method: Method, split: Split, indices: Tensor, device: torch.device
     return Batch(
         images=split.images[indices].to(device, non_blocking=True),
         indices=indices.to(device),
-        labels=needed("labels", split.labels),
-        clips=needed("clips", split.clips),
-        depth=needed("depth", split.depth),
-        captions=needed("captions", split.captions),
+        labels=select_if_needed("labels", split.labels),
+        clips=select_if_needed("clips", split.clips),
+        depth=select_if_needed("depth", split.depth),
+        captions=select_if_needed("captions", split.captions),
     )
 
 
-def flops_of_step(method: Method, split: Split, recipe: Recipe, device: torch.device) -> int:
-    """Floating-point operations of a whole batch, forward and back; leaves method and randomness as they were."""
+def count_step_flops(method: Method, split: Split, recipe: Recipe, device: torch.device) -> int:
+    """Floating-point operations of one step on a whole batch, forward and backward.
+
+    The state of the method and of the random number generator is restored afterwards.
+    """
     state = {name: value.clone() for name, value in method.state_dict().items()}
     indices = distributed.shard(torch.arange(recipe.batch_size))
     with FlopCounterMode(display=False) as counter, torch.random.fork_rng(devices=[]):
-        method.loss(batch_of(method, split, indices, device)).backward()
+        method.loss(make_batch(method, split, indices, device)).backward()
     method.load_state_dict(state)
     method.zero_grad(set_to_none=True)
-    return counter.get_total_flops() * distributed.world_size()
+    return int(counter.get_total_flops()) * distributed.world_size()
 
 
-def save(path: Path, method: Method, optimiser: torch.optim.Optimizer, history: list[tuple[float, float]]) -> None:
-    """Writes all that a run needs to go on, and the loss and seconds of each step done; only the first process does."""
+def save_training_state(
+    path: Path, method: Method, optimiser: torch.optim.Optimizer, history: list[tuple[float, float]]
+) -> None:
+    """Writes what is needed to resume: weights, optimiser, and loss and seconds of each step. Only process 0 writes."""
     if distributed.rank():
         return
     state = {"history": history, "method": method.state_dict(), "optimiser": optimiser.state_dict()}
     packed = BytesIO()
     torch.save(state, packed)
-    write_whole(path, packed.getvalue())
+    atomic_write(path, packed.getvalue())
 
 
-def restore(path: Path, method: Method, optimiser: torch.optim.Optimizer) -> list[tuple[float, float]]:
-    """Loss and seconds of the steps already done according to ``path``; none where there is nothing to go on from.
+def restore_training_state(path: Path, method: Method, optimiser: torch.optim.Optimizer) -> list[tuple[float, float]]:
+    """Loads a saved state into method and optimiser; returns loss and seconds of each step done, or [] without a file.
 
-    A file that is damaged or of another run is set aside, with a warning, and leaves method and optimiser as they were.
+    A damaged file, or one of another run, is renamed with a warning, and method and optimiser are left unchanged.
     """
     if not path.exists():
         return []
@@ -194,7 +204,7 @@ def restore(path: Path, method: Method, optimiser: torch.optim.Optimizer) -> lis
         optimiser.load_state_dict(fresh[1])
         aside = path.replace(path.with_name(f"{path.name}.damaged"))
         logging.getLogger(__name__).warning(
-            "%s: cannot go on from this interrupted run (%s); it was renamed to %s, and the run starts again.",
+            "%s: this interrupted run cannot be resumed (%s); the file was renamed to %s, and the run starts again.",
             path, str(error).partition("\n")[0], aside.name,
         )  # fmt: skip
         return []

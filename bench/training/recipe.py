@@ -1,12 +1,18 @@
-"""The training recipe: the same for every method, so that a table compares methods alone."""
+"""The training recipe.
+
+It is the same for every method, so that a table compares methods and not their training.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import inf, sqrt
-from typing import Any, Literal
+from math import sqrt
+from typing import Annotated, Any, Literal
 
-from ..errors import require
+from annotated_types import Ge
+
+from ..plugins.ranges import Count, NonNegative, Positive, ShareBelowOne
+from ..plugins.settings import check_fields
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"views": 4_000, "batch_size": 64},
@@ -17,29 +23,25 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How long and how an encoder is pretrained."""
+    """How long and with which optimiser an encoder is pretrained."""
 
     preset: str = "small"
-    views: int = 250_000  # the budget: views that the encoder is trained on
-    batch_size: int = 128  # images a step; a step's views are this times the method's views an image
+    views: Count = 250_000  # the budget: how many views the encoder processes
+    batch_size: Annotated[int, Ge(2)] = 128  # images per step
     optimiser: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.01
-    warmup: float = 0.05  # share of the steps over which the rate rises; then it falls along a cosine
+    learning_rate: Positive = 2e-3
+    weight_decay: NonNegative = 0.01
+    warmup: ShareBelowOne = 0.05  # share of the steps in which the rate rises; then it falls along a cosine
     seed: int = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
 
     def __post_init__(self) -> None:
-        require(self.views >= 1, "recipe.views", self.views, "at least 1")
-        require(self.batch_size >= 2, "recipe.batch_size", self.batch_size, "at least 2")
-        require(0 < self.learning_rate < inf, "recipe.learning_rate", self.learning_rate, "above 0")
-        require(0 <= self.weight_decay < inf, "recipe.weight_decay", self.weight_decay, "0 or more")
-        require(0 <= self.warmup < 1, "recipe.warmup", self.warmup, "a share from 0 to below 1")
+        check_fields(self)
 
-    def varied(self, changes: dict[str, Any]) -> Recipe:
-        """A variant's recipe: the same budget, and with another batch a rate that goes with its square root.
+    def for_variant(self, changes: dict[str, Any]) -> Recipe:
+        """The recipe with a variant's changes; the learning rate is scaled with the square root of the batch size.
 
-        Chen et al. 2020, appendix B.1: so small batches are not undertrained, and large ones not left behind.
+        This rule keeps batch sizes comparable over the same budget (Chen et al. 2020, appendix B.1).
         """
         scale = sqrt(changes.get("batch_size", self.batch_size) / self.batch_size)
         return replace(self, **{"learning_rate": self.learning_rate * scale} | changes)

@@ -1,4 +1,4 @@
-"""Panels on one sheet: a row an image, a column a panel, a caption under each picture."""
+"""A grid of images as one PNG: one row per image, one column per panel and a caption under each image."""
 
 from __future__ import annotations
 
@@ -13,77 +13,86 @@ import torch
 from torch import Tensor
 
 from ..method import Panel
-from ..report.plots import DPI, TEXT
-from ..storage.atomic import write_whole
+from ..report.plots import DPI, GRID_COLOUR, TEXT_COLOUR
+from ..storage.atomic import atomic_write
 
-# Lengths are pixels of the picture.
-CELL = 192  # side of an image: a multiple of 32, 64 and 96
+# Lengths are in pixels of the PNG.
+IMAGE_SIDE = 192  # a multiple of 32, 64 and 96
 GAP, MARGIN = 28, 30
-POINTS = 72 / DPI
+POINTS_PER_PIXEL = 72 / DPI
 
 
-def sheet(panels: Sequence[Panel], title: str, file: Path, *, rows: Sequence[str] = (), foot: str = "") -> None:
-    """Writes a PNG with a row an image, a column a panel and a caption under each; ``rows`` labels the rows."""
+def save_grid(
+    panels: Sequence[Panel], title: str, file: Path, *, row_labels: Sequence[str] = (), footer: str = ""
+) -> None:
+    """Write a PNG with one row per image, one column per panel and a caption under each image."""
     from matplotlib.figure import Figure
 
-    pictures = [pixels(panel.images) for panel in panels]
-    widths = [round(CELL * min(4.0, images.shape[2] / images.shape[1])) for images in pictures]
-    labels = [Words(row, 8.5, CELL) for row in rows]
+    images_of = [displayable_images(panel.images) for panel in panels]
+    widths = [round(IMAGE_SIDE * min(4.0, images.shape[2] / images.shape[1])) for images in images_of]
+    labels = [WrappedText(row, 8.5, IMAGE_SIDE) for row in row_labels]
     first = MARGIN + max((label.width + GAP // 2 for label in labels), default=0)
     lefts = [first + sum(widths[:n]) + n * GAP for n in range(len(panels))]
-    width = max(3 * (CELL + GAP), lefts[-1] + widths[-1] + MARGIN)
+    width = max(3 * (IMAGE_SIDE + GAP), lefts[-1] + widths[-1] + MARGIN)
 
-    heads = [Words(panel.title, 10, side + GAP // 2, bold=True) for panel, side in zip(panels, widths, strict=True)]
-    captions = [
-        [Words(caption, 8.5, side + GAP // 2) for caption in panel.captions] or [Words("", 8.5, side)] * len(images)
-        for panel, side, images in zip(panels, widths, pictures, strict=True)
+    titles = [
+        WrappedText(panel.title, 10, side + GAP // 2, bold=True) for panel, side in zip(panels, widths, strict=True)
     ]
-    above, below = Words(title, 12, width - 2 * MARGIN, bold=True), Words(foot, 7.5, width - 2 * MARGIN)
-    tops = [MARGIN + above.height + 16 + max(head.height for head in heads) + 10]
+    captions = [
+        [WrappedText(caption, 8.5, side + GAP // 2) for caption in panel.captions]
+        or [WrappedText("", 8.5, side)] * len(images)
+        for panel, side, images in zip(panels, widths, images_of, strict=True)
+    ]
+    above = WrappedText(title, 12, width - 2 * MARGIN, bold=True)
+    below = WrappedText(footer, 7.5, width - 2 * MARGIN)
+    tops = [MARGIN + above.height + 16 + max(heading.height for heading in titles) + 10]
     for row in zip(*captions, strict=True):
-        tops.append(tops[-1] + CELL + 8 + max(words.height for words in row) + 18)
+        tops.append(tops[-1] + IMAGE_SIDE + 8 + max(caption.height for caption in row) + 18)
     height = tops[-1] + 6 + below.height + MARGIN // 2
 
-    # Not through pyplot, which would keep the figure and choose a screen to show it on.
+    # pyplot would keep the figure in memory and open a display.
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
 
-    def write(words: Words, x: float, y: float, **look: Any) -> None:
-        shape: dict[str, Any] = {"ha": "left", "va": "top", "color": TEXT, "fontsize": words.size} | look
-        weight = "bold" if words.bold else "normal"
-        for n, line in enumerate(words.lines):
-            y_line = 1 - (y + n * words.leading) / height
-            figure.text(x / width, y_line, line, fontweight=weight, parse_math=False, **shape)
+    def write(text: WrappedText, x: float, y: float, **style: Any) -> None:
+        properties: dict[str, Any] = {"ha": "left", "va": "top", "color": TEXT_COLOUR, "fontsize": text.size} | style
+        weight = "bold" if text.bold else "normal"
+        for n, line in enumerate(text.lines):
+            y_line = 1 - (y + n * text.leading) / height
+            figure.text(x / width, y_line, line, fontweight=weight, parse_math=False, **properties)
 
     write(above, MARGIN, MARGIN)
-    for images, side, left, head, column in zip(pictures, widths, lefts, heads, captions, strict=True):
-        write(head, left + side / 2, tops[0] - 10 - head.height, ha="center")
+    for images, side, left, heading, column in zip(images_of, widths, lefts, titles, captions, strict=True):
+        write(heading, left + side / 2, tops[0] - 10 - heading.height, ha="center")
         for image, caption, top in zip(images, column, tops, strict=False):
-            axes = figure.add_axes((left / width, 1 - (top + CELL) / height, side / width, CELL / height))
-            small = image.shape[0] <= CELL
+            axes = figure.add_axes((left / width, 1 - (top + IMAGE_SIDE) / height, side / width, IMAGE_SIDE / height))
+            small = image.shape[0] <= IMAGE_SIDE
             axes.imshow(image, interpolation="nearest" if small else "antialiased")
             axes.set(xticks=[], yticks=[])
-            axes.spines[:].set(color="#dddddd", linewidth=0.8)
-            write(caption, left + side / 2, top + CELL + 8, ha="center")
+            axes.spines[:].set(color=GRID_COLOUR, linewidth=0.8)
+            write(caption, left + side / 2, top + IMAGE_SIDE + 8, ha="center")
     for label, top in zip(labels, tops, strict=False):
-        write(label, MARGIN, top + (CELL - label.height) / 2)
+        write(label, MARGIN, top + (IMAGE_SIDE - label.height) / 2)
     write(below, MARGIN, tops[-1] + 6, color="#777777")
     content = BytesIO()
     figure.savefig(content, format="png", dpi=DPI, metadata={"Software": None})
-    write_whole(file, content.getvalue())
+    atomic_write(file, content.getvalue())
 
 
-class Words:
-    """A text broken into lines that are at most ``width`` wide, as far as its words are; no-break spaces hold."""
+class WrappedText:
+    """A text broken into lines of at most ``width`` pixels; only a longer word gives a longer line.
+
+    Lines are not broken at no-break spaces.
+    """
 
     def __init__(self, text: str, size: float, width: float, *, bold: bool = False) -> None:
-        self.size, self.bold = size, bold  # points
-        self.leading = 1.35 * size / POINTS
+        self.size, self.bold = size, bold  # size in points
+        self.leading = 1.35 * size / POINTS_PER_PIXEL
         self.lines: list[str] = []
         for part in text.splitlines():
             line = ""
             for word in part.split(" "):
                 longer = f"{line} {word}".strip(" ")
-                if line and width_of(longer, size, bold) > width:
+                if line and text_width(longer, size, bold) > width:
                     self.lines.append(line)
                     longer = word
                 line = longer
@@ -91,26 +100,26 @@ class Words:
 
     @property
     def width(self) -> float:
-        """Of the longest line."""
-        return max((width_of(line, self.size, self.bold) for line in self.lines), default=0)
+        """The width of the longest line in pixels."""
+        return max((text_width(line, self.size, self.bold) for line in self.lines), default=0)
 
     @property
     def height(self) -> float:
-        """Of all lines."""
+        """The height of all lines in pixels."""
         return self.leading * len(self.lines)
 
 
 @cache
-def width_of(text: str, size: float, bold: bool) -> float:
-    """How wide a line of text is drawn."""
+def text_width(text: str, size: float, bold: bool) -> float:
+    """The width of a line of text in pixels; ``size`` is in points."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextToPath
 
     font = FontProperties(size=size, weight="bold" if bold else "normal")
-    return TextToPath().get_text_width_height_descent(text, font, ismath=False)[0] / POINTS
+    return TextToPath().get_text_width_height_descent(text, font, ismath=False)[0] / POINTS_PER_PIXEL
 
 
-def pixels(images: Tensor) -> np.ndarray:
-    """(N, 3, h, w), uint8 or in [0, 1] -> what matplotlib draws, (N, h, w, 3)."""
+def displayable_images(images: Tensor) -> np.ndarray:
+    """Images (N, 3, H, W), uint8 or floats in [0, 1] -> arrays (N, H, W, 3) for matplotlib."""
     images = images.detach().cpu().movedim(1, -1)
     return (images if images.dtype == torch.uint8 else images.float().clamp(0, 1)).numpy()

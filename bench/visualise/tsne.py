@@ -1,14 +1,14 @@
-"""A map of the test images as an encoder sees them: images with like features lie close to each other.
+"""A map of the test images for each encoder: images with similar features are close to each other.
 
-t-SNE, van der Maaten and Hinton, "Visualizing Data using t-SNE", JMLR 2008. It shows neighbourhoods;
-sizes of clusters and distances between them mean nothing.
+t-SNE, van der Maaten and Hinton, "Visualizing Data using t-SNE", JMLR 2008. The map shows which images are neighbours;
+the sizes of clusters and the distances between them have no meaning.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+import math
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,110 +19,126 @@ from ..data import Dataset
 from ..encoders import weights_hash
 from ..errors import UserError, did_you_mean
 from ..evaluation.representation import FeatureSpec, Representation
-from ..planning.plan import Data, Plan
+from ..planning.plan import Plan, PlannedDatasets
 from ..progress import Progress
 from ..records.record import joined
 from ..report import plots
-from ..run.encoder import built_encoder, encoder_of, read
-from ..run.preflight import checked, device_of
-from ..run.runner import reason
-from .pretext import of_all_classes
+from ..run.encoder import build_encoder, check_pretraining_data, load_or_pretrain
+from ..run.preflight import check_jobs, device_of
+from ..run.runner import failure_reason
+from .pretext import balanced_indices
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-IMAGES = 1000  # drawn at most: more points only cover each other
-NEIGHBOURS = 30  # t-SNE's perplexity
-MARKS = "osD^"  # shapes tell classes apart where ten colours do not
+MAX_IMAGES = 1000  # more points would cover each other
+PERPLEXITY = 30
+MARKERS = "osD^"  # with more than ten classes the marker distinguishes those of the same colour
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mapped:
-    """The figure's files, and the methods that are not on it, each with the reason."""
+class TsneFigure:
+    """The figure's files, and the methods that failed with the reason of each."""
 
     files: list[Path]
     failed: dict[str, str]
 
 
-def mapped(plan: Plan, taps: Sequence[str], folder: Path) -> Generator[Progress | Mapped, None, None]:
-    """Draws a panel for each method of a plan and tap: its features of the test images, by t-SNE."""
-    checked(plan, plan.jobs)
-    known = built_encoder(plan, plan.jobs[0], torch.device("meta")).taps
+def draw_tsne(plan: Plan, taps: Sequence[str], folder: Path) -> Generator[Progress | TsneFigure, None, None]:
+    """Draw one panel per method of the plan and tap: the t-SNE map of the test images' features."""
+    check_jobs(plan, plan.jobs)
+    known = build_encoder(plan, plan.jobs[0], torch.device("meta")).taps
     if unknown := [tap for tap in taps if tap not in known]:
         raise UserError(f"--taps: {plan.request.encoder} has no tap {unknown[0]!r}. {did_you_mean(unknown[0], known)}")
-    data, device = Data(plan), device_of(plan.request.device)
-    whole = data.probing()
-    read(plan, plan.jobs, data)
-    chosen = of_all_classes(whole.test.labels, IMAGES, plan.request.seeds[0])
-    test = replace(whole.test, images=whole.test.images[chosen], labels=whole.test.labels[chosen])
-    dataset = replace(whole, train=replace(test, images=test.images[:1], labels=test.labels[:1]), test=test)
+    data, device = PlannedDatasets(plan), device_of(plan.request.device)
+    dataset = mapped_dataset(data.probing_dataset(), plan.request.seeds[0])
+    check_pretraining_data(plan, plan.jobs, data)
     features: dict[str, list[np.ndarray]] = {}
     failed, weights = {}, []
     for job in plan.jobs:
         name = job.method.name + (f", seed {job.recipe.seed}" if len(plan.request.seeds) > 1 else "")
         try:
-            encoder, _ = yield from encoder_of(plan, job, data, device)
+            encoder, _ = yield from load_or_pretrain(plan, job, data, device)
         except UserError:
             raise
         except Exception as error:
-            failed[name] = reason(error)
+            failed[name] = failure_reason(error)
             continue
         yield Progress(title=f"{name}: features", done=0, total=1)
         weights.append(weights_hash(encoder))
-        seen = Representation(encoder, dataset, f"map {plan.facts.identity}", device, plan.request.precision)
-        features[name] = [seen.test(FeatureSpec(tap)).cpu().numpy() for tap in taps]
-    cell = (plan.facts.name, plan.request.encoder, plan.request.preset)
-    title = f"test images of {cell[0]} as the encoders see them (t-SNE), {cell[1]}, {cell[2]}"
+        representation = Representation(
+            encoder, dataset, f"map {plan.dataset_info.identity}", device, plan.request.precision
+        )
+        features[name] = [representation.test(FeatureSpec(tap)).cpu().numpy() for tap in taps]
+    cell = (plan.dataset_info.name, plan.request.encoder, plan.request.preset)
+    title = f"t-SNE of the encoders' features, test images of {cell[0]}, {cell[1]}, {cell[2]}"
 
-    @cache  # a figure is drawn once for each of its formats
-    def places() -> dict[str, list[np.ndarray]]:
-        return {name: [neighbourhoods(at, plan.request.seeds[0]) for at in of] for name, of in features.items()}
+    def draw() -> Figure:
+        seed = plan.request.seeds[0]
+        positions = {name: [tsne_positions(at_tap, seed) for at_tap in by_tap] for name, by_tap in features.items()}
+        return draw_panels(positions, taps, dataset, title)
 
-    drawing = partial(draw, places, taps, dataset, title)
-    shows: list[Any] = [title, list(features), list(taps), plan.facts.identity, weights, IMAGES, NEIGHBOURS]
-    files = plots.save(joined("map", *cell), shows, drawing, folder, ("png", "svg")) if features else []
-    yield Mapped(files=files, failed=failed)
+    content: list[Any] = [
+        title,
+        list(features),
+        list(taps),
+        plan.dataset_info.identity,
+        weights,
+        MAX_IMAGES,
+        PERPLEXITY,
+    ]
+    files = plots.save_figure(joined("map", *cell), content, draw, folder, ("png", "svg")) if features else []
+    yield TsneFigure(files=files, failed=failed)
 
 
-def draw(
-    places: Callable[[], dict[str, list[np.ndarray]]], taps: Sequence[str], dataset: Dataset, title: str
-) -> Figure:
-    """A row of panels per tap, a panel per method, a colour and a shape per class."""
+def mapped_dataset(dataset: Dataset, seed: int) -> Dataset:
+    """The data set with at most ``MAX_IMAGES`` test images, and with one train image, since the map shows none."""
+    indices = balanced_indices(dataset.test.labels, MAX_IMAGES, seed)
+    test = replace(dataset.test, images=dataset.test.images[indices], labels=dataset.test.labels[indices])
+    return replace(dataset, train=replace(test, images=test.images[:1], labels=test.labels[:1]), test=test)
+
+
+def draw_panels(positions: Mapping[str, list[np.ndarray]], taps: Sequence[str], dataset: Dataset, title: str) -> Figure:
+    """One row of panels per tap, one panel per method, and one colour and marker per class.
+
+    ``positions``: method -> for each tap the positions (N, 2) of the test images.
+    """
     import seaborn as sns
 
-    maps = places()
-    down, across = (len(taps), len(maps)) if len(taps) > 1 else grid(len(maps))
-    figure = plots.canvas(1 + 2.6 * across, 1.4 + 2.7 * down)
-    panels = figure.subplots(down, across, squeeze=False)
+    rows, columns = (len(taps), len(positions)) if len(taps) > 1 else grid_shape(len(positions))
+    figure = plots.empty_figure(1 + 2.6 * columns, 1.4 + 2.7 * rows)
+    panels = figure.subplots(rows, columns, squeeze=False)
     labels, colours = dataset.test.labels.numpy(), sns.color_palette("colorblind")
     for axes in panels.flat:
         axes.axis("off")
-    shown = [(name, tap, of[row].T) for row, tap in enumerate(taps) for name, of in maps.items()]
-    for axes, (name, tap, (x, y)) in zip(panels.flat, shown, strict=False):
+    maps = [(name, tap, by_tap[row].T) for row, tap in enumerate(taps) for name, by_tap in positions.items()]
+    for axes, (name, tap, (x, y)) in zip(panels.flat, maps, strict=False):
         for label in np.unique(labels):
-            mark, colour = MARKS[label // len(colours) % len(MARKS)], colours[label % len(colours)]
-            own = labels == label
-            axes.scatter(x[own], y[own], 9, color=colour, marker=mark, linewidths=0, label=dataset.classes[label])
+            marker, colour = MARKERS[label // len(colours) % len(MARKERS)], colours[label % len(colours)]
+            in_class = labels == label
+            axes.scatter(
+                x[in_class], y[in_class], 9, color=colour, marker=marker, linewidths=0, label=dataset.classes[label]
+            )
         axes.set_title(f"{name}, {tap}", fontsize=10)
-    if len(dataset.classes) <= len(MARKS) * len(colours):
+    if len(dataset.classes) <= len(MARKERS) * len(colours):
         handles, names = panels[0][0].get_legend_handles_labels()
-        columns = max(2, 2 * across)
         figure.legend(
-            handles, names, loc="outside lower center", ncols=columns, frameon=False, fontsize=9, markerscale=2
+            handles, names, loc="outside lower center", ncols=2 * columns, frameon=False, fontsize=9, markerscale=2
         )
-    plots.title(figure, title)
+    plots.add_title(figure, title)
     return figure
 
 
-def grid(panels: int) -> tuple[int, int]:
-    """Rows and columns for so many panels."""
-    across = min(panels, 4)
-    return -(-panels // across), across
+def grid_shape(panels: int) -> tuple[int, int]:
+    """Rows and columns of a grid for this number of panels, at most four columns."""
+    columns = min(panels, 4)
+    return math.ceil(panels / columns), columns
 
 
-def neighbourhoods(features: np.ndarray, seed: int) -> np.ndarray:
-    """Features (N, D) -> places (N, 2)."""
+def tsne_positions(features: np.ndarray, seed: int) -> np.ndarray:
+    """Features (N, D) -> positions (N, 2)."""
     from sklearn.manifold import TSNE
 
-    near = min(NEIGHBOURS, max(1, (len(features) - 1) // 3))
-    return TSNE(perplexity=near, init="pca", metric="cosine", random_state=seed, n_jobs=1).fit_transform(features)
+    perplexity = min(PERPLEXITY, max(1, (len(features) - 1) // 3))
+    tsne = TSNE(perplexity=perplexity, init="pca", metric="cosine", random_state=seed, n_jobs=1)
+    return np.asarray(tsne.fit_transform(features))

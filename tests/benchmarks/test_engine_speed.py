@@ -19,17 +19,17 @@ from sslbench.bench.encoders.resnet18 import ResNet18
 from sslbench.bench.encoders.vit import ViT
 from sslbench.bench.evaluation.representation import FeatureSpec, Representation
 from sslbench.bench.method import Batch, Method, TrainInfo
-from sslbench.bench.plugins.discovery import ROOT, plugins
+from sslbench.bench.plugins.discovery import ROOT, find_plugins
 from sslbench.bench.precision import low_precision
-from sslbench.bench.training.loop import batch_of
+from sslbench.bench.training.loop import make_batch
 from sslbench.methods.simclr import SimCLR
-from tests.encoders import encoder_for
+from tests.builders import encoder_for
 
 pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
-FACTS = TrainInfo(images=2000, classes=10, image_size=32)
-TRAINED = [name for name, plugin in plugins("method").items() if plugin.constants.get("trains", True)]
+FACTS = TrainInfo(num_images=2000, num_classes=10, image_size=32)
+TRAINED = [name for name, plugin in find_plugins("method").items() if plugin.constants.get("trains", True)]
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +93,8 @@ class TestStep:
         method, batch = prepared(images, name)
         seen: list[tuple[Encoder, Tensor, str, bool]] = []
         patches: list[tuple[ViT, Tensor]] = []
-        monkeypatch.setattr(Encoder, "maps", recording(Encoder.maps, seen))
-        monkeypatch.setattr(ViT, "encoded", noting(ViT.encoded, patches))
+        monkeypatch.setattr(Encoder, "iter_features", recording(Encoder.iter_features, seen))
+        monkeypatch.setattr(ViT, "encode_tokens", noting(ViT.encode_tokens, patches))
         with autocast():
             method.loss(batch)
         monkeypatch.undo()
@@ -107,7 +107,7 @@ class TestStep:
                         maps = encoder.features(views, [tap])[tap]
                     total = total + maps.float().mean()
                 for encoder, tokens in patches:
-                    total = total + encoder.encoded(tokens).float().mean()
+                    total = total + encoder.encode_tokens(tokens).float().mean()
             total.backward()
 
         benchmark.pedantic(step, rounds=3, warmup_rounds=1)
@@ -128,7 +128,7 @@ class TestStep:
 
 def prepared(images: Dataset, name: str) -> tuple[Method, Batch]:
     """The method over the default encoder with the settings of a short run, and a batch of about 512 views."""
-    plugin = plugins("method")[name]
+    plugin = find_plugins("method")[name]
     torch.manual_seed(0)
     encoder = encoder_for(plugin, width=32)
     settings = {
@@ -136,28 +136,28 @@ def prepared(images: Dataset, name: str) -> tuple[Method, Batch]:
     }
     method = plugin.load()(encoder, FACTS, **settings).to(memory_format=torch.channels_last).train()
     n = min(len(images.train), max(64, round(512 / method.views_per_image)))
-    return method, batch_of(method, images.train, torch.arange(n), CPU)
+    return method, make_batch(method, images.train, torch.arange(n), CPU)
 
 
-def recording(maps, seen):
-    """An encoder's ``maps`` that notes what was given, how deep it was read and whether it learns."""
+def recording(iter_features, seen):
+    """An encoder's ``iter_features`` that notes what was given, how deep it was read and whether it learns."""
 
     def recorded(encoder, views):
         at, tap = len(seen), ""
         seen.append((encoder, views.detach(), tap, torch.is_grad_enabled()))
-        for tap, features in maps(encoder, views):
+        for tap, features in iter_features(encoder, views):
             seen[at] = (encoder, seen[at][1], tap, seen[at][3])
             yield tap, features
 
     return recorded
 
 
-def noting(encoded, patches):
-    """A transformer's ``encoded`` that notes which tokens it was given."""
+def noting(encode_tokens, patches):
+    """A transformer's ``encode_tokens`` that notes which tokens it was given."""
 
     def noted(encoder, tokens):
         patches.append((encoder, tokens.detach()))
-        return encoded(encoder, tokens)
+        return encode_tokens(encoder, tokens)
 
     return noted
 
@@ -204,7 +204,7 @@ class TestBesideLightly:
         """Views batched, channels last, and bf16 where this processor computes in it."""
         torch.manual_seed(0)
         method = SimCLR(ResNet18(32), FACTS).to(memory_format=torch.channels_last).train()
-        batch = batch_of(method, images.train, torch.arange(32), CPU)
+        batch = make_batch(method, images.train, torch.arange(32), CPU)
 
         def step():
             with autocast():

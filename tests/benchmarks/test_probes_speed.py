@@ -122,14 +122,14 @@ class TestNeighbours:
         """Search and votes; beyond the features it takes at most 500 MB."""
         X, y, test, _ = narrow
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        once(benchmark, lambda: probes.knn(X, y, test, CLASSES, k=(K,), temperature=(TEMPERATURE,)))
+        once(benchmark, lambda: probes.knn_predictions(X, y, test, CLASSES, k=(K,), temperature=(TEMPERATURE,)))
         assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 500e6
 
     def test_knn_grid(self, benchmark, narrow):
         """Twenty pairs of k and T, those of the one before among them, from one search."""
         X, y, test, _ = narrow
         grid = {"k": (1, 5, 20, 50, K), "temperature": (0.05, TEMPERATURE, 0.1, 0.5)}
-        assert len(once(benchmark, lambda: probes.knn(X, y, test, CLASSES, **grid))) == 20
+        assert len(once(benchmark, lambda: probes.knn_predictions(X, y, test, CLASSES, **grid))) == 20
 
     def test_faiss_search_alone(self, benchmark, narrow):
         """faiss's exact inner-product search, without the votes; its neighbours are ours."""
@@ -138,7 +138,7 @@ class TestNeighbours:
         index = faiss.IndexFlatIP(X.shape[1])
         index.add(X.numpy())
         theirs = once(benchmark, lambda: index.search(test.numpy(), K))
-        ours = torch.cat([s.clone() for s, _ in probes.nearest(X, test, K, 256)])
+        ours = torch.cat([s.clone() for s, _ in probes.nearest_neighbours(X, test, K, 256)])
         torch.testing.assert_close(ours, torch.from_numpy(theirs[0]), rtol=0, atol=1e-5)
 
     def test_lightly(self, benchmark, narrow):
@@ -150,5 +150,5 @@ class TestNeighbours:
             benchmark,
             lambda: torch.cat([knn_predict(q, bank, y, CLASSES, K, TEMPERATURE)[:, 0] for q in test.split(512)]),
         )
-        ours = probes.knn(X, y, test, CLASSES, k=(K,), temperature=(TEMPERATURE,))[K, TEMPERATURE]
+        ours = probes.knn_predictions(X, y, test, CLASSES, k=(K,), temperature=(TEMPERATURE,))[K, TEMPERATURE]
         assert (theirs == ours).float().mean() > 0.9995

@@ -14,7 +14,7 @@ import pytest
 from sslbench.bench.plugins.discovery import ROOT
 from sslbench.bench.records import record as records
 from sslbench.bench.records.mistakes import KEPT, SIDE
-from sslbench.bench.report.page import page
+from sslbench.bench.report.page import render_page
 from sslbench.bench.report.render import report
 from tests.test_report import cell
 
@@ -85,6 +85,6 @@ def test_the_page_of_five_hundred_cells(tmp_path: Path, benchmark: Any) -> None:
         Image.fromarray(noise).save(file, "webp", quality=75)
         record |= {"mistakes": {tap: [one] * KEPT for tap in ("conv4", "conv5")}, "pictures": str(file)}
     made = report(found, folder=tmp_path, formats=("png",), whole=True)
-    text = benchmark.pedantic(lambda: page(made), rounds=1)
+    text = benchmark.pedantic(lambda: render_page(made), rounds=1)
     assert len(found) == count
     assert 500_000 < len(text.encode()) < 5_000_000

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sslbench.bench.data.synthetic import Synthetic
-from sslbench.bench.images.augment import floats
+from sslbench.bench.images.augment import to_float
 from sslbench.methods._views import SIMCLR, two_views
 
 pytestmark = pytest.mark.slow
@@ -58,7 +58,7 @@ class TestTwoViews:
             kornia.ColorJitter(*JITTER, p=SIMCLR.jitter),
             kornia.RandomGrayscale(p=SIMCLR.grey),
         )
-        timed(benchmark, lambda: view(floats(torch.cat([images, images]))))
+        timed(benchmark, lambda: view(to_float(torch.cat([images, images]))))
 
 
 def timed(benchmark: Any, call: Callable[[], Tensor]) -> None:

@@ -1,42 +1,41 @@
-"""The solvers behind the protocols: logistic regression, MLP, ridge, nearest neighbours, k-means;
-and how clusters and features lie to the classes.
+"""The classifiers, clusterings and measures that protocols apply to frozen features.
 
-Pure functions on tensors, ``taught`` aside, which shows images to an encoder. They run on the device of the training
-features, which may be float16 or float32 and memory-mapped: rows are read in chunks, so the memory needed beyond the
-features stays bounded.
+Most are pure functions of tensors; `fine_tune` is the exception, since it sends images through an encoder. They run
+on the device of the training features, which may be float16 or float32 and memory-mapped. Features are read in
+chunks, so the extra memory does not grow with the number of images.
 """
 
-from .agreement import agreement
-from .clusters import Clusters, assigned, k_means
-from .finetune import Classifier, answers, taught
-from .geometry import alignment, false_negatives, uniformity
+from .agreement import clustering_agreement
+from .clusters import Clusters, assign_clusters, k_means
+from .finetune import Classifier, fine_tune, predict_classes
+from .geometry import alignment, false_negative_shares, uniformity
 from .label_subset import label_subset, subset_digest
-from .linear import STRENGTHS, Probe, linear_probe
-from .logistic import Logistic, logistic_regression
+from .linear import STRENGTHS, ProbeResult, linear_probe
+from .logistic import LogisticModels, logistic_regression
 from .mlp import mlp_probe
-from .neighbours import knn, nearest
-from .ridge import ridge
+from .neighbours import knn_predictions, nearest_neighbours
+from .ridge import ridge_regression
 
 __all__ = [
     "STRENGTHS",
     "Classifier",
     "Clusters",
-    "Logistic",
-    "Probe",
-    "agreement",
+    "LogisticModels",
+    "ProbeResult",
     "alignment",
-    "answers",
-    "assigned",
-    "false_negatives",
+    "assign_clusters",
+    "clustering_agreement",
+    "false_negative_shares",
+    "fine_tune",
     "k_means",
-    "knn",
+    "knn_predictions",
     "label_subset",
     "linear_probe",
     "logistic_regression",
     "mlp_probe",
-    "nearest",
-    "ridge",
+    "nearest_neighbours",
+    "predict_classes",
+    "ridge_regression",
     "subset_digest",
-    "taught",
     "uniformity",
 ]

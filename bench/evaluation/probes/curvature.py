@@ -1,4 +1,7 @@
-"""How features are spread: what preconditions the logistic regression."""
+"""The covariance of the features, which preconditions logistic regression.
+
+N images, D features, R eigenvectors.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +10,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .rows import Table
+from .feature_table import FeatureTable
 
-FEW = 2048  # up to so many images, if fewer than features, are described by their span alone
+FEW_ROWS = 2048  # up to so many images, where they are fewer than the features, only their span is used
 
 
 @dataclass(frozen=True)
 class Curvature:
-    """Eigenvectors of the features' covariance, all or the largest."""
+    """Eigenvalues and eigenvectors of the features' covariance, either all or the largest."""
 
-    vectors: Tensor | None  # (D, R); None where the features are coordinates along them already
+    vectors: Tensor | None  # (D, R); None where the features are already coordinates along the eigenvectors
     values: Tensor  # (R,)
     rest: Tensor  # mean eigenvalue of the other D - R directions
 
     @classmethod
-    def of(cls, table: Table, *, full: int = 2560, rank: int = 512) -> Curvature:
-        """Exact up to ``full`` features; beyond, Nyström's approximation.
+    def of(cls, table: FeatureTable, *, full: int = 2560, rank: int = 512) -> Curvature:
+        """Exact up to ``full`` features; beyond that a Nyström approximation with ``rank`` eigenvectors.
 
-        Frangella, Tropp and Udell, "Randomized Nyström preconditioning", 2021, algorithm 2.1. https://arxiv.org/abs/2110.02820
+        Frangella, Tropp and Udell, "Randomized Nyström preconditioning", 2021, algorithm 2.1.
+        https://arxiv.org/abs/2110.02820
         """
         (n, d), device = table.features.shape, table.features.device
         if d <= full:
@@ -56,8 +60,8 @@ class Curvature:
         return gradient * tail + ((gradient @ self.vectors) * inside) @ self.vectors.T
 
 
-def covariance(table: Table) -> Tensor:
-    """Sum over rows of x x' (D, D), by its upper blocks."""
+def covariance(table: FeatureTable) -> Tensor:
+    """Sum over rows of x x' (D, D), computed from its upper blocks, since it is symmetric."""
     d = table.features.shape[1]
     total, block = torch.zeros(d, d, device=table.features.device), max(256, -(-d // 8))
     for x in table:
@@ -66,8 +70,8 @@ def covariance(table: Table) -> Tensor:
     return total.triu() + total.triu(1).T
 
 
-def row_space(table: Table) -> tuple[Tensor, Tensor, Curvature]:
-    """Coordinates (N, R) of the rows along the eigenvectors of their covariance, and those (D, R).
+def row_space(table: FeatureTable) -> tuple[Tensor, Tensor, Curvature]:
+    """Coordinates (N, R) of the rows along the eigenvectors of their covariance, those eigenvectors (D, R), the rest.
 
     The penalty keeps the weights within the span of the rows, so nothing is lost where images are fewer than features.
     """

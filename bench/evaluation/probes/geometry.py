@@ -1,4 +1,4 @@
-"""How features lie on the sphere: near their other view, far from all else, and beside whom."""
+"""Geometry of features on the unit sphere: alignment of views, uniformity, and the classes of near neighbours."""
 
 from __future__ import annotations
 
@@ -6,33 +6,42 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .neighbours import nearest
-from .rows import check
+from .feature_table import check_features
+from .neighbours import nearest_neighbours
 
 
 def alignment(first: Tensor, second: Tensor) -> float:
-    """Mean squared distance of two views' unit features (N, D), 0 at best (Wang and Isola, ICML 2020, section 4.1)."""
-    check(first)
-    check(second)
+    """Mean squared distance between the normalised features (N, D) of two views of the same images; 0 is best.
+
+    Wang and Isola, ICML 2020, section 4.1. https://arxiv.org/abs/2005.10242
+    """
+    check_features(first)
+    check_features(second)
     return float((F.normalize(first, dim=1) - F.normalize(second, dim=1)).square().sum(1).mean())
 
 
 def uniformity(features: Tensor) -> float:
-    """Log of the mean of exp(-2 d^2) over all pairs of unit features (N, D); -4 at best, 0 where all are one point.
+    """Log of the mean of exp(-2 d^2) over all pairs of normalised features (N, D), d being their distance.
 
-    Wang and Isola, ICML 2020, section 4.1. https://arxiv.org/abs/2005.10242
+    -4 is best, 0 means that all features coincide. Wang and Isola, ICML 2020, section 4.1.
     """
-    check(features)
+    check_features(features)
     return float(torch.pdist(F.normalize(features, dim=1)).square().mul(-2).exp().mean().log())
 
 
-def false_negatives(
-    features: Tensor, labels: Tensor, queries: Tensor, truth: Tensor, hardest: float
+def false_negative_shares(
+    features: Tensor, labels: Tensor, queries: Tensor, query_labels: Tensor, hardest: float
 ) -> tuple[float, float]:
-    """Share of images (N, D) of the queries' (M, D) own class: among all, and among the most similar part of them."""
-    check(features)
-    check(queries)
-    labels, truth = labels.to(features.device), truth.to(features.device)
-    every = torch.bincount(labels, minlength=int(truth.max()) + 1)[truth].float().mean() / len(labels)
-    close = [i for _, i in nearest(features, queries, max(1, round(hardest * len(features))), 512)]
-    return float(every), float((labels[torch.cat(close)] == truth[:, None]).float().mean())
+    """How often an image drawn as a negative has the query's own class.
+
+    Features (N, D), labels (N,), queries (M, D) and their labels (M,) -> the share among all N images, and the share
+    among the most similar ones, whose number is ``hardest`` times N.
+    """
+    check_features(features)
+    check_features(queries)
+    labels, query_labels = labels.to(features.device), query_labels.to(features.device)
+    counts = torch.bincount(labels, minlength=int(query_labels.max()) + 1)
+    among_all = counts[query_labels].float().mean() / len(labels)
+    neighbours = [i for _, i in nearest_neighbours(features, queries, max(1, round(hardest * len(features))), 512)]
+    among_hardest = (labels[torch.cat(neighbours)] == query_labels[:, None]).float().mean()
+    return float(among_all), float(among_hardest)

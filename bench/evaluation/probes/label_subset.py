@@ -1,4 +1,4 @@
-"""Few-label splits: which images of train have a label where only some do."""
+"""Nested, stratified subsets of the train images, for protocols that use few labels."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from ...errors import UserError
 
 
 def label_subset(labels: Tensor, *, per_class: int | None = None, share: float = 1.0, seed: int = 0) -> Tensor:
-    """Places (n,), ascending, of ``per_class`` images of every class, or of a share of each class and one at least.
+    """Labels (N,) -> ascending indices (n,) of the images in the subset.
 
-    Whoever asks for more gets the same and others besides. Raises UserError where a class has fewer than asked for.
+    The subset has ``per_class`` images of every class, or else the given share of each class, at least one image.
+    With the same seed a smaller subset is contained in every larger one. Raises UserError where a class is too small.
     """
     _, classes, counts = torch.unique(labels.cpu(), return_inverse=True, return_counts=True)
     if per_class is not None and per_class > int(counts.min()):
-        place = int(labels[classes == counts.argmin()][0])
+        smallest = int(labels[classes == counts.argmin()][0])
         raise UserError(
-            f"{per_class} labels per class: class {place} has only {int(counts.min())} train images; ask for fewer."
+            f"{per_class} labels per class: class {smallest} has only {int(counts.min())} train images; ask for fewer."
         )
     wanted = (counts * share).round().long().clamp_min(1) if per_class is None else torch.full_like(counts, per_class)
     shuffled = torch.randperm(len(classes), generator=torch.Generator().manual_seed(seed))
-    order = shuffled[torch.argsort(classes[shuffled], stable=True)]  # class by class
-    rank = torch.arange(len(order)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
-    return order[rank < wanted.repeat_interleave(counts)].sort().values
+    by_class = shuffled[torch.argsort(classes[shuffled], stable=True)]
+    rank = torch.arange(len(by_class)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    return by_class[rank < wanted.repeat_interleave(counts)].sort().values
 
 
-def subset_digest(rows: Tensor) -> str:
-    """Hex digest of places in a split: equal for equal choices."""
-    return hashlib.sha256(rows.to(torch.int64).numpy().astype("<i8").tobytes()).hexdigest()[:16]
+def subset_digest(indices: Tensor) -> str:
+    """Hex digest of indices (n,): equal subsets have equal digests."""
+    return hashlib.sha256(indices.to(torch.int64).numpy().astype("<i8").tobytes()).hexdigest()[:16]

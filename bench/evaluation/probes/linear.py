@@ -1,4 +1,4 @@
-"""The linear probe: logistic regression at the strength that a held-out part of train prefers.
+"""The linear probe: logistic regression whose regularisation is chosen on a held-out part of train.
 
 S regularisation strengths, D features, K classes, M test images.
 """
@@ -11,22 +11,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .logistic import Logistic, Regression
-from .rows import Table, check, chunk_rows, training_part
+from .feature_table import FeatureTable, check_features, rows_per_chunk, training_mask
+from .logistic import LogisticModels, LogisticProblem
 
 STRENGTHS = tuple(10.0 ** (e / 2) for e in range(-12, 1))
 
 
 @dataclass(frozen=True)
-class Probe:
-    """What a probe says about the test images, and how it was chosen."""
+class ProbeResult:
+    """Predictions of a probe for the test images, and the regularisation that was chosen."""
 
     predictions: Tensor  # (M,)
     scores: Tensor  # (M, K) logits
-    strength: float  # of the regularisation: C of linear_probe, the weight decay of mlp_probe
-    validation: Tensor  # (S,) held-out accuracy of each strength, in the order given
-    fit: dict[str, float]
-    linear: tuple[Tensor, Tensor] | None = None  # weights (D, K) and bias (K,), for the features as they were given
+    strength: float  # the chosen regularisation: C of linear_probe, the weight decay of mlp_probe
+    validation_accuracies: Tensor  # (S,) held-out accuracy of each strength, in the order given
+    fit_statistics: dict[str, float]
+    linear: tuple[Tensor, Tensor] | None = None  # weights (D, K) and bias (K,) for features that are not standardised
 
 
 def linear_probe(
@@ -40,38 +40,41 @@ def linear_probe(
     seed: int = 0,
     tolerance: float = 1e-5,
     precision: str = "auto",
-) -> Probe:
-    """Logistic regression on standardised features: strength chosen on a held-out part of train, refit on all of train.
+) -> ProbeResult:
+    """Fits logistic regression to standardised features (N, D) and applies it to test features (M, D).
 
-    Of strengths that tie, the strongest regularisation wins. The choice is made at a loose tolerance, then the refit is
-    precise. What is held out has no part in mean and scale until the refit.
+    The strength C is chosen on the share ``held_out`` of train; then the model is fitted again to all of train. Of
+    strengths with equal accuracy the strongest regularisation (the smallest C) wins. Until the last fit the held-out
+    images do not contribute to mean and scale. The choice uses a loose tolerance, the last fit the one given.
     """
-    labels = check(train_features, train_labels, classes)
-    check(test_features)
+    labels = check_features(train_features, train_labels, classes)
+    check_features(test_features)
     C = torch.as_tensor(strengths, dtype=torch.float64)
-    keep = training_part(labels, held_out, seed)
-    whole = Regression(Table(train_features, standardise=True), labels, classes)
-    whole.table.kept.clear()  # one prepared copy at a time
-    if whole.lift is None:
-        part = Regression(Table(train_features, standardise=True, keep=keep), labels, classes, whole.curvature)
-    else:  # the rows to keep are few enough to be copied, and must span their own space
-        part = Regression(Table(train_features[keep], standardise=True), labels[keep], classes)
-    trials = part.solve(C, part.start(C), max(tolerance, 1e-3), 100, precision, keep if whole.lift is None else None)
-    part.table.kept.clear()
+    keep = training_mask(labels, held_out, seed)
+    whole = LogisticProblem(FeatureTable(train_features, standardise=True), labels, classes)
+    whole.table.free_memory()  # one standardised copy at a time
+    if whole.directions is None:
+        table = FeatureTable(train_features, standardise=True, keep=keep)
+        part = LogisticProblem(table, labels, classes, whole.curvature)
+    else:  # the rows to keep are few enough to copy, and must span their own space
+        part = LogisticProblem(FeatureTable(train_features[keep], standardise=True), labels[keep], classes)
+    mask = keep if whole.directions is None else None
+    trials = part.solve(C, part.initial_parameters(C), max(tolerance, 1e-3), 100, precision, mask)
+    part.table.free_memory()
     validation = held_out_accuracy(trials, train_features, labels, keep).to(C.device)
     best = int(C.masked_fill(validation < validation.max(), torch.inf).argmin())
-    final = whole.solve(C[best : best + 1], whole.start_at(trials, best), tolerance, 1000, precision)
+    final = whole.solve(C[best : best + 1], whole.parameters_of(trials, best), tolerance, 1000, precision)
     scores = final.scores(test_features)[0]
     fit = {"objective": float(final.objective[0]), "passes": float(trials.iterations.max() + final.iterations[0])}
-    return Probe(scores.argmax(1), scores, float(C[best]), validation, fit, (final.weights[0], final.bias[0]))
+    return ProbeResult(scores.argmax(1), scores, float(C[best]), validation, fit, (final.weights[0], final.bias[0]))
 
 
-def held_out_accuracy(trials: Logistic, features: Tensor, labels: Tensor, keep: Tensor) -> Tensor:
-    """Accuracy (S,) on the rows not kept; 0 where there are none."""
-    right = torch.zeros(len(trials.weights), dtype=torch.float64, device=labels.device)
-    at = 0
-    for x in features.split(chunk_rows(features)):
-        span = slice(at, at := at + len(x))
+def held_out_accuracy(trials: LogisticModels, features: Tensor, labels: Tensor, keep: Tensor) -> Tensor:
+    """Accuracy (S,) of each model on the rows where ``keep`` (N,) is false; 0 where there are none."""
+    correct = torch.zeros(len(trials.weights), dtype=torch.float64, device=labels.device)
+    end = 0
+    for x in features.split(rows_per_chunk(features)):
+        span = slice(end, end := end + len(x))
         out = ~keep[span]
-        right += (trials.predict(x[out]) == labels[span][out]).sum(1)
-    return right / max(1, int((~keep).sum()))
+        correct += (trials.predict(x[out]) == labels[span][out]).sum(1)
+    return correct / max(1, int((~keep).sum()))

@@ -1,4 +1,4 @@
-"""Least squares with a penalty, in closed form."""
+"""Ridge regression in closed form."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 
 from ...errors import require
-from .rows import check
+from .feature_table import check_features
 
 
-def ridge(features: Tensor, targets: Tensor, penalties: Sequence[float] | Tensor) -> tuple[Tensor, Tensor]:
-    """Minimises ||X W + b - Y||^2 + penalty ||W||^2: weights (S, D, T) and bias (S, T) for targets (N, T).
+def ridge_regression(features: Tensor, targets: Tensor, penalties: Sequence[float] | Tensor) -> tuple[Tensor, Tensor]:
+    """Minimises ||X W + b - Y||^2 + penalty ||W||^2 for S penalties at once.
 
-    One eigendecomposition, of the smaller of the two Gram matrices, serves all penalties.
+    Features (N, D) and targets (N, T) -> weights (S, D, T) and bias (S, T). One eigendecomposition, of the smaller of
+    the two Gram matrices, serves all penalties.
     """
-    check(features)
+    check_features(features)
     require(len(features) == len(targets), "targets", tuple(targets.shape), f"{len(features)} rows, one per image")
     require(all(float(p) > 0 for p in penalties), "penalties", list(penalties), "positive numbers")
     X, Y = features.double(), targets.to(features.device, torch.float64)

@@ -1,22 +1,21 @@
-"""The report as one web page that needs no network: every cell with its provenance, the tables, the figures.
+"""The report as one web page that needs no network: all cells with their provenance, the tables and the figures.
 
-``page.html`` is filled with ``page.css``, ``page.js`` and the data as JSON; what a reader sees of a
-cell is made from its record and what lies beside it.
+``page.html`` is a Jinja template. It is filled with ``page.css``, ``page.js`` and the data of the cells as JSON, so the
+page is a single file that a browser opens from disk.
 """
 
 from __future__ import annotations
 
 import base64
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable
-from html import escape
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ...errors import UserError
 from ...records.mistakes import KEPT
@@ -26,80 +25,73 @@ from ..overview import Overview
 from ..render import Report, hypertext
 from ..tables import CEILING, FLOOR, Table
 
-HERE = Path(__file__).resolve().parent
-CLASSES = 20  # up to so many a confusion matrix is shown whole
-PAIRS = 20  # of classes most confused, where there are more
-PICTURES = 1_500_000  # bytes that the pictures of mistakes may take
-FIGURES = 1_500_000  # bytes that the figures may take
+FOLDER = Path(__file__).resolve().parent
+MAX_MATRIX_CLASSES = 20  # with more classes the most confused pairs are listed instead of a confusion matrix
+MAX_PAIRS = 20
+MAX_PICTURE_BYTES = 1_500_000  # of all pictures of mistakes together
+MAX_FIGURE_BYTES = 1_500_000  # of all figures together
 
 
-def page(report: Report) -> str:
-    """The whole page of a report."""
-    known = cells(report.tables)
-    data = {"cells": known, "across": KEPT}
-    shown: list[Table | Overview] = [*report.overviews, *report.tables]
-    made = max((str(cell["facts"].get("created") or "") for cell in known), default="")
-    failed = sum(cell["of"]["status"] == "failed" for cell in known)
-    summary = f"{len(known)} cells, {len(report.tables)} tables" + (f", {failed} failed" if failed else "")
-    summary += f"; the newest measured {made[:10]}" if made else ""
-    parts = {
-        "title": "Self-supervised methods, compared",
-        "summary": escape(summary),
-        "style": (HERE / "page.css").read_text(encoding="utf-8"),
-        "script": (HERE / "page.js").read_text(encoding="utf-8"),
-        "tables": "\n".join(f"<article>\n{hypertext(table)}</article>" for table in shown),
-        "figures": "\n".join(figures(report.files)),
-        # A text that ends a script element must not end this one.
-        "data": json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
-    }
-    text = (HERE / "page.html").read_text(encoding="utf-8")
-    pieces = text.split("@")
-    return "".join(parts.get(piece, piece) if place % 2 else piece for place, piece in enumerate(pieces))
+def render_page(report: Report) -> str:
+    """The HTML of a report's page."""
+    environment = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined)
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    cells = collect_cells(report.tables)
+    tables: list[Table | Overview] = [*report.overviews, *report.tables]
+    return environment.get_template("page.html").render(
+        title="Comparison of self-supervised methods",
+        summary=summarise(cells, len(report.tables)),
+        style=(FOLDER / "page.css").read_text(encoding="utf-8"),
+        script=(FOLDER / "page.js").read_text(encoding="utf-8"),
+        tables=[hypertext(table) for table in tables],
+        figures=embed_figures(report.files),
+        data={"cells": cells, "pictures_per_tap": KEPT},
+    )
 
 
-def cells(tables: Iterable[Table]) -> list[dict[str, Any]]:
-    """What the page knows of each record, in the order of the tables; each record once."""
-    found: dict[str, dict[str, Any]] = {}
-    room = PICTURES
+def summarise(cells: list[dict[str, Any]], tables: int) -> str:
+    """How many cells and tables the page holds, how many cells failed, and the date of the newest."""
+    newest = max((str(cell["provenance"].get("created") or "") for cell in cells), default="")
+    failed = sum(cell["columns"]["status"] == "failed" for cell in cells)
+    summary = f"{len(cells)} cells, {tables} tables" + (f", {failed} failed" if failed else "")
+    return summary + (f"; newest measurement {newest[:10]}" if newest else "")
+
+
+def collect_cells(tables: Iterable[Table]) -> list[dict[str, Any]]:
+    """The data of each record once, in the order of the tables; pictures are left out once they exceed their budget."""
+    cells: dict[str, dict[str, Any]] = {}
+    bytes_left = MAX_PICTURE_BYTES
     for table in tables:
         for record in table.group:
-            if record["key"] in found:
+            if record["key"] in cells:
                 continue
-            found[record["key"]] = cell = described(record, table)
-            if cell["pictures"] and (room := room - len(cell["pictures"])) < 0:
+            cells[record["key"]] = cell = cell_data(record, table)
+            if cell["pictures"] and (bytes_left := bytes_left - len(cell["pictures"])) < 0:
                 cell |= {
                     "pictures": None,
-                    "without": f"Pictures left out for size; see {Path(record['pictures']).name}.",
+                    "pictures_note": f"Pictures left out for size; see {Path(record['pictures']).name}.",
                 }
-    return list(found.values())
+    return list(cells.values())
 
 
-def described(record: Record, table: Table) -> dict[str, Any]:
-    """One record: its numbers, all that is needed to judge them, and what was confused with what."""
+def cell_data(record: Record, table: Table) -> dict[str, Any]:
+    """One record for the page: its numbers, its provenance, its confusions and its most confident mistakes."""
     cell, source = record["cell"], record["source"]
-    headline = [number for number in record["metrics"] if number["metric"] == table.metric]
-    rows = [
-        {"tap": number["tap"], "metric": number["metric"], "value": number["value"], "half": half(number)}
-        | {"percent": "accuracy" in number["metric"]}
-        for number in headline
+    headline = [
+        {
+            "tap": number["tap"],
+            "metric": number["metric"],
+            "value": number["value"],
+            "ci_half_width": ci_half_width(number),
+            "percent": "accuracy" in number["metric"],
+        }
+        for number in record["metrics"]
+        if number["metric"] == table.metric
     ]
-    facts: dict[str, Any] = {
-        **{name: value for name, value in cell.items() if value not in ("", None)},
-        "method_settings": record["settings"].get("method"),
-        "not_the_paper's": record["deviations"],
-        "recipe": record["settings"].get("recipe"),
-        "encoder_settings": record["settings"].get("encoder"),
-        "data_settings": record["settings"].get("dataset"),
-        "protocol_card": record["card"],
-        "weights": source,
-        "identity": record["identity"],
-        "cost": {name: f"{value:,.4g}" for name, value in record["cost"].items() if value},
-        "pretext": {name: f"{value:.4g}" for name, value in record["pretext"].items() if value is not None},
-        **record["provenance"],
-    }
+    missing = {"tap": None, "metric": table.metric, "value": None, "ci_half_width": None, "percent": True}
     return {
         "key": record["key"],
-        "of": {
+        "columns": {
             "method": ", ".join(str(cell[part]) for part in ("method", "checkpoint", "variant") if cell[part]),
             **{name: cell[name] for name in ("protocol", "dataset", "encoder", "preset", "seed")},
             "weights": source.get("kind"),
@@ -107,26 +99,45 @@ def described(record: Record, table: Table) -> dict[str, Any]:
             "role": {CEILING: "ceiling", FLOOR: "floor"}.get(cell["method"], ""),
             "group": table.name,
         },
-        "rows": rows or [{"tap": None, "metric": table.metric, "value": None, "half": None, "percent": True}],
-        "numbers": [written(number) for number in record["metrics"]],
-        "facts": facts | {"key": record["key"]},
+        "headline": headline or [missing],
+        "metrics": [format_metric(number) for number in record["metrics"]],
+        "provenance": provenance_of(record),
         "command": command(record),
         "error": record["error"],
         "classes": record.get("classes"),
         "mistakes": record.get("mistakes"),
-        "pictures": picture(record),
-        **confusions(record),
+        "pictures": mistakes_picture(record),
+        **count_confusions(record),
     }
 
 
-def half(number: dict[str, Any]) -> float | None:
-    """Half the interval of a number."""
+def provenance_of(record: Record) -> dict[str, Any]:
+    """Everything that is needed to judge a record's numbers, by the names that the page prints."""
+    return {
+        **{name: value for name, value in record["cell"].items() if value not in ("", None)},
+        "method_settings": record["settings"].get("method"),
+        "deviations_from_the_paper": record["deviations"],
+        "recipe": record["settings"].get("recipe"),
+        "encoder_settings": record["settings"].get("encoder"),
+        "data_settings": record["settings"].get("dataset"),
+        "protocol_card": record["card"],
+        "weights": record["source"],
+        "identity": record["identity"],
+        "cost": {name: f"{value:,.4g}" for name, value in record["cost"].items() if value},
+        "pretext": {name: f"{value:.4g}" for name, value in record["pretext"].items() if value is not None},
+        **record["provenance"],
+        "key": record["key"],
+    }
+
+
+def ci_half_width(number: dict[str, Any]) -> float | None:
+    """Half the width of a number's 95 % interval, None where it has no interval."""
     low, high = number.get("low"), number.get("high")
     return None if low is None or high is None else (high - low) / 2
 
 
-def written(number: dict[str, Any]) -> list[str]:
-    """A number as the page prints it: tap, metric, value, interval, and what was chosen on the way."""
+def format_metric(number: dict[str, Any]) -> list[str]:
+    """A number as a row of text: tap, metric, value, 95 % interval and details, accuracies in percent."""
     scale, digits = (100, 2) if "accuracy" in number["metric"] else (1, 4)
     value, low, high = (
         "–" if number.get(name) is None else f"{scale * number[name]:.{digits}f}" for name in ("value", "low", "high")
@@ -135,54 +146,59 @@ def written(number: dict[str, Any]) -> list[str]:
     return [number["tap"], number["metric"], value, f"{low} to {high}" if low != "–" else "–", details]
 
 
-def confusions(record: Record) -> dict[str, Any]:
-    """For each tap how many test images of each class were taken for each; of many classes the most confused pairs."""
+def count_confusions(record: Record) -> dict[str, Any]:
+    """For each tap the counts of test images by true and predicted class, or why the predictions cannot be read.
+
+    With many classes only the most confused pairs are counted.
+    """
     try:
         predictions = read_predictions(Path(), record)
     except UserError as error:
-        return {"unread": str(error)}
-    truth = predictions.pop("labels", np.empty(0, int))
-    found: dict[str, Any] = {}
+        return {"predictions_error": str(error)}
+    labels = predictions.pop("labels", np.empty(0, int))
     taps = {number["tap"] for number in record["metrics"]}
-    for tap, own in predictions.items():
-        if tap not in taps or len(own) != len(truth) or not len(truth):
-            continue
-        classes = int(max(truth.max(), own.max())) + 1
-        if classes <= CLASSES:
-            matrix = np.bincount(truth * classes + own, minlength=classes**2).reshape(classes, classes)
-            found[tap] = {"matrix": matrix.tolist()}
-        else:
-            wrong = own != truth
-            pairs = Counter(zip(truth[wrong].tolist(), own[wrong].tolist(), strict=True)).most_common(PAIRS)
-            found[tap] = {"pairs": [[label, predicted, count] for (label, predicted), count in pairs]}
-    return {"confusion": found}
+    return {
+        "confusion": {
+            tap: confusion(labels, predicted)
+            for tap, predicted in predictions.items()
+            if tap in taps and len(predicted) == len(labels) > 0
+        }
+    }
 
 
-def picture(record: Record) -> str | None:
-    """The record's pictures of mistakes as a data address."""
+def confusion(labels: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
+    """Labels and predicted classes (N,) -> ``{"matrix": [[count]]}``, or ``{"pairs": [[label, predicted, count]]}``."""
+    classes = int(max(labels.max(), predicted.max())) + 1
+    if classes <= MAX_MATRIX_CLASSES:
+        counts = np.bincount(labels * classes + predicted, minlength=classes**2)
+        return {"matrix": counts.reshape(classes, classes).tolist()}
+    wrong = predicted != labels
+    pairs = Counter(zip(labels[wrong].tolist(), predicted[wrong].tolist(), strict=True)).most_common(MAX_PAIRS)
+    return {"pairs": [[*pair, count] for pair, count in pairs]}
+
+
+def mistakes_picture(record: Record) -> str | None:
+    """The record's picture of its most confident mistakes as a data URI, None where it has none."""
     if not (name := record.get("pictures")) or not (path := Path(name)).is_file():
         return None
-    return address(path.read_bytes(), "webp")
+    return webp_uri(path.read_bytes())
 
 
-def figures(files: Iterable[Path]) -> list[str]:
-    """The report's figures as elements, as small as they get without loss."""
+def embed_figures(files: Iterable[Path]) -> list[tuple[str, str | None]]:
+    """Name and data URI of each PNG file; the URI is None where it would exceed the page's budget."""
     from PIL import Image
 
-    found, room = [], FIGURES
+    figures: list[tuple[str, str | None]] = []
+    bytes_left = MAX_FIGURE_BYTES
     for path in (path for path in files if path.suffix == ".png"):
         content = BytesIO()
         with Image.open(path) as image:
             image.convert("RGB").save(content, "webp", lossless=True, method=4)
-        name = escape(path.stem)
-        if (room := room - math.ceil(content.tell() * 4 / 3)) < 0:
-            found.append(f"<p>Left out for size: {name}</p>")
-            continue
-        image_of = f'<img alt="{name}" loading="lazy" src="{address(content.getvalue(), "webp")}">'
-        found.append(f"<figure>{image_of}<figcaption>{name}</figcaption></figure>")
-    return found
+        bytes_left -= math.ceil(content.tell() * 4 / 3)  # base64 writes three bytes as four
+        figures.append((path.stem, webp_uri(content.getvalue()) if bytes_left >= 0 else None))
+    return figures
 
 
-def address(content: bytes, kind: str) -> str:
-    """An image as a data address."""
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+def webp_uri(content: bytes) -> str:
+    """A WebP image as a data URI."""
+    return f"data:image/webp;base64,{base64.b64encode(content).decode()}"

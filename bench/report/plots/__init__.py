@@ -1,6 +1,7 @@
-"""Figures from records alone, all of one look that a colour-blind reader can read too.
+"""Figures of a report: what all of them share.
 
-One file = one figure: it draws; how it looks, and whether it must be drawn at all, is settled here.
+Each other file of this package draws one kind of figure from records. This one holds their common style, in colours
+that colour-blind readers can tell apart, and writes a figure only when its content has changed.
 """
 
 from __future__ import annotations
@@ -10,46 +11,53 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...storage.atomic import write_whole
+from ...storage.atomic import atomic_write
 from ...storage.hashing import fingerprint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LOOK = 2
-"""Counts up when figures are to look different, so that old ones are drawn anew."""
+STYLE_VERSION = 2
+"""Increase it when figures should look different, so that existing files are drawn again."""
 
 DPI = 150
-TEXT = "#333333"
-GRID = "#dddddd"
+TEXT_COLOUR = "#333333"
+GRID_COLOUR = "#dddddd"
 
 
-def save(name: str, shows: Any, draw: Callable[[], Figure], folder: Path, formats: Collection[str]) -> list[Path]:
-    """Writes a figure as PNG and SVG unless those there show the same; returns the paths.
+def save_figure(
+    name: str, content: Any, draw: Callable[[], Figure], folder: Path, formats: Collection[str]
+) -> list[Path]:
+    """Write a figure as PNG and SVG unless the existing files have the same content; returns the paths.
 
-    ``shows`` is all that the figure depends on, as JSON can hold it.
+    ``content`` is everything that the figure depends on, as values that JSON can hold.
     """
     paths = [folder / f"{name}.{ending}" for ending in ("png", "svg") if ending in formats]
-    digest = fingerprint([LOOK, name, shows])
-    # Drawing costs seconds, most of them imports; a figure carries the digest of what it shows.
+    digest = fingerprint([STYLE_VERSION, name, content])
+    # Drawing takes seconds, mostly for imports. The digest in a file's metadata says what it shows.
     if not all(path.exists() and digest.encode() in path.read_bytes() for path in paths):
-        for path, content in zip(paths, pictures(draw, digest, [path.suffix[1:] for path in paths]), strict=True):
-            write_whole(path, content)
+        for path, image in zip(paths, encode_figure(draw, digest, [path.suffix[1:] for path in paths]), strict=True):
+            atomic_write(path, image)
     return paths
 
 
-def pictures(draw: Callable[[], Figure], digest: str, formats: Collection[str]) -> list[bytes]:
-    """The figure in each format, the same bytes for the same numbers."""
+def encode_figure(draw: Callable[[], Figure], digest: str, formats: Collection[str]) -> list[bytes]:
+    """The figure in each format; the same numbers give the same bytes."""
     import matplotlib as mpl
     import seaborn as sns
 
-    look: dict[Any, Any] = {"svg.hashsalt": "sslbench", "font.size": 10, "axes.titleweight": "bold", "text.color": TEXT}
+    style: dict[Any, Any] = {
+        "svg.hashsalt": "sslbench",
+        "font.size": 10,
+        "axes.titleweight": "bold",
+        "text.color": TEXT_COLOUR,
+    }
     contents = []
-    with sns.axes_style("white"), mpl.rc_context(look):
+    with sns.axes_style("white"), mpl.rc_context(style):
         figure = draw()
-        # Each format would lay it out anew, and what it looks like would depend on the one before.
-        settle(figure)
+        # Without this each format would compute its own layout, which depends on the format before it.
+        apply_layout(figure)
         figure.set_layout_engine("none")
         for ending in formats:
             content = BytesIO()
@@ -59,32 +67,32 @@ def pictures(draw: Callable[[], Figure], digest: str, formats: Collection[str]) 
     return contents
 
 
-def canvas(width: float, height: float) -> Figure:
-    """An empty figure of so many inches."""
+def empty_figure(width: float, height: float) -> Figure:
+    """A figure without axes; width and height in inches."""
     from matplotlib.figure import Figure
 
-    # Not through pyplot, which would keep the figure and choose a screen to show it on.
+    # pyplot would keep the figure in memory and open a display.
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def settle(figure: Figure) -> None:
-    """Gives the axes their places, so that data coordinates lie where they are drawn."""
+def apply_layout(figure: Figure) -> None:
+    """Place the axes, so that data coordinates can be converted to pixels."""
     engine = figure.get_layout_engine()
     assert engine is not None
     engine.execute(figure)
 
 
-def title(figure: Figure, text: str) -> None:
-    """A heading at the left, broken into lines that fit the figure."""
+def add_title(figure: Figure, text: str) -> None:
+    """Add a title at the left, broken into lines that fit the figure."""
     import textwrap
 
     figure.suptitle(textwrap.fill(text, max(30, int(figure.get_figwidth() * 8.5))), x=0.01, ha="left", fontsize=12)
 
 
-def ruled(axes: Axes, axis: str) -> None:
-    """Light lines behind the data, and no frame but the axes."""
+def add_grid_lines(axes: Axes, axis: str) -> None:
+    """Draw light grid lines behind the data and remove the frame."""
     import seaborn as sns
 
-    axes.grid(axis=axis, color=GRID, linewidth=0.8)  # type: ignore[arg-type]
+    axes.grid(axis=axis, color=GRID_COLOUR, linewidth=0.8)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
     sns.despine(ax=axes, left=axis == "x")

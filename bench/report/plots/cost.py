@@ -1,4 +1,4 @@
-"""Accuracy against what pretraining cost: a point per method, and the front that nothing cheaper beats."""
+"""Accuracy against the cost of pretraining: a point per method, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import TEXT, canvas, ruled, save, settle, title
+from . import TEXT_COLOUR, add_grid_lines, add_title, apply_layout, empty_figure, save_figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,18 +19,18 @@ COSTS = {"flops": "pretraining (FLOPs)", "seconds": "pretraining (seconds)"}
 
 
 def save_cost(table: Table, folder: Path, formats: Collection[str]) -> list[Path]:
-    """Writes the figure where two methods at least were pretrained here; returns the paths."""
+    """Write the figure if at least two methods have a cost of pretraining; returns the paths."""
     rows = table.rows[table.rows["mean"].notna()]
     if rows.loc[(rows["role"] == "") & (rows["flops"] > 0), "label"].nunique() < 2:
         return []
-    shows = [table.title, rows[["label", "tap", "role", "mean", "half", *COSTS]].to_csv()]
-    return save(f"cost-{table.name}", shows, lambda: draw(table, rows), folder, formats)
+    content = [table.title, rows[["label", "tap", "role", "mean", "half", *COSTS]].to_csv()]
+    return save_figure(f"cost-{table.name}", content, lambda: draw_costs(table, rows), folder, formats)
 
 
-def draw(table: Table, rows: pd.DataFrame) -> Figure:
-    """A row of panels per tap, a panel per kind of cost."""
+def draw_costs(table: Table, rows: pd.DataFrame) -> Figure:
+    """A row of panels per tap, with one panel per kind of cost."""
     high = max(3.4, 1 + 0.22 * rows["label"].nunique())  # room for the names
-    figure = canvas(9.5, 0.8 + high * len(table.taps))
+    figure = empty_figure(9.5, 0.8 + high * len(table.taps))
     panels = figure.subplots(len(table.taps), len(COSTS), sharey="row", sharex="col", squeeze=False)
     for tap, across in zip(table.taps, panels, strict=True):
         for cost, axes in zip(COSTS, across, strict=True):
@@ -41,48 +41,50 @@ def draw(table: Table, rows: pd.DataFrame) -> Figure:
         axes.set_xlabel(COSTS[cost])
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    title(figure, table.title)
-    settle(figure)
+    add_title(figure, table.title)
+    apply_layout(figure)
     for tap, across in zip(table.taps, panels, strict=True):
-        rivals = rows[(rows["role"] == "") & (rows["tap"] == tap)]
+        methods = rows[(rows["role"] == "") & (rows["tap"] == tap)]
         for cost, axes in zip(COSTS, across, strict=True):
-            of = rivals[rivals[cost] > 0]
-            name_points(axes, of["label"], of[cost], of["mean"].map(table.shown))
+            points = methods[methods[cost] > 0]
+            label_points(axes, points["label"], points[cost], points["mean"].map(table.shown))
     return figure
 
 
 def draw_panel(axes: Axes, table: Table, rows: pd.DataFrame, cost: str) -> None:
-    """Points with intervals, the floor as a line, the front as steps."""
+    """Draw points with intervals, the floor as a line and the Pareto front as steps."""
     import seaborn as sns
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
     blue, orange, green = (sns.color_palette("colorblind")[place] for place in (0, 1, 2))
     for colour, mark, role in ((blue, "o", ""), (green, "s", "ceiling")):
-        of = rows[(rows["role"] == role) & (rows[cost] > 0)]
-        if of.empty:
+        points = rows[(rows["role"] == role) & (rows[cost] > 0)]
+        if points.empty:
             continue
-        name = "method" if not role else f"{of['label'].iloc[0]} ({role})"
-        means, halves = of["mean"].map(table.shown), of["half"].map(table.shown)
-        axes.errorbar(of[cost], means, yerr=halves, fmt=mark, color=colour, ecolor=TEXT, elinewidth=1, label=name)
+        name = "method" if not role else f"{points['label'].iloc[0]} ({role})"
+        means, halves = points["mean"].map(table.shown), points["half"].map(table.shown)
+        axes.errorbar(
+            points[cost], means, yerr=halves, fmt=mark, color=colour, ecolor=TEXT_COLOUR, elinewidth=1, label=name
+        )
     row: Any
     for row in rows[rows["role"] == "floor"].itertuples():
         axes.axhline(table.shown(row.mean), color=orange, linestyle="--", linewidth=1.6, label=f"{row.label} (floor)")
-    rivals = rows[(rows["role"] == "") & (rows[cost] > 0)]
-    best = front(zip(rivals[cost], rivals["mean"].map(table.shown), strict=True))
+    methods = rows[(rows["role"] == "") & (rows[cost] > 0)]
+    best = pareto_front(zip(methods[cost], methods["mean"].map(table.shown), strict=True))
     axes.step(*zip(*best, strict=True), where="post", color=blue, linewidth=1.2, alpha=0.7, label="Pareto front")
     axes.set_xscale("log")
     trained = rows.loc[(rows[cost] > 0), cost]
     spread = max(2.0, trained.max() / trained.min())
-    axes.set_xlim(trained.min() * spread**-0.12, trained.max() * spread**0.35)  # names stand to the right of points
+    axes.set_xlim(trained.min() * spread**-0.12, trained.max() * spread**0.35)  # room for the names at the right
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(EngFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())
-    ruled(axes, "both")
+    add_grid_lines(axes, "both")
     axes.margins(y=0.1)
 
 
-def front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Those (cost, value) that no other beats at the same cost or less (Pareto), the cheapest first."""
+def pareto_front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The (cost, value) points with no better value at the same cost or less, the cheapest first."""
     best: list[tuple[float, float]] = []
     for cost, value in sorted(points, key=lambda point: (point[0], -point[1])):
         if not best or value > best[-1][1]:
@@ -90,10 +92,10 @@ def front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
     return best
 
 
-def name_points(axes: Axes, labels: Iterable[str], xs: Iterable[float], ys: Iterable[float]) -> None:
-    """Each point's name beside it, moved up where it would cover another point or a name that is written already.
+def label_points(axes: Axes, labels: Iterable[str], xs: Iterable[float], ys: Iterable[float]) -> None:
+    """Write each point's label at its right, moved up where it would cover another point or an earlier label.
 
-    The figure must have been settled.
+    Needs the layout to be applied (see ``apply_layout``), since distances are measured in pixels.
     """
     from matplotlib.patheffects import withStroke
 
@@ -110,6 +112,6 @@ def name_points(axes: Axes, labels: Iterable[str], xs: Iterable[float], ys: Iter
         moved = wanted > up + 12
         axes.annotate(
             label, (x, y), (8, (wanted - up) * 72 / figure.dpi), textcoords="offset points", va="center", fontsize=8,
-            color=TEXT, path_effects=[withStroke(linewidth=2.5, foreground="white")],
-            arrowprops={"arrowstyle": "-", "color": TEXT, "linewidth": 0.5, "alpha": 0.5} if moved else None,
+            color=TEXT_COLOUR, path_effects=[withStroke(linewidth=2.5, foreground="white")],
+            arrowprops={"arrowstyle": "-", "color": TEXT_COLOUR, "linewidth": 0.5, "alpha": 0.5} if moved else None,
         )  # fmt: skip

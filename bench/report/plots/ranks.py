@@ -1,4 +1,7 @@
-"""Mean ranks on a line; bars join what the critical difference does not tell apart (Demšar 2006, figure 1)."""
+"""Critical difference diagram: the methods' mean ranks on a line (Demšar 2006, figure 1).
+
+Bars join methods whose ranks differ by no more than the critical difference.
+"""
 
 from __future__ import annotations
 
@@ -7,65 +10,66 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...statistics import critical_difference
-from . import TEXT, canvas, save, title
+from . import TEXT_COLOUR, add_title, empty_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ..overview import Overview
 
-STEP = 0.32  # inches between two names
+STEP = 0.32  # inches between the names of two methods
 
 
 def save_ranks(overview: Overview, folder: Path, formats: Collection[str]) -> list[Path]:
-    """Writes the figure where three methods at least have ranks; returns the paths."""
+    """Write the figure if at least three methods have a mean rank; returns the paths."""
     if len(overview.mean_ranks) < 3:
         return []
-    shows = [overview.title, len(overview.columns), overview.mean_ranks]
-    return save(f"ranks-{overview.name.partition('-')[2]}", shows, lambda: draw(overview), folder, formats)
+    content = [overview.title, len(overview.columns), overview.mean_ranks]
+    name = f"ranks-{overview.name.partition('-')[2]}"
+    return save_figure(name, content, lambda: draw_ranks(overview), folder, formats)
 
 
-def draw(overview: Overview) -> Figure:
-    """The best rank at the left; names to both sides, so that lines do not cross."""
+def draw_ranks(overview: Overview) -> Figure:
+    """The best rank is at the left. Half of the names are at each side, so that their lines do not cross."""
     import seaborn as sns
 
     blue, orange = (sns.color_palette("colorblind")[place] for place in (0, 1))
     ranked = sorted(overview.mean_ranks.items(), key=lambda item: (item[1], item[0]))
     names, ranks = [name for name, _ in ranked], [rank for _, rank in ranked]
     difference = critical_difference(len(ranks), len(overview.columns))
-    alike = cliques(ranks, difference)
-    half = (len(names) + 1) // 2
-    below = 0.9 + 0.14 * len(alike)
-    figure = canvas(8.5, below + STEP * half + 1.3)
+    groups = find_cliques(ranks, difference)
+    at_left = (len(names) + 1) // 2
+    below = 0.9 + 0.14 * len(groups)
+    figure = empty_figure(8.5, below + STEP * at_left + 1.3)
     axes = figure.subplots()
-    axes.set(xlim=(1 - 0.02 * len(ranks), len(ranks) * 1.02), ylim=(-below / STEP - half + 1, 3.2))
-    axes.hlines(0, 1, len(ranks), color=TEXT, linewidth=1.2)
+    axes.set(xlim=(1 - 0.02 * len(ranks), len(ranks) * 1.02), ylim=(-below / STEP - at_left + 1, 3.2))
+    axes.hlines(0, 1, len(ranks), color=TEXT_COLOUR, linewidth=1.2)
     for tick in range(1, len(ranks) + 1):
-        axes.vlines(tick, 0, 0.3, color=TEXT, linewidth=1)
+        axes.vlines(tick, 0, 0.3, color=TEXT_COLOUR, linewidth=1)
         axes.text(tick, 0.5, str(tick), ha="center", va="bottom", fontsize=9)
     left, right = axes.get_xlim()
     for place, (name, rank) in enumerate(ranked):
-        first = place < half
+        first = place < at_left
         at = -(below / STEP) - (place if first else len(names) - 1 - place) + 0.6
         edge, side = (left, "right") if first else (right, "left")
-        axes.plot([rank, rank, edge], [0, at, at], color=TEXT, linewidth=0.8, alpha=0.7)
+        axes.plot([rank, rank, edge], [0, at, at], color=TEXT_COLOUR, linewidth=0.8, alpha=0.7)
         axes.plot(rank, 0, "o", color=blue, markersize=5, zorder=3)
         text = f"{name}  {rank:.2f}" if first else f"{rank:.2f}  {name}"
         axes.text(edge, at, f"{text} " if first else f" {text}", ha=side, va="center", fontsize=9)
-    for place, (start, end) in enumerate(alike):
+    for place, (start, end) in enumerate(groups):
         axes.hlines(-0.55 - 0.45 * place, start - 0.04, end + 0.04, color=orange, linewidth=4)
     shown = min(difference, len(ranks) - 1)
-    axes.errorbar(1 + shown / 2, 2.1, xerr=shown / 2, color=TEXT, capsize=4, linewidth=1.4)
+    axes.errorbar(1 + shown / 2, 2.1, xerr=shown / 2, color=TEXT_COLOUR, capsize=4, linewidth=1.4)
     axes.text(
         1, 2.6, f"critical difference {difference:.2f} (Nemenyi, 5 %, {len(overview.columns)} columns)", fontsize=9
     )
     axes.axis("off")
-    title(figure, overview.title.replace("methods by protocols", "mean rank over protocols and taps", 1))
+    add_title(figure, overview.title.replace("methods by protocols", "mean rank over protocols and taps", 1))
     return figure
 
 
-def cliques(ranks: Sequence[float], difference: float) -> list[tuple[float, float]]:
-    """The longest runs of sorted ranks within the critical difference, each as its first and last rank."""
+def find_cliques(ranks: Sequence[float], difference: float) -> list[tuple[float, float]]:
+    """The longest runs of sorted ranks that span at most the difference, each as its first and last rank."""
     runs: list[tuple[float, float]] = []
     for start in ranks:
         end = max(rank for rank in ranks if rank - start <= difference)

@@ -1,0 +1,74 @@
+"""Tests of detecting encoders: the tensors of a file tell which encoder it holds and which input that expects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models import resnet18
+
+from sslbench.bench.checkpoints import detect
+from sslbench.bench.checkpoints.store import load_encoder, save_encoder
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.errors import UserError
+from sslbench.bench.images.input_spec import InputSpec
+
+from . import layouts
+from .builders import resolve_words
+
+
+def test_a_files_encoder_is_detected_from_its_tensors(tmp_path: Path) -> None:
+    """A residual network, the encoder of --encoder and a file that sslbench wrote are distinguished."""
+    torch.save({"state_dict": {f"backbone.{k}": v for k, v in resnet18().state_dict().items()}}, tmp_path / "a.ckpt")
+    torch.save(ConvNet(32).state_dict(), tmp_path / "b.ckpt")
+    a, b = resolve_words(f"file/{tmp_path}/*.ckpt")
+    assert (a.encoder, a.input_spec) == ("resnet18", InputSpec())
+    assert (b.encoder, b.input_spec) == ("convnet", None)
+    save_encoder(tmp_path / "ours.safetensors", ConvNet(32), {"method": "colorization"})
+    assert resolve_words(f"file/{tmp_path}/ours.safetensors")[0].input_mode == "lightness", (
+        "as the method that trained it declares"
+    )
+    torch.save({"x.weight": torch.ones(2)}, tmp_path / "c.ckpt")
+    with pytest.raises(UserError, match=r"do not fit the encoder: 0 % .*@torchvision/resnet34"):
+        resolve_words(f"file/{tmp_path}/c.ckpt")
+    with pytest.raises(UserError, match="do not fit the encoder"):
+        resolve_words(f"file/{tmp_path}/b.ckpt@nin")
+
+
+def test_each_candidate_is_built_once_for_all_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten checkpoints of one training run need one skeleton of their encoder."""
+    built = []
+    real = detect.build_skeleton
+    monkeypatch.setattr(detect, "build_skeleton", lambda *given: (built.append(given), real(*given))[1])
+    for epoch in range(10):
+        torch.save(ConvNet(32).state_dict(), tmp_path / f"{epoch}.ckpt")
+    word = f"file/{tmp_path}/*.ckpt@convnet"
+    assert [found.encoder for found in resolve_words(word)] == ["convnet"] * 10
+    assert len(built) == 1
+
+
+def test_the_stem_for_small_images_is_detected_from_other_keys(tmp_path: Path) -> None:
+    """solo-learn pads its 3 x 3 stem by 2 and others by 1, which no shape shows. Larger images are resized to 32."""
+    torch.manual_seed(0)
+    theirs = resnet18()
+    theirs.conv1, theirs.maxpool = nn.Conv2d(3, 64, 3, padding=2, bias=False), nn.Identity()  # type: ignore[assignment]
+    state = {name: value for name, value in theirs.state_dict().items() if not name.startswith("fc.")}
+    torch.save(layouts.solo(state), tmp_path / "solo.ckpt")
+    torch.save(layouts.lightly(state), tmp_path / "lightly.ckpt")
+    solo, lightly = resolve_words(f"file/{tmp_path}/solo.ckpt", f"file/{tmp_path}/lightly.ckpt")
+    assert (solo.encoder, solo.changed_settings, solo.input_spec) == ("resnet18", {"stem_padding": 2}, None)
+    assert solo.record_source["encoder_settings"] == solo.changed_settings
+    assert (lightly.encoder, lightly.changed_settings) == ("resnet18", {})
+    assert resolve_words(f"file/{tmp_path}/solo.ckpt@resnet18")[0].changed_settings == {}, "@ENCODER keeps the defaults"
+    assert solo.plugin
+    encoder = solo.plugin.load()(32, **solo.settings).eval()
+    load_encoder(tmp_path / "solo.ckpt", encoder)
+    theirs.fc = nn.Identity()  # type: ignore[assignment]
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = theirs.eval()((x - encoder.mean) / encoder.std)
+        torch.testing.assert_close(encoder(x), expected, atol=1e-4, rtol=1e-4)
+    (large,) = resolve_words(f"file/{tmp_path}/solo.ckpt", image_size=256)
+    assert (large.changed_settings, large.input_spec) == ({"stem_padding": 2}, InputSpec(size=32, crop=1.0))

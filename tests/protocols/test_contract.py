@@ -1,0 +1,114 @@
+"""What every protocol must do. The list of protocols is the folder's, or the files given with ``--plugin``."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from sslbench.bench.data import Dataset, DatasetInfo
+from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.errors import UserError
+from sslbench.bench.evaluation.representation import Representation
+from sslbench.bench.protocol import Protocol
+from sslbench.bench.records.measurement import Measurement
+from tests.builders import plugins_under_test
+from tests.protocols.builders import CLASSES, ideal_representation
+
+PROTOCOLS = plugins_under_test("protocol")
+
+
+@pytest.fixture(params=PROTOCOLS)
+def protocol(request: pytest.FixtureRequest) -> Protocol:
+    """Each protocol with the settings of its preset "smoke" and one tap."""
+    plugin = PROTOCOLS[request.param]
+    presets = plugin.constants.get("presets") or {}
+    built: Protocol = plugin.load()(taps=("conv5",), **presets.get("smoke", {}))
+    return built
+
+
+def headline(protocol: Protocol, representation: Representation) -> Measurement:
+    """The measurement that tables show."""
+    return next(number for number in protocol.evaluate(representation) if number.metric == protocol.headline)
+
+
+def test_ideal_features_score_one(protocol: Protocol) -> None:
+    """Where features are the class, accuracy is 1."""
+    assert headline(protocol, ideal_representation()).value == 1
+
+
+def test_shuffled_labels_score_chance(protocol: Protocol) -> None:
+    """Where features say nothing about the labels, accuracy is that of guessing."""
+    value = headline(protocol, ideal_representation(train=400, shuffled=True)).value
+    assert value == pytest.approx(1 / CLASSES, abs=0.1)
+
+
+def test_results_repeat(protocol: Protocol) -> None:
+    """All randomness of a protocol is seeded."""
+    first, second = (list(protocol.evaluate(ideal_representation(shuffled=True))) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        assert (a.metric, a.value, a.low, a.high) == (b.metric, b.value, b.low, b.high)
+
+
+def test_the_order_of_train_images_does_not_matter(protocol: Protocol) -> None:
+    """The train split is a set."""
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(3))
+    expected = headline(protocol, ideal_representation()).value
+    assert headline(protocol, ideal_representation(order=order)).value == expected
+
+
+def test_ten_test_images_are_enough(protocol: Protocol) -> None:
+    """A handful of test images gives measurements with intervals."""
+    for number in protocol.evaluate(ideal_representation(test=10)):
+        assert number.low is None or number.low <= number.value <= number.high
+
+
+def test_the_headline_has_an_interval_and_predictions(protocol: Protocol) -> None:
+    """The headline has an interval that contains it, and one prediction per test image."""
+    number = headline(protocol, ideal_representation())
+    assert number.low is not None
+    assert number.high is not None
+    assert number.predictions is not None
+    assert number.low <= number.value <= number.high
+    assert number.predictions.shape == (400,)
+
+
+def test_features_that_are_not_finite_are_refused(protocol: Protocol) -> None:
+    """NaN features raise UserError with one line that names them."""
+    broken = ideal_representation()
+    broken.dataset.train.images[3, 1] = torch.nan  # type: ignore[index]
+    with pytest.raises(UserError, match="NaN") as error:
+        list(protocol.evaluate(broken))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [({"classes": ("a",)}, "one class"), ({"test_images": 1}, "1 test image")]
+)
+def test_data_that_cannot_be_evaluated_are_refused(protocol: Protocol, change: dict, message: str) -> None:
+    """One class, or a single test image, raises UserError; two classes and two test images are enough."""
+    least = {"image_size": 32, "classes": ("a", "b"), "train_images": 400, "test_images": 2}
+    protocol.check(DatasetInfo(name="toys", identity="0", **least))
+    with pytest.raises(UserError, match=rf"toys: .*{message}"):
+        protocol.check(DatasetInfo(name="toys", identity="0", **least | change))
+
+
+def test_a_protocol_is_frozen_and_its_card_has_every_setting(protocol: Protocol) -> None:
+    """A protocol cannot be changed after it was built, and its card holds every setting."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        protocol.taps = ()  # type: ignore[misc]
+    assert protocol.card().keys() == {field.name for field in dataclasses.fields(protocol)}
+
+
+def test_the_encoder_is_bit_identical_afterwards(protocol: Protocol, tiny: Dataset) -> None:
+    """A protocol changes no weight and no batch-norm statistic of the encoder."""
+    encoder = ConvNet(32, width=4)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    representation = Representation(
+        encoder, tiny, "data", torch.device("cpu"), "fp32", build_encoder=lambda: ConvNet(32, width=4)
+    )
+    list(protocol.evaluate(representation))
+    assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
+    assert not encoder.training
+    assert not any(parameter.requires_grad for parameter in encoder.parameters())

@@ -1,0 +1,341 @@
+"""Too few negatives and too many: the sweep, what is measured at each point, and what is said of it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sslbench.bench.data import DatasetInfo
+from sslbench.bench.errors import UserError
+from sslbench.bench.planning.build import build_plan
+from sslbench.bench.planning.plan import Request
+from sslbench.bench.protocol import BEST, SECOND
+from sslbench.bench.records import record as records
+from sslbench.bench.report.groups import comparable
+from sslbench.bench.report.render import report
+from sslbench.protocols._sweep import listed, negatives, sweeps, verdicts
+from sslbench.protocols.negatives import Negatives
+from tests.test_protocols_contract import given
+
+
+def facts(classes: int = 4, train: int = 40) -> DatasetInfo:
+    """Of a data set with so many classes and train images."""
+    names = tuple(map(str, range(classes)))
+    return DatasetInfo(name="few", identity="x", image_size=32, classes=names, train_images=train, test_images=20)
+
+
+def test_a_method_s_sweep_can_run_alone() -> None:
+    """Four encoders a method; SimCLR's differ in the batch, with the budget kept and the rate after its square root."""
+    jobs = build_plan(Request(methods=("instdisc",), protocols=("negatives",))).jobs
+    assert [job.settings["negatives"] for job in jobs] == [1, 16, 256, 4096]
+    jobs = build_plan(Request(methods=("simclr",), protocols=("negatives",))).jobs
+    assert [job.recipe.batch_size for job in jobs] == [16, 64, 256, 1024]
+    assert len({job.recipe.views for job in jobs}) == 1
+    rates = [job.recipe.learning_rate / math.sqrt(job.recipe.batch_size) for job in jobs]
+    assert rates == pytest.approx([rates[0]] * 4)
+    assert jobs[0].unvaried_recipe == {"batch_size": 128, "learning_rate": 0.002}
+    assert jobs[0].deviations["recipe.batch_size"] == 16
+    assert "recipe.batch_size" not in jobs[0].settings
+
+
+def test_batch_sizes_that_are_compared_stand_in_one_table() -> None:
+    """What a variant changes in the recipe parts no table; what somebody else changes does."""
+    small, large = measured("simclr", "batch=16", 0.3, 0.3), measured("simclr", "batch=256", 0.3, 0.3)
+    assert len(comparable([small, large, measured("moco", "negatives=16", 0.3, 0.3)])) == 1
+    other = measured("moco", "negatives=256", 0.3, 0.3)
+    other["settings"]["recipe"]["batch_size"] = 32
+    assert len(comparable([small, other])) == 2
+
+
+def test_numbers_of_clusters_lie_below_at_and_above_the_classes() -> None:
+    """Two clusters are the fewest, and none is asked for twice."""
+    assert Negatives().clusters(10) == (5, 10, 40)
+    assert Negatives().clusters(3) == (2, 3, 12)
+    assert Negatives(above=1.0).clusters(2) == (2,)
+
+
+def test_ideal_features_suffer_from_neither() -> None:
+    """Classes are told apart with many clusters and whole with few; a class of the nearest is the query's own."""
+    numbers = {number.metric: number.value for number in Negatives(taps=("conv5",)).evaluate(given())}
+    assert numbers["homogeneity_k16"] == pytest.approx(1)
+    assert numbers["completeness_k2"] == pytest.approx(1)
+    assert numbers["hungarian_k4"] == pytest.approx(1)
+    assert numbers["knn_accuracy"] == 1
+    assert numbers["false_negatives"] == pytest.approx(0.25)
+    assert numbers["false_negatives_hardest"] == 1
+    assert numbers["bound"] == 1.5
+
+
+@pytest.mark.parametrize(
+    ("protocol", "data", "told"),
+    [
+        (Negatives(), facts(classes=1), "one class"),
+        (Negatives(above=20.0), facts(), r"negatives.above = 20: 80 clusters are more than the 40 train images"),
+        (Negatives(clustered=8), facts(), "16 clusters are more than the 8"),
+        (Negatives(neighbours=41), facts(), r"negatives.neighbours = 41: few has only 40 train images; .*=4 fits"),
+    ],
+)
+def test_data_that_cannot_answer_are_refused(protocol: Negatives, data: DatasetInfo, told: str) -> None:
+    """One class, or more clusters or neighbours than images, is one line before any work."""
+    with pytest.raises(UserError, match=told):
+        protocol.check(data)
+    Negatives(neighbours=40).check(facts())
+
+
+def test_the_usual_number_of_neighbours_is_at_most_all() -> None:
+    """With fewer train images than the default all of them vote, and the number says how many those were."""
+    Negatives().check(facts())
+    for protocol, k in ((Negatives(taps=("conv5",)), 40), (Negatives(taps=("conv5",), neighbours=7), 7)):
+        (vote,) = (number for number in protocol.evaluate(given()) if number.metric == "knn_accuracy")
+        assert vote.details == {"k": k, "temperature": 0.07}
+
+
+def test_features_that_are_no_numbers_are_refused() -> None:
+    """NaN features end in one line that says so."""
+    broken = given()
+    broken.features["train"] = broken.features["train"] * torch.nan
+    with pytest.raises(UserError, match="NaN"):
+        list(Negatives(taps=("conv5",)).evaluate(broken))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("neighbours", 0),
+        ("temperature", 0.0),
+        ("below", 0.0),
+        ("above", 0.5),
+        ("clustered", 0),
+        ("paired", 1),
+        ("hardest", 0.0),
+    ],
+)
+def test_settings_out_of_range_are_refused(setting: str, value: float) -> None:
+    """A setting that means nothing is one line that names it."""
+    with pytest.raises(UserError, match=f"negatives.{setting} = {value}"):
+        Negatives(**{setting: value})
+
+
+def measured(method: str, variant: str, homogeneity: float, completeness: float, half: float = 0.01) -> records.Record:
+    """A record of one point: homogeneity grows with the clusters, completeness does not."""
+    metrics: list[dict[str, Any]] = [
+        {"metric": name, "value": value, "low": value - half, "high": value + half}
+        for k, share in ((2, 0.5), (4, 0.8), (16, 1.0))
+        for name, value in (
+            (f"homogeneity_k{k}", share * homogeneity),
+            (f"completeness_k{k}", completeness),
+            *((f"{measure}_k{k}", 0.25) for measure in ("v_measure", "nmi", "ari", "hungarian")),
+        )
+    ]
+    metrics += [
+        {"metric": name, "value": 0.5, "low": 0.5 - half, "high": 0.5 + half} for name in ("accuracy", "knn_accuracy")
+    ]
+    others = {
+        "bound": 0.6,
+        "false_negatives": 0.1,
+        "false_negatives_hardest": 0.4,
+        "alignment": 0.3,
+        "uniformity": -2.5,
+    }
+    metrics += [{"metric": name, "value": value, "low": None, "high": None} for name, value in others.items()]
+    place = {
+        "method": method,
+        "checkpoint": None,
+        "encoder": "convnet",
+        "dataset": "shapes",
+        "pretrain_dataset": "shapes",
+    }
+    batch = int(variant.partition("=")[2]) if variant.startswith("batch") else 128
+    record: records.Record = {
+        "schema": 1,
+        "status": "ok",
+        "error": None,
+        "cell": place | {"protocol": "negatives", "variant": variant, "seed": 0, "preset": "small"},
+        "settings": {
+            "method": {},
+            "encoder": {},
+            "recipe": {"views": 250_000, "batch_size": batch},
+            "common": {"batch_size": 128} if variant.startswith("batch") else {},
+        },
+        "identity": {},
+        "deviations": {},
+        "card": {"taps": ["conv5"]},
+        "metrics": [metric | {"tap": "conv5"} for metric in metrics],
+        "source": {"kind": "pretrained", "file": None, "sha256": None},
+        "cost": {},
+        "pretext": {},
+        "provenance": {},
+    }
+    return record | {"key": records.fingerprint([method, variant])}
+
+
+RUNS = [
+    measured("instdisc", "negatives=4096", 0.40, 0.30),
+    measured("instdisc", "negatives=256", 0.40, 0.40),
+    measured("instdisc", "negatives=1", 0.10, 0.38),
+    measured("simclr", "batch=16", 0.30, 0.40),
+    measured("simclr", "batch=64", 0.40, 0.20),
+    measured("simclr", "batch=256", 0, 0) | {"status": "failed", "error": "out of memory", "metrics": []},
+]
+
+
+def test_the_rule_by_hand() -> None:
+    """The larger share lost of the best, if the loss is beyond both intervals; else neither."""
+    import pandas as pd
+
+    half = 0.02
+    points = [(1, 0.10, 0.30), (2, 0.38, 0.40), (4, 0.40, 0.30), (8, 0.30, 0.20)]
+    rows = [
+        {"label": f"moco (negatives={n})", "method": "moco", "variant": f"negatives={n}", "tap": "conv5"}
+        | {"metric": metric, "mean": value, "half": half, "rank": 1.0, "even": False}
+        for n, many, few in points
+        for metric, value in (
+            ("homogeneity_k16", many),
+            ("homogeneity_k2", 0.1),
+            ("completeness_k16", 0.1),
+            ("completeness_k2", few),
+        )
+    ]
+    (sweep,) = sweeps(pd.DataFrame(rows))
+    assert sweep.ks == [2, 16]
+    assert verdicts(sweep) == {1: "under-clustering", 2: "neither", 4: "over-clustering", 8: "over-clustering"}
+
+
+def test_negatives_of_a_batch_are_the_views_of_all_others() -> None:
+    """Two views of each other image; a bank or queue says its number itself."""
+    assert [negatives("batch=2"), negatives("batch=64"), negatives("negatives=16")] == [2, 126, 16]
+    assert [listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
+
+
+def test_the_printed_table(tmp_path: Path) -> None:
+    """A part a method, published numbers among the measured, and one sentence on what each point suffers from."""
+    made = report(
+        RUNS, folder=tmp_path, methods=["instdisc", "simclr"], formats=("md", "png"), protocols={"negatives": Negatives}
+    )
+    assert made.text == PRINTED
+    assert [path.suffix for path in made.files] == [".md", ".png"]
+
+
+def test_points_of_a_sweep_are_compared(tmp_path: Path) -> None:
+    """Marks compare linear accuracies within a sweep, not with another's; what keeps no predictions is not marked."""
+    truth = np.zeros(400, int)
+    for (method, variant), wrong in {
+        ("moco", "negatives=16"): slice(0, 40),
+        ("moco", "negatives=256"): slice(2, 46),
+        ("moco", "negatives=4096"): slice(0, 120),
+        ("instdisc", "negatives=1"): slice(0, 200),
+        ("instdisc", "negatives=256"): slice(0, 160),
+    }.items():
+        predictions = truth.copy()
+        predictions[wrong] = 1
+        right = float((predictions == truth).mean())
+        record = measured(method, variant, 0.4, 0.3)
+        for number in record["metrics"]:
+            if number["metric"] == "accuracy":
+                number |= {"value": right, "low": right - 0.01, "high": right + 0.01}
+        records.write(tmp_path, record, {"conv5": predictions, "labels": truth})
+    (table,) = report(
+        records.read_all(tmp_path)[0], folder=tmp_path, formats=(), protocols={"negatives": Negatives}
+    ).tables
+    assert table.own is not None
+    of_instdisc, of_moco = (part.set_index(part.columns[0]).fillna("") for part in table.own.parts)
+    assert of_moco.loc["linear accuracy"].tolist() == [
+        BEST.format("90.0 ± 1.0"),
+        SECOND.format("≈89.0 ± 1.0"),
+        "70.0 ± 1.0",
+    ]
+    assert of_instdisc.loc["linear accuracy", ["1", "256"]].tolist() == [
+        SECOND.format("50.0 ± 1.0"),
+        BEST.format("60.0 ± 1.0"),
+    ]
+    assert of_moco.loc["kNN accuracy"].tolist() == ["50.0 ± 1.0"] * 3
+
+
+PRINTED = """\
+negatives: accuracy (%) on shapes, convnet, small
+
+instdisc, negatives              1    10          256    512        4,096
+---------------------  -----------  ----  -----------  -----  -----------
+linear accuracy        *50.0 ± 1.0     -  *50.0 ± 1.0      -  *50.0 ± 1.0
+published, linear SVM         44.3  60.2            -   64.3         70.2
+kNN accuracy            50.0 ± 1.0     -   50.0 ± 1.0      -   50.0 ± 1.0
+published, kNN                42.5  63.4            -   78.4         80.4
+homogeneity, k = 2       5.0 ± 1.0     -   20.0 ± 1.0      -   20.0 ± 1.0
+homogeneity, k = 4       8.0 ± 1.0     -   32.0 ± 1.0      -   32.0 ± 1.0
+homogeneity, k = 16     10.0 ± 1.0     -   40.0 ± 1.0      -   40.0 ± 1.0
+completeness, k = 2     38.0 ± 1.0     -   40.0 ± 1.0      -   30.0 ± 1.0
+completeness, k = 4     38.0 ± 1.0     -   40.0 ± 1.0      -   30.0 ± 1.0
+completeness, k = 16    38.0 ± 1.0     -   40.0 ± 1.0      -   30.0 ± 1.0
+V-measure, k = 2        25.0 ± 1.0     -   25.0 ± 1.0      -   25.0 ± 1.0
+V-measure, k = 4        25.0 ± 1.0     -   25.0 ± 1.0      -   25.0 ± 1.0
+V-measure, k = 16       25.0 ± 1.0     -   25.0 ± 1.0      -   25.0 ± 1.0
+NMI, k = 2              25.0 ± 1.0     -   25.0 ± 1.0      -   25.0 ± 1.0
+NMI, k = 4              25.0 ± 1.0     -   25.0 ± 1.0      -   25.0 ± 1.0
+NMI, k = 16             25.0 ± 1.0     -   25.0 ± 1.0      -   25.0 ± 1.0
+ARI, k = 2              25.0 ± 1.0     -   25.0 ± 1.0      -   25.0 ± 1.0
+ARI, k = 4              25.0 ± 1.0     -   25.0 ± 1.0      -   25.0 ± 1.0
+ARI, k = 16             25.0 ± 1.0     -   25.0 ± 1.0      -   25.0 ± 1.0
+Hungarian, k = 2        25.0 ± 1.0     -   25.0 ± 1.0      -   25.0 ± 1.0
+Hungarian, k = 4        25.0 ± 1.0     -   25.0 ± 1.0      -   25.0 ± 1.0
+Hungarian, k = 16       25.0 ± 1.0     -   25.0 ± 1.0      -   25.0 ± 1.0
+same class, all               10.0     -         10.0      -         10.0
+same class, hardest           40.0     -         40.0      -         40.0
+alignment                     0.30     -         0.30      -         0.30
+uniformity                   -2.50     -        -2.50      -        -2.50
+InfoNCE bound (nats)          0.60     -         0.60      -         0.60
+log N (nats)                  0.69  2.40         5.55   6.24         8.32
+
+simclr, negatives              30          126
+--------------------  -----------  -----------
+linear accuracy       *50.0 ± 1.0  *50.0 ± 1.0
+kNN accuracy           50.0 ± 1.0   50.0 ± 1.0
+homogeneity, k = 2     15.0 ± 1.0   20.0 ± 1.0
+homogeneity, k = 4     24.0 ± 1.0   32.0 ± 1.0
+homogeneity, k = 16    30.0 ± 1.0   40.0 ± 1.0
+completeness, k = 2    40.0 ± 1.0   20.0 ± 1.0
+completeness, k = 4    40.0 ± 1.0   20.0 ± 1.0
+completeness, k = 16   40.0 ± 1.0   20.0 ± 1.0
+V-measure, k = 2       25.0 ± 1.0   25.0 ± 1.0
+V-measure, k = 4       25.0 ± 1.0   25.0 ± 1.0
+V-measure, k = 16      25.0 ± 1.0   25.0 ± 1.0
+NMI, k = 2             25.0 ± 1.0   25.0 ± 1.0
+NMI, k = 4             25.0 ± 1.0   25.0 ± 1.0
+NMI, k = 16            25.0 ± 1.0   25.0 ± 1.0
+ARI, k = 2             25.0 ± 1.0   25.0 ± 1.0
+ARI, k = 4             25.0 ± 1.0   25.0 ± 1.0
+ARI, k = 16            25.0 ± 1.0   25.0 ± 1.0
+Hungarian, k = 2       25.0 ± 1.0   25.0 ± 1.0
+Hungarian, k = 4       25.0 ± 1.0   25.0 ± 1.0
+Hungarian, k = 16      25.0 ± 1.0   25.0 ± 1.0
+same class, all              10.0         10.0
+same class, hardest          40.0         40.0
+alignment                    0.30         0.30
+uniformity                  -2.50        -2.50
+InfoNCE bound (nats)         0.60         0.60
+log N (nats)                 3.43         4.84
+
+* best of the methods, supervised and random aside
+±: half the 95 % interval over test images (bootstrap)
+what each number of negatives suffers from, by the larger loss from its sweep's best beyond the
+  intervals, of homogeneity with 16 clusters (under-clustering) or completeness with 2 (over-
+  clustering): instdisc under-clustering at 1, neither at 256 and over-clustering at 4,096; simclr
+  under-clustering at 30 and over-clustering at 126
+shares in %; same class: false negatives, among all train images and among the hardest, those most
+  alike; alignment and uniformity of two views' features; the bound from the method's own task at
+  the end of pretraining; best and ≈ within a line
+weights pretrained now: instdisc (negatives=1), instdisc (negatives=256), instdisc (negatives=4096),
+  simclr (batch=16), simclr (batch=64)
+protocol card: taps = conv5
+data shapes, encoder convnet, preset small, budget 250,000 views, seeds 0
+published, never ranked with ours: CIFAR-10, ResNet-18, linear SVM at embedding; CIFAR-10,
+  ResNet-18, nearest neighbour at embedding
+published in InstDisc (Wu 2018), Table 1, https://arxiv.org/abs/1805.01978, second-hand (CTU Prague
+  lecture slides reproducing InstDisc Table 1; the encoder is not named there)
+failed: simclr (batch=256), seed 0: out of memory
+
+"""

@@ -1,0 +1,37 @@
+"""Records: everything that is needed to measure a cell again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sslbench.bench.records import record as records
+from tests.builders import run_quickly
+
+
+def test_a_record_says_how_to_measure_it_again(results: Path) -> None:
+    """A record has every effective setting, the source of its weights, its cost and where it was made."""
+    assert (
+        run_quickly(
+            results, "--methods", "moco", "--protocol", "knn", "--set", "knn.k=20", "--set", "moco.negatives=64"
+        )
+        == 0
+    )
+    (record,), damaged = records.read_all(results / "records")
+    assert not damaged
+    assert record["settings"]["method"]["negatives"] == 64
+    assert record["settings"]["recipe"]["views"] == 256
+    assert record["deviations"].keys() == {"negatives", "momentum", "temperature", "groups"}
+    assert record["source"]["kind"] == "pretrained"
+    assert record["settings"]["pretrain_dataset"] == record["settings"]["dataset"]
+    assert record["settings"]["dataset"]["source"] == "synthetic"
+    assert record["settings"]["dataset"]["test"] == 50
+    assert record["source"]["commit"] == record["provenance"]["commit"]
+    assert record["source"]["device"] == record["provenance"]["device"]
+    assert record["provenance"]["precision"] in ("fp32", "bf16")
+    assert record["provenance"]["versions"].keys() == {"python", "torch", "torchvision", "timm", "numpy", "scipy"}
+    assert record["cost"]["pretrain_flops"] > 1e9
+    assert record["cost"]["extract_flops"] > 1e9
+    assert record["cost"]["peak_memory_bytes"] > 1e8
+    assert {number["metric"] for number in record["metrics"]} == {"accuracy", "macro_accuracy"}
+    assert record["card"]["k"] == [20]
+    assert len(records.read_predictions(results / "records", record)["labels"]) == 50

@@ -1,0 +1,30 @@
+"""Mistakes that are found before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sslbench.bench.checkpoints import store
+from sslbench.bench.records import record as records
+from tests.builders import run_quickly
+
+
+def test_a_results_folder_that_is_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The error names the option."""
+    (tmp_path / "taken").write_text("")
+    assert run_quickly(tmp_path / "taken", "--methods", "random") == 2
+    assert "--results" in capsys.readouterr().err
+
+
+def test_weights_of_another_encoder_are_refused(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Weights that do not fit are refused before any work."""
+    assert run_quickly(results, "--methods", "rotnet", "--protocol", "knn", "--set", "knn.k=20") == 0
+    (record,), _ = records.read_all(results / "records")
+    file = store.cached_encoder_path(record["identity"]["recipe"])
+    words = ["--methods", "rotnet", "--protocol", "knn", "--set", "knn.k=20", "--checkpoint", f"rotnet={file}"]
+    capsys.readouterr()
+    assert run_quickly(results, *words, "--encoder", "nin", "--taps", "conv2") == 2
+    assert "do not fit the encoder" in capsys.readouterr().err
+    assert run_quickly(results, *words) == 0
