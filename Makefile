@@ -1,11 +1,5 @@
 .PHONY: check smoke bench report fresh gate baseline
 
-# Fixed precision and strength, few images and a narrow encoder: quick, and nothing that rounding could tip over. Votes of
-# half the train images are lost without their weights, so a temperature that does nothing shows.
-GATE = --methods random,supervised,rotnet,jigsaw,moco,simclr,barlow_twins --protocol linear,knn --preset smoke --set recipe.views=8000 --device cpu --precision fp32 --set convnet.width=8 --set synthetic.train=2000 --set linear.features=256 --set linear.strengths=0.01 --set knn.k=1000 --set knn.temperature=0.01
-# A cache of its own, since cached encoders and features would hide what the code does now.
-MEASURE = cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && SSLBENCH_CACHE=$$cache python run_bench.py $(GATE) --results
-
 check:  ## format, lint, types, layers, and nothing generated is stale
 	ruff format --check .
 	ruff check .
@@ -29,11 +23,7 @@ report:  ## tables and figures of the committed records, and the README's
 	python -m sslbench.bench.report.readme
 
 gate:  ## trains and probes a few methods in a minute or two, and fails when one got worse than results/baseline
-	rm -rf results/local/gate
-	$(MEASURE) results/local/gate
-	python run_bench.py compare results/baseline results/local/gate --tolerance 0.02 --junit results/local/gate/junit.xml --markdown results/local/gate/gate.md
+	python -m tests.gate
 
-baseline:  ## the records that gate compares with: renew them when a change is meant, and say so in the commit
-	rm -rf results/baseline
-	$(MEASURE) results/baseline
-	rm -rf results/baseline/[!r]*
+baseline:  ## renews the records that gate compares with, after an intended change; say so in the commit
+	python -m tests.gate --renew

@@ -15,9 +15,9 @@ class UserError(Exception):
 
 
 def program_name() -> str:
-    """How this program was started, for messages that show a command: ``sslbench``, ``python -m sslbench`` or the script.
+    """How this program was started, for messages that show a command: "sslbench" or "python -m sslbench".
 
-    Anything else, such as a test, gets the script of the repository.
+    Otherwise, as in a test, it is the repository's script: "python run_bench.py".
     """
     started = Path(sys.argv[0])
     if started.name == "__main__.py" and started.parent.name == "sslbench":

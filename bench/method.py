@@ -52,7 +52,7 @@ class Method(nn.Module, ABC):
     """
 
     needs: frozenset[str] = frozenset()
-    """What the data set must provide besides images: any of "labels", "clips", "depth", "captions"."""
+    """What the data set must provide in addition to images: any of "labels", "clips", "depth", "captions"."""
 
     needs_if: ClassVar[dict[str, str]] = {}
     """Setting -> what it additionally needs with this setting, such as {"sequence=frames": "clips"}.
@@ -86,7 +86,7 @@ class Method(nn.Module, ABC):
         self.view_size = train_info.image_size
         """Side length in pixels of the smallest view that the encoder processes."""
         self.logged: dict[str, Tensor] = {}
-        """Scalars of the last step to log besides the loss, such as an accuracy.
+        """Scalars of the last step to log in addition to the loss, such as an accuracy.
 
         "spread" is the standard deviation of the normalised embeddings over the batch, averaged over their
         dimensions and multiplied by sqrt(dim): 1 where they fill the sphere, 0 where they all coincide.

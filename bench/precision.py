@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 def low_precision(device: torch.device, precision: str = "auto") -> bool:
-    """Whether most of the work is done in bf16: if ``precision`` asks for it, or by default if the device supports it."""
+    """Whether most of the work is done in bf16: as ``precision`` says, or with "auto" if the device supports bf16."""
     require(precision in ("auto", "bf16", "fp32"), "precision", precision, "auto, bf16 or fp32")
     if precision != "auto":
         return precision == "bf16"

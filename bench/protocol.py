@@ -128,12 +128,12 @@ def accuracy_measurements(
         tap=tap,
         metric="accuracy",
         value=float(correct.mean()),
-        low=low,
-        high=high,
+        ci_low=low,
+        ci_high=high,
         predictions=predicted,
         confidences=None if confidences is None else confidences.float().cpu().numpy(),
         details=details,
     )
     per_class = [correct[truth == label].mean() for label in np.unique(truth)]
     low, high = macro_bootstrap_interval(correct, truth)
-    yield Measurement(tap=tap, metric="macro_accuracy", value=float(np.mean(per_class)), low=low, high=high)
+    yield Measurement(tap=tap, metric="macro_accuracy", value=float(np.mean(per_class)), ci_low=low, ci_high=high)

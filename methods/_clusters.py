@@ -60,7 +60,7 @@ class Clusterings(nn.Module):
         self.centroids.copy_(torch.cat(centroids))
 
     def get_extra_state(self) -> Tensor:
-        """Number of steps done. It is not a buffer, because branching on one would wait for the GPU at every step."""
+        """Number of steps done. It is not a buffer, because branching on one would wait for the GPU."""
         return torch.tensor(self.steps)
 
     def set_extra_state(self, state: Tensor) -> None:

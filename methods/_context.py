@@ -21,12 +21,12 @@ class ContextNetwork(nn.Module):
     def __init__(self, inputs: int, dim: int, *, length: int, wide: bool) -> None:
         super().__init__()
         size, padding = (3, 3 if wide else 1), (0, int(wide))
-        self.enter = nn.Linear(inputs, dim)
+        self.input_layer = nn.Linear(inputs, dim)
         self.layers = nn.ModuleList(nn.Conv2d(dim, dim, size, padding=padding) for _ in range(max(1, length // 2)))
 
     def forward(self, steps: Tensor) -> Tensor:
         """Residual layers, each of which looks two steps further back."""
-        maps = self.enter(steps).movedim(-1, 1)
+        maps = self.input_layer(steps).movedim(-1, 1)
         for layer in self.layers:
             maps = maps + layer(F.pad(F.relu(maps), (0, 0, 2, 0)))
         contexts: Tensor = maps.movedim(1, -1)

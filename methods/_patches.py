@@ -45,7 +45,7 @@ def neighbour_pairs(grid: int, window: int) -> list[tuple[int, int]]:
 
 
 def normalised_patches(patches: Tensor) -> Tensor:
-    """Patches (..., C, s, s) with the mean of each channel brought to 0.5 and its standard deviation to 0.25."""
+    """Patches (..., C, s, s) scaled to a mean of 0.5 and a standard deviation of 0.25 per channel."""
     patches = augment.to_float(patches)
     std, mean = torch.std_mean(patches, (-2, -1), keepdim=True, correction=0)
     return 0.5 + 0.25 * (patches - mean) / (std + 1e-2)

@@ -25,7 +25,7 @@ class Prototypes(nn.Module):
         return pairwise_products(F.normalize(z.float(), dim=1), F.normalize(weight, dim=1))
 
     def get_extra_state(self) -> Tensor:
-        """Number of images seen. It is no buffer: branching on one would wait for the GPU at every step."""
+        """Number of images seen. It is not a buffer, because branching on one would wait for the GPU."""
         return torch.tensor(self.seen)
 
     def set_extra_state(self, state: Tensor) -> None:

@@ -46,7 +46,7 @@ class BalancedCodes(nn.Module):
             self.pushed += distributed.world_size() * len(z) // 2
 
     def get_extra_state(self) -> Tensor:
-        """Number of images pushed. It is no buffer: branching on one would wait for the GPU at every step."""
+        """Number of images pushed. It is not a buffer, because branching on one would wait for the GPU."""
         return torch.tensor(self.pushed)
 
     def set_extra_state(self, state: Tensor) -> None:

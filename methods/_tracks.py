@@ -57,7 +57,8 @@ def track_windows(clips: Tensor, share: float, moving: float) -> Tensor:
 def motion_energy(first: Tensor, second: Tensor) -> Tensor:
     """Frames (N, 3, s, s) -> how much each pixel changes (N, s, s) after the camera's motion is compensated.
 
-    The camera's motion is taken to be the shift by whole pixels with the least change, each pixel's change capped.
+    The camera's motion is taken to be the shift by whole pixels that leaves the smallest mean change, with each
+    pixel's change capped.
     """
     N, _, s, _ = first.shape
     grey = first.new_tensor(augment.LUMA_WEIGHTS).view(3, 1, 1)
@@ -65,9 +66,8 @@ def motion_energy(first: Tensor, second: Tensor) -> Tensor:
     shifts = F.pad(after.unsqueeze(1), (CAMERA,) * 4, mode="replicate").squeeze(1).unfold(1, s, 1).unfold(2, s, 1)
     change = (shifts - before[:, None, None]).abs().flatten(1, 2)  # (N, shifts, s, s)
     inner = change[..., CAMERA : s - CAMERA, CAMERA : s - CAMERA]
-    camera = (
-        inner.clamp(max=0.05).mean((2, 3)).argmin(1)
-    )  # the cap keeps moving objects from outweighing the background
+    # The cap keeps moving objects from outweighing the background.
+    camera = inner.clamp(max=0.05).mean((2, 3)).argmin(1)
     return change[torch.arange(N, device=first.device), camera]
 
 
@@ -85,7 +85,8 @@ def match_scores(frames: Tensor, corners: Tensor, window: int) -> Tensor:
     template = template / template.flatten(1).norm(dim=1).clamp_min(1e-6).view(N, 1, 1, 1)
     spectra = torch.fft.rfft2(frames), torch.fft.rfft2(template, s=(s, s))
     places = s - window + 1  # beyond them the window would wrap around the frame
-    product = torch.fft.irfft2((spectra[0] * spectra[1].conj().unsqueeze(1)).sum(2), s=(s, s))[..., :places, :places]
+    spectrum = (spectra[0] * spectra[1].conj().unsqueeze(1)).sum(2)
+    product: Tensor = torch.fft.irfft2(spectrum, s=(s, s))[..., :places, :places]
     mean, square = box_means(frames.mean(2), window), box_means(frames.square().mean(2), window)
     return product / ((square - mean.square()).clamp_min(1e-6) * (C * window * window)).sqrt()
 

@@ -64,7 +64,7 @@ class PIRL(Method):
 
     def loss(self, batch: Batch) -> Tensor:
         """lambda L_NCE(bank, tiles) + (1 - lambda) L_NCE(bank, image) (equation 5), with the same negatives."""
-        f, g = self.embed(pirl_views(batch.images)), self.embed_tiles(self.draw_tiles(batch.images))
+        f, g = self.embed(draw_views(batch.images)), self.embed_tiles(self.draw_tiles(batch.images))
         places = self.bank.draw_from_others(batch.indices, self.negatives)
         whole, tiles = (self.bank.cosines(z, batch.indices, places) / self.temperature for z in (f, g))
         info_nce(tiles.detach(), answers_in_first_column(tiles), self.logged)
@@ -94,7 +94,7 @@ class PIRL(Method):
 
     def panels(self, batch: Batch) -> list[Panel]:
         """A view and the tiles of each image, with their own image's rank in the bank, and the nearest other image."""
-        views, tiles = pirl_views(batch.images), self.draw_tiles(batch.images)
+        views, tiles = draw_views(batch.images), self.draw_tiles(batch.images)
         f, g = self.embed(views), self.embed_tiles(tiles)
         return [
             Panel(title="view", images=views, captions=self.bank.rank_captions(f, batch.indices)),
@@ -107,7 +107,7 @@ class PIRL(Method):
         ]
 
 
-def pirl_views(images: Tensor) -> Tensor:
+def draw_views(images: Tensor) -> Tensor:
     """One view of each whole image, as in the authors' code: crop, mirror, colour jitter, grey; floats (N, 3, S, S)."""
     return augment.colour_jitter(augment.random_resized_crops(images, scale=(0.08, 1.0)), hue=0.2)
 

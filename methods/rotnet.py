@@ -41,8 +41,8 @@ class RotNet(Method):
         flip: Share = 0.5,
     ) -> None:
         super().__init__(encoder, train_info)
-        different = len({angle % 360 for angle in angles}) == len(angles) >= 2
-        require(different, "rotnet.angles", angles, "two or more different angles")
+        different = len({angle % 360 for angle in angles}) == len(angles)
+        require(different, "rotnet.angles", angles, "different rotations")
         self.angles, self.flip = angles, flip
         oblique = any(angle % 90 for angle in angles)
         self.view_size = inner_square_side(train_info.image_size) if oblique else train_info.image_size

@@ -67,7 +67,7 @@ class KNN(Protocol):
                 temperature=self.temperature,
             )
             for (k, temperature), predictions in votes.items():
-                details = {"k": k, "temperature": temperature}
+                details: dict[str, Any] = {"k": k, "temperature": temperature}
                 measurements = accuracy_measurements(spec.tap, predictions, representation.test_labels, **details)
                 accuracy = next(measurements)
                 if (k, temperature) == (self.k[0], self.temperature[0]):

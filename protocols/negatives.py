@@ -126,8 +126,8 @@ class Negatives(Probing):
             tap=tap,
             metric="knn_accuracy",
             value=float(correct.mean()),
-            low=low,
-            high=high,
+            ci_low=low,
+            ci_high=high,
             details={"k": k, "temperature": self.temperature},
         )
         some = evenly_spaced(len(queries), self.paired)
@@ -150,7 +150,7 @@ class Negatives(Probing):
             clusters = probes.assign_clusters(test, probes.k_means(train, k).centres)
             agreement = probes.clustering_agreement(representation.test_labels, clusters)
             for name, (value, low, high) in agreement.items():
-                yield Measurement(tap=tap, metric=f"{name}_k{k}", value=value, low=low, high=high)
+                yield Measurement(tap=tap, metric=f"{name}_k{k}", value=value, ci_low=low, ci_high=high)
 
     @classmethod
     def ranking_groups(cls, measured: DataFrame) -> Series:

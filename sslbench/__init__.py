@@ -61,7 +61,6 @@ if TYPE_CHECKING:
     )
     from .bench.precision import without_autocast as without_autocast
     from .bench.protocol import (
-        Measurement as Measurement,
         Protocol as Protocol,
         accuracy_measurements as accuracy_measurements,
         marked as marked,
@@ -69,6 +68,7 @@ if TYPE_CHECKING:
         percent as percent,
         shown as shown,
     )
+    from .bench.records.measurement import Measurement as Measurement
     from .bench.training import distributed as distributed
 
 

@@ -116,3 +116,15 @@ def changed_folder(change: Callable[[Path], Any]) -> Callable[[Path], str]:
         return str(root)
 
     return apply
+
+
+def empty_folder(parent: Path) -> str:
+    """A path to a new empty folder."""
+    (parent / "nothing").mkdir()
+    return str(parent / "nothing")
+
+
+def invalid_zip(parent: Path) -> str:
+    """A path to a new file that is a zip archive only by its name."""
+    (parent / "bad.zip").write_bytes(b"not a zip")
+    return str(parent / "bad.zip")

@@ -15,7 +15,7 @@ HEAVY = ("torch", "torchvision", "pandas", "timm", "seaborn", "jinja2")
     ("modules", "absent"),
     [
         (
-            "cli cli.listing cli.report plugins.discovery planning.build planning.jobs records.record",
+            "cli cli.listing cli.report plugins.discovery planning.build planning.jobs records.store",
             HEAVY,
         ),
         ("report.render report.compare report.comparison_formats report.card report.page report.plots", HEAVY[:2]),

@@ -57,6 +57,20 @@ def test_a_wheel_plans(site: Path, tmp_path: Path) -> None:
     assert "rotnet" in start(site, tmp_path, "list").stdout
 
 
+def test_a_wheel_can_be_started_as_a_module(site: Path, tmp_path: Path) -> None:
+    """``python -m sslbench`` is the command line, and can write a new plugin from the templates in the wheel."""
+    done = subprocess.run(
+        [sys.executable, "-m", "sslbench", "new", "method", "my_idea"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "python -m sslbench --methods my_idea,random --plugin my_idea.py" in done.stdout
+    assert (tmp_path / "my_idea.py").is_file()
+
+
 @pytest.mark.parametrize("where", ["wheel", "checkout", "checkout without links"])
 def test_a_folder_of_the_same_name_is_left_alone(site: Path, tmp_path: Path, where: str) -> None:
     """Packages called ``methods`` or ``bench`` in the user's folder neither crash a run nor are shadowed by ours."""

@@ -1,4 +1,4 @@
-"""What a protocol adds to its numbers: how they are written, and a table, notes and a figure of its own."""
+"""A protocol's own table, notes and figure in a report, and how its numbers are formatted."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from sslbench.bench.plugins.discovery import find_plugins
 from sslbench.bench.protocol import Protocol, percent
 from sslbench.bench.report.render import report
-from tests.test_report import cell
+from tests.records.builders import accuracy_record, failed_record
 
 
 class Spread(Protocol):
-    """Says which method came first at conv5, in its own table, and draws one line."""
+    """A protocol with its own table, a note on the best method, and a figure with one line."""
 
     def feature_specs(self):
         return ()
@@ -43,18 +43,18 @@ class Spread(Protocol):
         figure.subplots().plot(measured["mean"])
 
 
-RUNS = [cell("rotnet", 0, 0.5, 0.75), cell("jigsaw", 0, 0.6, 0.5)]
+RUNS = [accuracy_record("rotnet", 0, 0.5, 0.75), accuracy_record("jigsaw", 0, 0.6, 0.5)]
 
 
 def test_a_protocol_has_its_own_table_and_notes(tmp_path: Path) -> None:
-    """Its parts stand where methods by taps would, its sentences below, and all published sources."""
+    """Its parts replace the table of methods by taps; its notes and all published sources are below."""
     made = report(
         RUNS, folder=tmp_path, methods=["rotnet", "jigsaw"], formats=("md", "csv", "tex"), protocols={"linear": Spread}
     )
     assert made.text.startswith(PRINTED)
-    told = " ".join(made.text.split())
-    assert "ImageNet-1k, AlexNet, non-linear classifier at conv4, conv5; ImageNet-1k, AlexNet, linear" in told
-    assert "RotNet (Gidaris 2018), Table 5" in told
+    text = " ".join(made.text.split())
+    assert "ImageNet-1k, AlexNet, non-linear classifier at conv4, conv5; ImageNet-1k, AlexNet, linear" in text
+    assert "RotNet (Gidaris 2018), Table 5" in text
     markdown, separated, latex = (path.read_text() for path in made.files)
     assert "| rotnet | 75.0 ± 2.0 | 43.8 |" in " ".join(markdown.split())
     assert r"Who \& what" in latex
@@ -63,7 +63,7 @@ def test_a_protocol_has_its_own_table_and_notes(tmp_path: Path) -> None:
 
 
 def test_a_protocol_draws_its_own_figure(tmp_path: Path) -> None:
-    """What it draws replaces the bars, and is drawn once, the same bytes for the same numbers."""
+    """Its figure replaces the bars; equal numbers give equal bytes and are not drawn again."""
     own = report(RUNS, folder=tmp_path / "own", formats=("svg",), protocols={"linear": Spread}).files[0]
     again = report(RUNS, folder=tmp_path / "again", formats=("svg",), protocols={"linear": Spread}).files[0]
     bars = report(RUNS, folder=tmp_path / "bars", formats=("svg",)).files[0]
@@ -73,21 +73,21 @@ def test_a_protocol_draws_its_own_figure(tmp_path: Path) -> None:
     assert own.stat().st_mtime_ns == stamp
 
 
-def test_where_nothing_was_measured_a_protocol_is_not_asked(tmp_path: Path) -> None:
-    """The report of a bad night needs no help, and a protocol meets no empty table."""
-    lost = cell("rotnet", 0, 0, 0, status="failed", error="out of memory", metrics=[])
+def test_a_report_without_results_does_not_use_the_protocol(tmp_path: Path) -> None:
+    """Where all runs failed, the report has the usual table, and the protocol gets no empty one."""
+    lost = failed_record("rotnet", 0, "out of memory")
     assert "rotnet      failed" in report([lost], folder=tmp_path, protocols={"linear": Spread}).text
 
 
 def test_only_a_protocol_with_a_table_of_its_own_is_loaded_for_a_report() -> None:
-    """Its source says so; loading one takes torch, for which the others' tables need not wait."""
+    """The source text tells which protocols have one; the others are not imported, which would import torch."""
     known = find_plugins("protocol")
     assert "table" in known["rotations"].functions
     assert not known["linear"].functions & {"table", "notes", "plot"}
 
 
-def test_percent_is_what_tables_print() -> None:
-    """One decimal unless asked otherwise, half an interval where there is one, a dash for nothing."""
+def test_percent_formats_fractions() -> None:
+    """One decimal by default, half the interval if there is one, and a dash for a missing value."""
     assert [percent(0.5), percent(0.5, 0.0123), percent(0.8906, digits=2)] == ["50.0", "50.0 ± 1.2", "89.06"]
     assert percent(math.nan) == percent(math.nan, 0.1) == "-"
 

@@ -1,14 +1,17 @@
-"""What the README says is so."""
+"""What the README says is true."""
+
+from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
 from sslbench.bench.checkpoints.resolve import find_registered
 from sslbench.bench.cli import main
-from sslbench.bench.plugins.discovery import ROOT, find_plugins
-from sslbench.bench.report import readme
+from sslbench.bench.plugins.discovery import ROOT, find_plugins, plugin_in_file
+from tests.builders import run_quickly, write_readme_plugins
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -20,8 +23,8 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_is_understood(command, tmp_path, capsys):
-    """Each command of the README parses and plans without an error (or lacks only data or files of the reader's)."""
+def test_every_command_is_understood(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command of the README plans without an error, unless the reader's own data or files are missing."""
     words = shlex.split(command)
     if words[0] in ("list", "report"):
         assert main(words[:2] if words[0] == "list" else ["list"]) == 0
@@ -32,13 +35,16 @@ def test_every_command_is_understood(command, tmp_path, capsys):
     if words[0] == "fetch":
         assert all(find_registered(word, find_plugins("method")) for word in words[1:])
         return
+    if words[0] == "new":
+        assert main([*words, "--out", str(tmp_path)]) == 0
+        return
     code = main([*words, "--dry-run", "--results", str(tmp_path)])
     error = capsys.readouterr().err
     assert code == 0 or re.search(r"pictures|sharpness\.py|spread\.py", error), error
 
 
-def test_the_tree_names_what_is_there():
-    """Every path of the README's tree exists, and every part of the engine has its phrase."""
+def test_the_tree_is_complete() -> None:
+    """Every path of the README's tree exists, and every part of the engine has a line in it."""
     tree = TEXT.split("## The tree")[1].split("```")[1]
     listed, folder = set[str](), ""
     for line in tree.strip().splitlines():
@@ -50,24 +56,19 @@ def test_the_tree_names_what_is_there():
     assert parts == {path for path in listed if path.startswith("bench/")} - {"bench/"}
 
 
-def test_parts_are_filled_from_their_files(tmp_path, monkeypatch, capsys):
-    """A part takes its file's contents; a stale one is told with exit code 1 and renewed on request."""
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "README.md").write_text("nothing\n")
-    (tmp_path / "table.md").write_text("| a |\n")
-    (tmp_path / "README.md").write_text("x\n<!-- from table.md -->\nold\n<!-- end -->\ny\n")
-    monkeypatch.setattr(readme, "ROOT", tmp_path)
-    monkeypatch.setattr("sys.argv", ["readme", "--check"])
-    assert readme.main() == 1
-    assert "stale" in capsys.readouterr().err
-    monkeypatch.setattr("sys.argv", ["readme"])
-    assert readme.main() == 0
-    assert (tmp_path / "README.md").read_text() == "x\n<!-- from table.md -->\n| a |\n<!-- end -->\ny\n"
-    monkeypatch.setattr("sys.argv", ["readme", "--check"])
-    assert readme.main() == 0
+def test_its_plugins_run_as_printed(tmp_path: Path, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The example method and protocol, copied out of the README, run from outside the repository."""
+    files = write_readme_plugins(tmp_path)
+    assert {plugin_in_file(str(file)).kind for file in files} == {"method", "protocol"}
+    plugins = [word for file in files for word in ("--plugin", str(file))]
+    words = ["--methods", "sharpness,random", "--protocol", "spread", "--set", "sharpness.radius=2"]
+    assert run_quickly(results, *plugins, *words) == 0
+    out = capsys.readouterr().out
+    assert "effective_rank" in out
+    assert "sharpness" in out
 
 
-def test_what_the_readme_shows_exists():
-    """Pictures and generated parts point at committed files."""
+def test_what_the_readme_shows_exists() -> None:
+    """Pictures and generated parts point at files."""
     for path in re.findall(r"!\[[^]]*\]\((\S+)\)", TEXT) + re.findall(r"<!-- from (\S+) -->", TEXT):
         assert (ROOT / path).is_file(), path

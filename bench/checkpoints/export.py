@@ -11,7 +11,8 @@ from safetensors.torch import save as serialize
 
 from ..encoders import Encoder
 from ..encoders._resnet import ResidualEncoder
-from ..records.record import Record, joined
+from ..records.record import Record
+from ..records.store import file_name
 from ..storage.atomic import atomic_write
 from .state_dict import map_key
 
@@ -24,7 +25,7 @@ def export_encoder(
     ``name`` is the encoder as ``--encoder`` names it, ``measured`` are the records of this encoder.
     """
     recipe = metadata["recipe"]
-    stem = joined(metadata["dataset"], name, metadata["method"], recipe["preset"], f"s{recipe['seed']}")
+    stem = file_name(metadata["dataset"], name, metadata["method"], recipe["preset"], f"s{recipe['seed']}")
     mapping = library_key_mapping(encoder)
     state = {map_key(key, mapping): value.cpu().contiguous() for key, value in encoder.state_dict().items()}
     weights = folder / f"{stem}.safetensors"
@@ -49,11 +50,11 @@ def model_card(
     trained = ", ".join(f"{key} = {value}" for key, value in recipe.items())
     mean, std = ([round(value, 4) for value in part.flatten().tolist()] for part in (encoder.mean, encoder.std))
     rows = [
-        f"| {record['cell']['protocol']} | {record['cell']['dataset']} | {number['tap']} | {number['metric']} "
-        f"| {number['value']:.4f} | {record['key']} |"
+        f"| {record.cell.protocol} | {record.cell.dataset} | {found.tap} | {found.metric} | {found.value:.4f} "
+        f"| {record.key} |"
         for record in measured
-        for number in record["metrics"]
-        if number["metric"] in ("accuracy", "macro_accuracy")
+        for found in record.measurements
+        if found.metric in ("accuracy", "macro_accuracy")
     ]
     table = ["| protocol | data | tap | metric | value | record |", "|:--|:--|:--|:--|--:|:--|", *rows]
     return "\n".join(

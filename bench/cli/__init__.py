@@ -102,9 +102,9 @@ def measure(plan: Plan, options: argparse.Namespace) -> int:
                     pass
                 return 0
             for event in show_progress(runner.measure_missing(plan)):
-                if isinstance(event, runner.Measured) and event.record["status"] == "failed":
+                if isinstance(event, runner.Measured) and event.record.failed:
                     failed += 1
-                    print(f"failed: {event.record['cell']['method']}: {event.record['error']}", file=sys.stderr)
+                    print(f"failed: {event.record.cell.method}: {event.record.error}", file=sys.stderr)
     print_plan_tables(plan)
     return 1 if failed else 0
 

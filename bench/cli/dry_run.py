@@ -10,6 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from ..planning.plan import Cell, Job, Plan
+from ..records.comparable import network
 from ..records.provenance import device_name
 from ..records.record import Record
 from ..run.encoder import find_pretrained
@@ -23,7 +24,7 @@ def forecast(plan: Plan) -> str:
     """The cells of a plan, the source of each encoder, and an estimate of time and disk."""
     check_jobs(plan, plan.jobs)
     info, request = plan.dataset_info, plan.request
-    past = [record for record in read_all_records(request.results)[0] if record["status"] == "ok"]
+    past = [record for record in read_all_records(request.results)[0] if not record.failed]
     rows, estimates = [], list[float | None]()
     for job in plan.jobs:
         for cell in job.cells or (None,):
@@ -74,32 +75,37 @@ def estimate_steps(plan: Plan, job: Job, cell: Cell | None, past: Iterable[Recor
     Pretraining and feature extraction, which a job's cells share, count for the first missing cell.
     """
     here, info = device_name(device_of(plan.request.device)), plan.dataset_info
-    comparable = [record for record in past if has_same_encoder(record, plan, job)]
+    similar = [record for record in past if has_same_encoder(record, plan, job)]
     first = cell is (job.missing or (None,))[0]
     if first and encoder_origin(plan, job) == "to pretrain":
         yield estimate_seconds(
-            comparable, "pretrain", job.recipe.views, here, lambda r: r["cell"]["method"] == job.method.name
+            similar, "pretrain", job.recipe.views, here, lambda record: record.cell.method == job.method.name
         )
     if cell and not cell.measured:
         images = info.train_images + info.test_images
-        same_protocol = [record for record in comparable if record["cell"]["protocol"] == cell.protocol.name]
+        same_protocol = [record for record in similar if record.cell.protocol == cell.protocol.name]
         settings = as_json(cell.settings)
         if first:
+            taps = settings["taps"]
             yield estimate_seconds(
-                comparable, "extract", images, here, lambda r: r["settings"]["protocol"]["taps"] == settings["taps"]
+                similar, "extract", images, here, lambda record: record.settings.protocol.get("taps") == taps
             )
-        yield estimate_seconds(same_protocol, "probe", images, here, lambda r: r["settings"]["protocol"] == settings)
+        yield estimate_seconds(
+            same_protocol, "probe", images, here, lambda record: record.settings.protocol == settings
+        )
 
 
 def has_same_encoder(record: Record, plan: Plan, job: Job) -> bool:
     """Whether a record's encoder and image size are those of the job."""
-    own, settings = plan.with_encoder_of(job.external), record["settings"]
-    input_fields = job.external.record_source["input"] if job.external else {}
-    wanted = as_json([own.request.encoder, own.encoder_settings, input_fields])
-    same_data = record["identity"]["dataset"] == plan.dataset_info.identity
-    same_size = same_data or settings["dataset"].get("image_size") == plan.dataset_info.image_size
-    recorded = [record["cell"]["encoder"], settings["encoder"], record["source"].get("input", {})]
-    return bool(same_size) and recorded == wanted
+    own = plan.with_encoder_of(job.external)
+    wanted = {
+        "encoder": own.request.encoder,
+        "encoder settings": own.encoder_settings,
+        "input": job.external.record_source["input"] if job.external else {},
+    }
+    same_data = record.identity.dataset == plan.dataset_info.identity
+    same_size = same_data or record.settings.dataset.get("image_size") == plan.dataset_info.image_size
+    return same_size and network(record) == as_json(wanted)
 
 
 def estimate_seconds(
@@ -111,11 +117,11 @@ def estimate_seconds(
     """
     found: dict[tuple[bool, bool], list[float]] = {}
     for record in past:
-        cost, card, made = record["cost"], record["card"], record["provenance"]
-        if seconds := cost.get(f"{part}_seconds"):
-            trains = part == "pretrain"
-            done = cost["pretrain_views"] if trains else card["train_images"] + card["test_images"]
-            device = record["source"].get("device", made["device"]) if trains else made["device"]
+        seconds, device = getattr(record.cost, f"{part}_seconds"), record.provenance.device
+        done = record.card_count("train_images") + record.card_count("test_images")
+        if part == "pretrain":
+            done, device = record.cost.pretrain_views or 0, record.source.device or device
+        if seconds and done:
             found.setdefault((device == here, same(record)), []).append(seconds * amount / done)
     return median(found[max(found)]) if found else None
 

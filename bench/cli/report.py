@@ -23,7 +23,7 @@ def print_plan_tables(plan: Plan) -> None:
     results = plan.request.results
     found, damaged = read_all_records(results)
     wanted = {cell.key for job in plan.jobs for cell in job.cells} | plan.reference_keys
-    newest = {record["key"]: record for record in found if record["key"] in wanted}
+    newest = {record.key: record for record in found if record.key in wanted}
     methods = tuple(dict.fromkeys(job.method.name for job in plan.jobs))
     print_tables(list(newest.values()), damaged, results, methods, plan.request.plugin_files)
     print(f"records  {results / 'records'}")
@@ -31,7 +31,7 @@ def print_plan_tables(plan: Plan) -> None:
 
 def read_all_records(results: Path) -> tuple[list[Record], Damaged]:
     """The records committed with this project, then those of a results folder; and the damaged files of the latter."""
-    from ..records.record import read_all
+    from ..records.store import read_all
 
     folders = sorted(ROOT.glob("results/*/records"))
     committed = [r for folder in folders if folder.parent != results.resolve() for r in read_all(folder)[0]]
@@ -53,7 +53,7 @@ def print_tables(
 
     print_damaged(damaged)
     protocols = find_plugins("protocol", plugin_files)
-    used = {record["cell"]["protocol"] for record in found} & protocols.keys()
+    used = {record.cell.protocol for record in found} & protocols.keys()
     headlines = {name: str(protocols[name].constants.get("headline") or "accuracy") for name in used}
     # Loading a protocol may import torch, so only those that draw their own tables or figures are loaded.
     own = {name: protocols[name].load() for name in used if protocols[name].functions & {"table", "notes", "plot"}}
@@ -98,7 +98,7 @@ def report_command(words: list[str]) -> int:
         help="also write everything into one web page (default report.html in --results)",
     )
     options = parser.parse_args(words)
-    from ..records.record import read_all
+    from ..records.store import read_all
 
     found, damaged = read_all(options.results / "records")
     if not found:
@@ -108,9 +108,9 @@ def report_command(words: list[str]) -> int:
             f"{program_name()} --methods rotnet --results {options.results}"
         )
     if options.card:
-        from ..report.card import card, chosen
+        from ..report.card import cell_card, find_record
 
-        print(card(chosen(found, options.card)), end="")
+        print(cell_card(find_record(found, options.card)), end="")
         return 0
     rendered = print_tables(found, damaged, options.results, options.methods, whole=True)
     if options.html:
@@ -144,11 +144,11 @@ def compare_command(words: list[str]) -> int:
     add_plugin_option(parser)
     options = parser.parse_args(words)
     from ..report import comparison_formats
-    from ..report.compare import compared
+    from ..report.compare import compare_folders
     from ..storage.atomic import atomic_write
 
     known = find_plugins("protocol", tuple(options.plugin))
-    result = compared(
+    result = compare_folders(
         options.baseline,
         options.candidate,
         tolerance=options.tolerance,
@@ -156,11 +156,11 @@ def compare_command(words: list[str]) -> int:
         methods=options.methods,
         headlines={name: plugin.constants.get("headline", "") for name, plugin in known.items()},
     )
-    print(comparison_formats.plain(result), end="")
+    print(comparison_formats.as_text(result), end="")
     for path, render in (
         (options.json, comparison_formats.as_json),
-        (options.markdown, comparison_formats.markdown),
-        (options.junit, comparison_formats.junit),
+        (options.markdown, comparison_formats.as_markdown),
+        (options.junit, comparison_formats.as_junit),
     ):
         if path:
             atomic_write(path, render(result).encode())

@@ -93,7 +93,7 @@ def export_job(plan: Plan, job: Job, weights: Weights, options: argparse.Namespa
     encoder = build_encoder(plan, job, torch.device("cpu"))
     metadata = load_encoder(weights.file, encoder)
     found, _ = read_all_records(options.results)
-    measured = [record for record in found if record["identity"].get("recipe") == job.recipe_hash]
+    measured = [record for record in found if record.identity.recipe == job.recipe_hash]
     size = plan.pretrain_info.image_size
     for file in export_encoder(encoder, plan.request.encoder, size, metadata, measured, options.out):
         print(f"{job.method.name}  {file}")

@@ -26,8 +26,7 @@ def ellipse(u: Floats, v: Floats, form: Floats) -> Floats:
 
 def box(u: Floats, v: Floats, form: Floats) -> Floats:
     """A rectangle."""
-    level: Floats = np.maximum(np.abs(u, out=u), np.abs(v, out=v), out=u) - np.float32(1)
-    return level
+    return np.maximum(np.abs(u, out=u), np.abs(v, out=v), out=u) - np.float32(1)
 
 
 def rounded_box(u: Floats, v: Floats, form: Floats) -> Floats:
@@ -38,7 +37,7 @@ def rounded_box(u: Floats, v: Floats, form: Floats) -> Floats:
 def trapezoid(u: Floats, v: Floats, form: Floats) -> Floats:
     """An upright trapezoid whose top is ``form`` times as wide as its base; 0 makes a triangle."""
     slope = (1 - form) * np.float32(0.5)
-    side = np.abs(u, out=u) + slope * v - (1 - slope)
+    side: Floats = np.abs(u, out=u) + slope * v - (1 - slope)
     return np.maximum(side, np.abs(v, out=v) - np.float32(1), out=side)
 
 

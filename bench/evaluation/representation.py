@@ -60,7 +60,7 @@ class FeatureSpec:
 
 
 class Representation:
-    """The features (N, D) of both splits of a data set, for any feature spec, and what protocols need besides.
+    """The features (N, D) of both splits of a data set, for any feature spec, with labels and images.
 
     Features that were not extracted before are extracted when they are first asked for.
     """
@@ -79,7 +79,7 @@ class Representation:
     ) -> None:
         """Sets the encoder to eval mode and freezes it.
 
-        ``identity`` is a string for everything besides the weights that changes features: the data, and the encoder's
+        ``identity`` is a string for everything except the weights that changes features: the data, and the encoder's
         name, settings and input. ``build_encoder`` returns the encoder with its random initial weights.
         ``shared_results`` is one dict for all representations of a run, see `compute_once`. ``pretext`` holds the
         values that the method logged at the end of pretraining; it is empty for weights from elsewhere.
@@ -263,7 +263,7 @@ def fold_batch_norms(encoder: Encoder) -> Encoder:
         for (name, layer), (next_name, norm) in pairwise(list(stage.named_children())):
             if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 fused: nn.Module = fuse_conv_bn_eval(layer, norm)
-                setattr(stage, name, fused.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+                setattr(stage, name, fused.to(memory_format=torch.channels_last))
                 setattr(stage, next_name, nn.Identity())
     return network
 

@@ -12,7 +12,7 @@ from ..checkpoints.resolve import resolve_checkpoints
 from ..data import DatasetInfo
 from ..errors import UserError
 from ..plugins.discovery import Plugin
-from ..records import record as records
+from ..records import store as records
 from ..storage.hashing import file_hash, fingerprint
 from ..training.recipe import PRESETS, Recipe
 from .plan import Cell, Job, Plan, needs_of

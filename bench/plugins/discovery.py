@@ -16,7 +16,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -139,7 +138,9 @@ def installed_plugins(kind: str) -> Iterator[Plugin]:
 
 @cache
 def installed_entry_points() -> Any:
-    """The entry points of all installed packages; reading them takes a moment."""
+    """The entry points of all installed packages; importing their reader and reading them takes a moment."""
+    from importlib.metadata import entry_points
+
     return entry_points()
 
 

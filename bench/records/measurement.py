@@ -1,22 +1,33 @@
-"""One measured value, as a protocol yields it and a record keeps it."""
+"""One measured value, as a protocol yields it and a record stores it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from .typed_json import NOT_STORED
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """One measured value, with its 95 % interval and what is needed to check it image by image."""
+    """One measured value with its 95 % confidence interval.
+
+    ``predictions`` and ``confidences`` are stored next to the record, not in it.
+    """
 
     tap: str
     metric: str  # "accuracy", "macro_accuracy", ...
-    value: float  # accuracies are fractions
-    low: float | None = None
-    high: float | None = None
-    predictions: np.ndarray | None = None  # int64 (N,), on the test split
-    confidences: np.ndarray | None = None  # float (N,) from 0 to 1, of the predictions; to show the surest mistakes
-    details: dict[str, Any] | None = None  # what was chosen on the way: a strength, a k
+    value: float  # accuracies are fractions; NaN where nothing could be measured
+    ci_low: float | None = None
+    ci_high: float | None = None
+    predictions: np.ndarray | None = field(default=None, metadata=NOT_STORED)  # int64 (N,), classes of the test images
+    confidences: np.ndarray | None = field(default=None, metadata=NOT_STORED)  # float (N,), 0 to 1, of the predictions
+    details: Mapping[str, Any] | None = None  # what was chosen on the way, such as k or the strength of a penalty
+
+
+def is_shown_in_percent(metric: str) -> bool:
+    """Whether a metric's values are fractions that a reader sees in percent."""
+    return "accuracy" in metric

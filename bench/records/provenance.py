@@ -1,4 +1,4 @@
-"""What a number needs beside it to be measured again: commit, versions, device, memory."""
+"""The code and the machine that measure now: commit, versions, device and memory."""
 
 from __future__ import annotations
 
@@ -10,27 +10,32 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..plugins.discovery import ROOT
+from .record import Provenance
 
 if TYPE_CHECKING:
     import torch
 
 
-def provenance(device: torch.device) -> dict[str, Any]:
-    """Commit, versions and device as they are now."""
-    return {
-        **commit(),
-        "versions": {"python": platform.python_version()} | versions("torch", "torchvision", "timm", "numpy", "scipy"),
-        "system": platform.platform(),
-        "device": device_name(device),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+def current_provenance(device: torch.device, precision: str | None = None) -> Provenance:
+    """Commit, versions and device at this moment."""
+    commit, dirty = checkout()
+    return Provenance(
+        commit=commit,
+        dirty=dirty,
+        versions={"python": platform.python_version()}
+        | installed_versions("torch", "torchvision", "timm", "numpy", "scipy"),
+        system=platform.platform(),
+        device=device_name(device),
+        precision=precision,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:
-    """The most bytes that this process has held so far, and on a GPU the most of the GPU's."""
+    """The most bytes that this process has held so far, and on a GPU the most of its memory too."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     if device.type != "cuda":
         return {"peak_memory_bytes": most}
@@ -40,20 +45,20 @@ def peak_memory(device: torch.device) -> dict[str, int]:
 
 
 @cache
-def commit() -> dict[str, Any]:
+def checkout() -> tuple[str | None, bool | None]:
     """The checkout's commit and whether files differ from it; None outside a checkout."""
     if not (ROOT / ".git").exists():
-        return {"commit": None, "dirty": None}
+        return None, None
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
-    return {"commit": git("rev-parse", "HEAD") or None, "dirty": bool(git("status", "--porcelain", "--", "*.py"))}
+    return git("rev-parse", "HEAD") or None, bool(git("status", "--porcelain", "--", "*.py"))
 
 
 @cache
-def versions(*packages: str) -> dict[str, str]:
-    """Installed versions by package."""
+def installed_versions(*packages: str) -> dict[str, str]:
+    """Versions by package; packages that are not installed are left out."""
     found = {}
     for package in packages:
         try:
@@ -65,13 +70,13 @@ def versions(*packages: str) -> dict[str, str]:
 
 @cache
 def device_name(device: torch.device) -> str:
-    """A GPU's name, or the processor's."""
+    """The name of a GPU or of the processor."""
     if device.type == "cuda":
         import torch
 
         return torch.cuda.get_device_name(device)
-    if device.type == "cpu" and (facts := Path("/proc/cpuinfo")).exists():
-        for line in facts.read_text(encoding="utf-8").splitlines():
+    if device.type == "cpu" and (info := Path("/proc/cpuinfo")).exists():
+        for line in info.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return f"{device.type} {platform.machine()}"

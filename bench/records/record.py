@@ -1,210 +1,222 @@
-"""One cell, one JSON file, written whole or not at all.
+"""The parts of a record: everything that is known about one measured cell.
 
-A record holds one cell's numbers and all that is needed to measure them again; its
-per-image predictions lie beside it as a compressed NumPy file. One file per cell makes
-any number of writers on a shared disk safe: nobody appends, nobody locks.
+A cell is one protocol asked of one encoder. Its record holds the measured values and all that is needed to measure
+them again. In JSON (see `store`) each key has the name of its field here.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import re
-import zipfile
-from collections.abc import Iterable, Mapping
-from functools import cache
-from io import BytesIO
+from collections.abc import Mapping
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import UserError
-from ..storage.atomic import atomic_write
-from ..storage.hashing import fingerprint
+from .measurement import Measurement
+from .typed_json import NOT_STORED, reader_of, stored_fields
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
+SCHEMA = 2
+"""The version of the JSON that is written. Version 1 is read too."""
 
-Record = dict[str, Any]
-
-SCHEMA = 1
-
-CELL = ("method", "checkpoint", "encoder", "dataset", "pretrain_dataset", "protocol", "variant", "seed", "preset")
-"""What names a cell; the settings say the rest."""
-
-COSTS = (
-    "pretrain_seconds",
-    "pretrain_views",
-    "pretrain_flops",
-    "extract_seconds",
-    "extract_flops",
-    "probe_seconds",
-    "peak_memory_bytes",
-)
-
-PARTS: dict[str, type] = {
-    "cell": dict,
-    "settings": dict,
-    "identity": dict,
-    "deviations": dict,
-    "card": dict,
-    "metrics": list,
-    "source": dict,
-    "cost": dict,
-    "pretext": dict,
-    "provenance": dict,
-}
-"""The parts that every record has, whatever its status."""
+Values = Mapping[str, Any]  # settings by name, or anything else whose names plugins decide
 
 
-def write(
-    folder: Path,
-    record: Record,
-    predictions: Mapping[str, np.ndarray] | None = None,
-    pictures: bytes | None = None,
-) -> Path:
-    """Stores a record, its predictions ``{tap: (N,), "labels": (N,)}`` and a WebP of its surest mistakes.
+@dataclass(frozen=True, kw_only=True)
+class CellNames:
+    """The names that tell a reader which cell this is; the settings say the rest."""
 
-    They take the place of any with the same key.
-    """
-    plain = _plain(record)
-    if why := _complaint(plain):
-        raise ValueError(f"not a record: {why}")
-    stem = file_stem(plain)
-    plain["predictions"] = f"{stem}.npz" if predictions else None
-    if predictions:
-        # The record goes last: whoever finds it finds its predictions too.
-        packed = BytesIO()
-        arrays: dict[str, Any] = dict(predictions)
-        np.savez_compressed(packed, **arrays)
-        atomic_write(folder / f"{stem}.npz", packed.getvalue())
-    plain["pictures"] = f"{stem}.webp" if pictures else None
-    if pictures:
-        atomic_write(folder / f"{stem}.webp", pictures)
-    path = folder / f"{stem}.json"
-    atomic_write(path, (json.dumps(plain, indent=1, allow_nan=False) + "\n").encode())
-    return path
+    method: str
+    checkpoint: str | None  # the name of the weights that were given, if any
+    encoder: str
+    dataset: str
+    pretrain_dataset: str | None
+    protocol: str
+    variant: str  # of an ablation, "" elsewhere
+    seed: int
+    preset: str
 
 
-def read(path: Path) -> Record:
-    """The record in a file; ``ValueError`` says why it is none."""
-    try:
-        record = json.loads(path.read_bytes())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not whole JSON: {error}") from None
-    except UnicodeDecodeError:
-        raise ValueError("not text") from None
-    if why := _complaint(record):
-        raise ValueError(why)
-    return record
+@dataclass(frozen=True, kw_only=True)
+class CellSettings:
+    """Every setting of every plugin that took part."""
+
+    method: Values = field(default_factory=dict)
+    encoder: Values = field(default_factory=dict)
+    recipe: Values = field(default_factory=dict)
+    unvaried_recipe: Values = field(default_factory=dict)  # of an ablation: what its variants change, as it was before
+    dataset: Values = field(default_factory=dict)
+    pretrain_dataset: Values = field(default_factory=dict)
+    protocol: Values = field(default_factory=dict)
 
 
-def read_all(folder: Path) -> tuple[list[Record], list[tuple[Path, str]]]:
-    """Every record of a folder, the newest of each key, in the order of file names; and the files that are none.
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Hashes of what was measured and of what it was measured on."""
 
-    What lies beside them is named by whole paths, so that records of several folders can be read together.
-    """
-    newest: dict[str, Record] = {}
-    damaged = []
-    home = os.path.abspath(folder)
-    for path in sorted(folder.glob("[!.]*.json"), key=str):
-        try:
-            record = read(path)
-        except (ValueError, OSError) as error:
-            damaged.append((path, str(error)))
-            continue
-        for beside in ("predictions", "pictures"):
-            if record[beside]:
-                record[beside] = os.path.join(home, record[beside])
-        # Two files share a key only after someone renamed one.
-        other = newest.get(record["key"])
-        if other is None or _created(record) > _created(other):
-            newest[record["key"]] = record
-    return list(newest.values()), damaged
+    dataset: str | None = None
+    pretrain_dataset: str | None = None
+    recipe: str | None = None
+    weights: str | None = None
 
 
-def find(folder: Path, key: str) -> Path | None:
-    """The record of a key if that cell is measured; failed and damaged ones are not."""
-    for path in folder.glob(f"[!.]*-{key}.json"):
-        try:
-            if read(path)["status"] == "ok":
-                return path
-        except (ValueError, OSError):
-            continue
-    return None
+@dataclass(frozen=True, kw_only=True)
+class ExternalCheckpoint:
+    """Weights that were trained elsewhere and come with an encoder of their own."""
+
+    token: str  # its name on the command line
+    encoder: str = ""
+    encoder_settings: Values = field(default_factory=dict)  # those that are not the encoder's defaults
+    url: str = ""
+    licence: str = ""
+    published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # protocol -> tap -> fraction
+    published_in: str = ""
+    input: Values = field(default_factory=dict)  # how it expects images; ``words`` say it in one line
+    layout: Values = field(default_factory=dict)  # how its file names the tensors
 
 
-def read_predictions(folder: Path, record: Record) -> dict[str, np.ndarray]:
-    """A record's predictions on the test split, ``{tap: (N,), "labels": (N,)}``; empty if it has none."""
-    if record.get("predictions") is None:
-        return {}
-    path = folder / record["predictions"]  # a whole path stays what it is
-    try:
-        with zipfile.ZipFile(path) as packed:
-            return {name.removesuffix(".npy"): _array(packed.read(name)) for name in packed.namelist()}
-    except Exception as error:  # numpy and zipfile raise a dozen kinds over a damaged file
-        raise UserError(
-            f"{path}: cannot be read as predictions ({error}). Delete it and its record, and run the cell again."
-        ) from None
+@dataclass(frozen=True, kw_only=True)
+class WeightsSource:
+    """Where the weights came from. They may be older than the measurement, and made on another machine."""
+
+    kind: str  # "untrained", "file", "cached", "bundled", "pretrained", "published" or "failed"
+    file: str | None = None
+    sha256: str | None = None
+    commit: str | None = None
+    precision: str | None = None
+    device: str | None = None
+    checkpoint: ExternalCheckpoint | None = None
 
 
-def _array(content: bytes) -> np.ndarray:
-    """The array in the bytes of a .npy file; `numpy.load` takes thrice as long over files as small as these."""
-    begin = 10 + int.from_bytes(content[8:10], "little")
-    shape, column_major, dtype = _layout(content[:begin])
-    return np.frombuffer(content, dtype, offset=begin).reshape(shape, order="F" if column_major else "C")
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What pretraining, feature extraction and probing took; None where it was not recorded."""
+
+    pretrain_seconds: float | None = None
+    pretrain_views: int | None = None
+    pretrain_flops: float | None = None
+    extract_seconds: float | None = None
+    extract_flops: float | None = None
+    probe_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    peak_device_memory_bytes: int | None = None
 
 
-@cache
-def _layout(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, order and type that a .npy file of version 1.0 begins with; ``ValueError`` where it is none."""
-    file = BytesIO(head)
-    if np.lib.format.read_magic(file) != (1, 0):
-        raise ValueError("not a .npy file of version 1.0")
-    shape, column_major, dtype = np.lib.format.read_array_header_1_0(file)
-    if dtype.hasobject:
-        raise ValueError("holds objects, not numbers")
-    return shape, column_major, dtype
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """The code and the machine that measured."""
+
+    commit: str | None = None
+    dirty: bool | None = None  # whether files differed from the commit
+    versions: Mapping[str, str] = field(default_factory=dict)
+    system: str | None = None
+    device: str | None = None
+    precision: str | None = None
+    created: str = ""  # ISO 8601, so that the order of the text is the order in time
 
 
-def frame(records: Iterable[Record]) -> DataFrame:
-    """Tidy rows, one per record, tap and metric; a failed record is one row without tap, metric and value."""
-    import pandas as pd
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """One test image that a classifier got wrong."""
 
-    rows = []
-    for record in records:
-        common = {
-            "key": record["key"],
-            "status": record["status"],
-            "error": record["error"],
-            **{name: record["cell"][name] for name in CELL},
-            "card": fingerprint(record["card"]),
-            "source": record["source"].get("kind"),
-            **{name: record["cost"].get(name) for name in COSTS},
-        }
-        for number in record["metrics"] if record["status"] == "ok" else [{}]:
-            rows.append(common | {name: number.get(name) for name in ("tap", "metric", "value", "low", "high")})
-    columns = ["key", "status", "error", *CELL, "card", "source", *COSTS, "tap", "metric", "value", "low", "high"]
-    numbers = dict.fromkeys((*COSTS, "value", "low", "high"), "float64")
-    return pd.DataFrame(rows, columns=columns).astype(numbers)
+    image: int  # its index in the test split
+    label: int
+    predicted: int
+    confidence: float
 
 
-def file_stem(record: Record) -> str:
-    """A record's file name without its ending, readable, and unique by the key."""
-    cell = record["cell"]
-    names = (cell[part] for part in ("dataset", "encoder", "method", "protocol"))
-    return joined(*names, f"s{cell['seed']}", record["key"])
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One cell and what was measured of it."""
+
+    key: str  # 16 hex digits: a hash of everything that can change the result
+    status: Literal["ok", "failed"] = "ok"
+    error: str | None = None
+    cell: CellNames
+    settings: CellSettings
+    identity: Identity
+    deviations: Values  # settings of the method that are not its paper's
+    card: Values  # what a result of the protocol means; empty where the cell failed before the protocol ran
+    measurements: tuple[Measurement, ...] = ()
+    mistakes: Mapping[str, tuple[Mistake, ...]] | None = None  # by tap, the most confident first
+    classes: tuple[str, ...] | None = None  # names of the first classes
+    source: WeightsSource
+    cost: Cost
+    pretext: Mapping[str, float | None]  # the method's own training: losses and what it logged
+    provenance: Provenance
+    predictions: str | None = None  # name of the file next to the record, see `predictions`
+    pictures: str | None = None  # the same of the pictures of its mistakes
+    folder: Path | None = field(default=None, compare=False, metadata=NOT_STORED)  # where it was read
+
+    @property
+    def failed(self) -> bool:
+        """Whether pretraining or the protocol failed."""
+        return self.status == "failed"
+
+    @property
+    def is_external(self) -> bool:
+        """Whether its weights came with an encoder of their own."""
+        return self.source.checkpoint is not None
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether pretraining ended with nearly the same embedding for all images."""
+        return bool(self.pretext.get("collapsed"))
+
+    def measurement(self, tap: str, metric: str) -> Measurement | None:
+        """The measured value of a metric at a tap."""
+        return next((m for m in self.measurements if (m.tap, m.metric) == (tap, metric)), None)
+
+    def card_count(self, name: str) -> int:
+        """A number of images or classes on the protocol's card; 0 where it is not there."""
+        value = self.card.get(name)
+        return value if isinstance(value, int) else 0
+
+    def path_of(self, name: str | None) -> Path | None:
+        """The path of `predictions` or `pictures`; None where the record has no such file."""
+        return (self.folder or Path()) / name if name else None
 
 
-def joined(*names: str) -> str:
-    """Names -> one file name in which only the dashes divide."""
-    return "-".join(re.sub(r"[^\w.]+", "_", str(name)) for name in names)
+def to_json(record: Record) -> dict[str, Any]:
+    """A record as JSON can hold it."""
+    return {"schema": SCHEMA} | _plain(record)
+
+
+def from_json(content: Any, folder: Path | None = None) -> Record:
+    """The record in parsed JSON of any known schema; raises ValueError with the reason if it is none."""
+    if not isinstance(content, dict) or "schema" not in content:
+        raise ValueError("not a record of this benchmark")
+    if content["schema"] not in (1, SCHEMA):
+        raise ValueError(f"schema {content['schema']!r}, this version reads 1 and {SCHEMA}")
+    record: Record = reader_of(Record)(_from_schema_1(content) if content["schema"] == 1 else content)
+    if not re.fullmatch(r"[0-9a-f]{16}", record.key):
+        raise ValueError("key is not 16 hex digits")
+    return replace(record, folder=folder)
+
+
+def _from_schema_1(content: dict[str, Any]) -> dict[str, Any]:
+    """The JSON with the names of schema 2; damaged parts stay as they are."""
+    content = _renamed(content, metrics="measurements")
+    content["settings"] = _renamed(content.get("settings"), common="unvaried_recipe")
+    if isinstance(content.get("measurements"), list):
+        content["measurements"] = [_renamed(m, low="ci_low", high="ci_high") for m in content["measurements"]]
+    source = content.get("source")
+    if isinstance(source, dict) and "token" in source:
+        content["source"] = source | {"checkpoint": source}
+    return content
+
+
+def _renamed(part: Any, **names: str) -> Any:
+    """A copy of a part with other names for some of its keys."""
+    return {names.get(key, key): value for key, value in part.items()} if isinstance(part, dict) else part
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold: NumPy scalars unwrapped, tuples as lists, paths as text, NaN and infinities as null."""
+    """The value as JSON can hold it: NumPy scalars unwrapped, paths as text, NaN and infinities as null."""
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in stored_fields(value)}
     if isinstance(value, Mapping):
         return {str(name): _plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
@@ -215,36 +227,4 @@ def _plain(value: Any) -> Any:
         return _plain(value.tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, Path):
-        return str(value)
-    return value
-
-
-def _complaint(record: Any) -> str | None:
-    """Why this is no record, or ``None`` if it is one."""
-    if not isinstance(record, dict) or "schema" not in record:
-        return "not a record of this benchmark"
-    if record["schema"] != SCHEMA:
-        return f"schema {record['schema']!r}, this version reads {SCHEMA}"
-    if not re.fullmatch(r"[0-9a-f]{16}", str(record.get("key"))):
-        return "key is not 16 hex digits"
-    if record.get("status") not in ("ok", "failed"):
-        return f"status {record.get('status')!r} is neither 'ok' nor 'failed'"
-    if wrong := [name for name, kind in PARTS.items() if not isinstance(record.get(name), kind)]:
-        return f"without {', '.join(wrong)}"
-    if missing := [name for name in CELL if name not in record["cell"]]:
-        return f"cell without {', '.join(missing)}"
-    for number in record["metrics"]:
-        if not (isinstance(number, dict) and {"tap", "metric", "value"} <= number.keys()):
-            return "a metric without tap, metric or value"
-        if any(not isinstance(number.get(name), int | float | None) for name in ("value", "low", "high")):
-            return f"the value of {number['metric']!r} is not a number"
-    for name in ("error", "predictions", "pictures"):
-        if not isinstance(record.setdefault(name, None), str | None):
-            return f"{name} is not text"
-    return None
-
-
-def _created(record: Record) -> str:
-    """When it was measured, ISO 8601, so that text order is time order."""
-    return str(record["provenance"].get("created", ""))
+    return str(value) if isinstance(value, Path) else value

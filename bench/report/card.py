@@ -1,4 +1,4 @@
-"""All that is known of one measured cell, and the command line that measures it again."""
+"""Everything that is known about one measured cell, and the command line that measures it again."""
 
 from __future__ import annotations
 
@@ -15,146 +15,174 @@ from tabulate import tabulate
 from ..errors import UserError, program_name
 from ..plugins import discovery
 from ..plugins.settings import format_value
-from ..records.record import Record, file_stem
+from ..records.measurement import Measurement
+from ..records.record import Record, Values
+from ..records.store import file_stem
 from ..training.recipe import PRESETS, Recipe
 
-MANY = 8  # cells that still fit an error
+MANY = 8  # cells that an error still lists
 
 
-def chosen(found: list[Record], wanted: str) -> Record:
-    """The one record whose key or file name holds that text; raises UserError where there is none, or more than one."""
-    stems = {file_stem(record): record for record in found}
+def find_record(records: list[Record], wanted: str) -> Record:
+    """The one record whose key or file name contains the text. Raises UserError for none and for more than one."""
+    by_stem = {file_stem(record): record for record in records}
     wanted = Path(wanted).name.removesuffix(".json")
-    matches = [wanted] if wanted in stems else [stem for stem in stems if wanted in stem]
+    matches = [wanted] if wanted in by_stem else [stem for stem in by_stem if wanted in stem]
     if len(matches) == 1:
-        return stems[matches[0]]
-    shown = ", ".join((matches or list(stems))[:MANY]) + (", …" if len(matches or stems) > MANY else "")
-    told = f"{len(matches)} cells have that in their name" if matches else "no cell has that in its name"
-    raise UserError(f"--card {wanted}: {told}; write more of one of {shown}.")
+        return by_stem[matches[0]]
+    candidates = matches or list(by_stem)
+    names = ", ".join(candidates[:MANY]) + (", …" if len(candidates) > MANY else "")
+    problem = f"{len(matches)} cells have that in their name" if matches else "no cell has that in its name"
+    raise UserError(f"--card {wanted}: {problem}; write more of one of {names}.")
 
 
-def card(record: Record) -> str:
-    """What a reader needs to trust a cell's numbers, ending in its command line."""
-    cell, facts, source, cost = (record[part] for part in ("cell", "provenance", "source", "cost"))
-    versions = ", ".join(f"{name} {version}" for name, version in facts.get("versions", {}).items())
+def cell_card(record: Record) -> str:
+    """What a reader needs to judge a cell's results, with the command that measures it again as its last line."""
+    made, source = record.provenance, record.source
+    weights = {name: value for name, value in asdict(source).items() if name != "checkpoint"}
+    checkpoint = asdict(source.checkpoint) if source.checkpoint else {}
+    weights |= {name: value for name, value in checkpoint.items() if value}
+    cost = {name: value for name, value in asdict(record.cost).items() if value is not None}
     rows = {
-        "cell": listed({name: value for name, value in cell.items() if value != ""} | {"key": record["key"]}),
-        "failed": record["error"],
-        **{f"{n['metric']} at {n['tap']}": figure(n) for n in record["metrics"]},
-        "measured": f"{facts.get('created')}, commit {facts.get('commit')}"
-        + (", with changes that were not committed" if facts.get("dirty") else ""),
-        "with": versions,
-        "on": listed({name: facts.get(name) for name in ("device", "system", "precision")}),
-        "data": listed({name: record["identity"].get(name) for name in ("dataset", "pretrain_dataset")}),
-        "weights": listed(source | {"content": record["identity"].get("weights")}),
-        "cost": listed({name: f"{value:,.{0 if value == int(value) else 1}f}" for name, value in cost.items()}),
-        "protocol card": listed(record["card"]),
-        "settings": listed(record["settings"].get("method", {})),
-        "recipe": listed(record["settings"].get("recipe", {})),
-        "not the paper's": listed(record["deviations"]),
+        "cell": values_line({name: value for name, value in asdict(record.cell).items() if value != ""})
+        + f", key {record.key}",
+        "failed": record.error,
+        **{f"{found.metric} at {found.tap}": measurement_line(found) for found in record.measurements},
+        "measured": f"{made.created or None}, commit {made.commit}"
+        + (", with changes that were not committed" if made.dirty else ""),
+        "with": ", ".join(f"{name} {version}" for name, version in made.versions.items()),
+        "on": values_line({"device": made.device, "system": made.system, "precision": made.precision}),
+        "data": values_line({"dataset": record.identity.dataset, "pretrain_dataset": record.identity.pretrain_dataset}),
+        "weights": values_line(weights | {"content": record.identity.weights}),
+        "cost": values_line({name: f"{value:,.{0 if value == int(value) else 1}f}" for name, value in cost.items()}),
+        "protocol card": values_line(record.card),
+        "settings": values_line(record.settings.method),
+        "recipe": values_line(record.settings.recipe),
+        "not the paper's": values_line(record.deviations),
     }
-    grid = tabulate([(name, told) for name, told in rows.items() if told], tablefmt="plain", disable_numparse=True)
-    return f"{grid}\n\n{command(record)}\n"
+    grid = tabulate([(name, line) for name, line in rows.items() if line], tablefmt="plain", disable_numparse=True)
+    return f"{grid}\n\n{rerun_command(record)}\n"
 
 
-def command(record: Record) -> str:
-    """The command line that measures a record's cell again, in a folder of its own so that it is not found measured.
+def rerun_command(record: Record) -> str:
+    """The command line that measures a record's cell again, into another folder so that it is not found as measured.
 
-    Settings that this version would choose by itself are left out. Where pictures and files of one's own lie is not
-    recorded: what to fill in stands in capitals.
+    Settings that this version would choose by itself are left out. The paths of a user's own data and files are not
+    recorded: the command has words in capitals in their place.
     """
-    cell, recipe, token = record["cell"], record["settings"].get("recipe", {}), record["source"].get("token")
-    words = ["--methods", token or cell["method"], "--protocol", cell["protocol"], *data_words(record)]
-    if not token or token.startswith("file/"):  # others bring their encoder
-        words += ["--encoder", cell["encoder"]]
-    words += ["--preset", cell["preset"], "--seeds", str(cell["seed"])]
-    if cell["variant"]:
-        words += ["--variant", cell["variant"]]
+    cell, recipe, checkpoint = record.cell, record.settings.recipe, record.source.checkpoint
+    token = checkpoint.token if checkpoint else ""
+    words = ["--methods", token or cell.method, "--protocol", cell.protocol, *data_options(record)]
+    if not token or token.startswith("file/"):  # other checkpoints come with their encoder
+        words += ["--encoder", cell.encoder]
+    words += ["--preset", cell.preset, "--seeds", str(cell.seed)]
+    if cell.variant:
+        words += ["--variant", cell.variant]
     if recipe.get("precision", "auto") != "auto":
-        words += ["--precision", recipe["precision"]]
-    if cell["checkpoint"] and not token:
-        words += ["--checkpoint", f"{cell['method']}={cell['checkpoint']}"]
-    for kind in ("method", "protocol"):
-        if cell[kind] not in known(kind) and not (token and kind == "method"):
-            words += ["--plugin", f"PATH_OF_{cell[kind]}.py"]
-    for assignment in assignments(record):
+        words += ["--precision", str(recipe["precision"])]
+    if cell.checkpoint and not token:
+        words += ["--checkpoint", f"{cell.method}={cell.checkpoint}"]
+    for kind, name in (("method", cell.method), ("protocol", cell.protocol)):
+        if name not in plugins_of(kind) and not (token and kind == "method"):
+            words += ["--plugin", f"PATH_OF_{name}.py"]
+    for assignment in changed_settings(record):
         words += ["--set", assignment]
     return f"{program_name()} {shlex.join([*words, '--results', 'results/local/again'])}"
 
 
 @cache  # a page asks for each of its cells
-def known(kind: str) -> Mapping[str, discovery.Plugin]:
+def plugins_of(kind: str) -> Mapping[str, discovery.Plugin]:
     """The plugins of a kind."""
     return discovery.find_plugins(kind)
 
 
-def data_words(record: Record) -> Iterator[str]:
+def data_options(record: Record) -> Iterator[str]:
     """The options that name the data of a record."""
-    for flag, part in (("--", "dataset"), ("--pretrain-", "pretrain_dataset")):
-        name = source_of(record, part)
-        if part == "dataset" or record["identity"].get(part) != record["identity"].get("dataset"):
-            yield from (f"{flag}dataset", name)
-            if not found_alone(name):
-                yield from (f"{flag}data-dir", f"PATH_OF_{record['cell'][part]}")
+    yield from dataset_options("--", record.cell.dataset, record.settings.dataset)
+    if record.identity.pretrain_dataset != record.identity.dataset:
+        yield from dataset_options("--pretrain-", record.cell.pretrain_dataset or "", record.settings.pretrain_dataset)
 
 
-def source_of(record: Record, part: str) -> str:
-    """The plugin that read a record's data; those of a folder are called by the folder's name in the cell."""
-    name = record["cell"][part]
-    return record["settings"].get(part, {}).get("source") or (name if name in known("dataset") else "folder")
+def dataset_options(flag: str, name: str, settings: Values) -> Iterator[str]:
+    """The options that name one data set, and its folder unless it is found without."""
+    plugin = dataset_plugin(name, settings)
+    yield from (f"{flag}dataset", plugin)
+    if not is_found_alone(plugin):
+        yield from (f"{flag}data-dir", f"PATH_OF_{name}")
 
 
-def found_alone(name: str) -> bool:
-    """Whether a data set is there, or can be fetched, without being told where."""
+def dataset_plugin(name: str, settings: Values) -> str:
+    """The plugin that read a data set; the name of data from a folder is that of the folder."""
+    return str(settings.get("source") or (name if name in plugins_of("dataset") else "folder"))
+
+
+def is_found_alone(plugin: str) -> bool:
+    """Whether a data set is here or can be downloaded without ``--data-dir``."""
     try:
-        known("dataset")[name].load()().check()
+        plugins_of("dataset")[plugin].load()().check()
     except (KeyError, UserError):
         return False
     return True
 
 
-def assignments(record: Record) -> Iterator[str]:
+def changed_settings(record: Record) -> Iterator[str]:
     """``plugin.key=value`` for each recorded setting that this version would not choose by itself."""
-    cell, settings = record["cell"], record["settings"]
-    encoder, _, network = cell["encoder"].partition("/")
-    method, protocol = known("method").get(cell["method"]), known("protocol").get(cell["protocol"])
-    short = (method.constants.get("short_run_settings") or {}) if method and cell["preset"] != "paper" else {}
+    cell, settings = record.cell, record.settings
+    dataset, protocol = dataset_plugin(cell.dataset, settings.dataset), plugins_of("protocol").get(cell.protocol)
     presets = (protocol.constants.get("presets") or {}) if protocol else {}
-    owners = {
-        "protocol": ("protocol", cell["protocol"], presets.get(cell["preset"], {})),
-        "dataset": ("dataset", source_of(record, "dataset"), {"source": source_of(record, "dataset")}),
-    }
-    if not record["source"].get("token"):
-        owners["method"] = ("method", cell["method"], short)
-        owners["encoder"] = ("encoder", encoder, {"name": network})
-        # What a variant changes of the recipe is its own affair; the others' is what was asked for.
-        recipe = settings.get("recipe", {}) | settings.get("common", {})
-        named = {name: recipe.get(name) for name in ("preset", "seed", "precision")}
-        changes = {key.removeprefix("recipe."): value for key, value in short.items() if key.startswith("recipe.")}
-        usual = asdict(Recipe()) | PRESETS.get(cell["preset"], {}) | changes | named
-        yield from (f"recipe.{text}" for text in unusual(recipe, usual))
-    for part, (kind, owner, changes) in owners.items():
-        plugin = known(kind).get(owner)
-        usual = (plugin.defaults if plugin else {}) | changes
-        yield from (f"{owner}.{text}" for text in unusual(settings.get(part, {}), usual))
+    if not record.is_external:
+        short = short_run_settings(record)
+        encoder, _, network = cell.encoder.partition("/")
+        # What a variant changes in the recipe follows from the variant.
+        recipe = {**settings.recipe, **settings.unvaried_recipe}
+        yield from unusual_settings("recipe", recipe, usual_recipe(recipe, cell.preset, short))
+        yield from unusual_settings(cell.method, settings.method, plugin_defaults("method", cell.method) | short)
+        encoder_defaults = plugin_defaults("encoder", encoder) | {"name": network}
+        yield from unusual_settings(encoder, settings.encoder, encoder_defaults)
+    protocol_defaults = plugin_defaults("protocol", cell.protocol) | presets.get(cell.preset, {})
+    yield from unusual_settings(cell.protocol, settings.protocol, protocol_defaults)
+    yield from unusual_settings(dataset, settings.dataset, plugin_defaults("dataset", dataset) | {"source": dataset})
 
 
-def unusual(recorded: Mapping[str, Any], usual: Mapping[str, Any]) -> Iterator[str]:
-    """``key=value`` for each recorded setting that is not the usual one; JSON knows no tuples."""
+def short_run_settings(record: Record) -> dict[str, Any]:
+    """The settings that the record's method changes in presets shorter than the paper's."""
+    method = plugins_of("method").get(record.cell.method)
+    if method is None or record.cell.preset == "paper":
+        return {}
+    return dict(method.constants.get("short_run_settings") or {})
+
+
+def usual_recipe(recipe: Values, preset: str, short: Values) -> dict[str, Any]:
+    """The recipe that this version would choose; preset, seed and precision have options of their own."""
+    named = {name: recipe.get(name) for name in ("preset", "seed", "precision")}
+    changes = {name.removeprefix("recipe."): value for name, value in short.items() if name.startswith("recipe.")}
+    return asdict(Recipe()) | PRESETS.get(preset, {}) | changes | named
+
+
+def plugin_defaults(kind: str, name: str) -> dict[str, Any]:
+    """The default settings of a plugin; none for one that is not here."""
+    plugin = plugins_of(kind).get(name)
+    return dict(plugin.defaults) if plugin else {}
+
+
+def unusual_settings(owner: str, recorded: Values, usual: Values) -> Iterator[str]:
+    """``owner.key=value`` for each recorded setting that is not the usual one; JSON has no tuples."""
     for key, value in recorded.items():
         if key not in usual or json.loads(json.dumps(usual[key])) != value:
-            yield f"{key}={format_value(value)}"
+            yield f"{owner}.{key}={format_value(value)}"
 
 
-def figure(number: Mapping[str, Any]) -> str:
-    """A metric's value with its interval, and what was chosen on the way."""
-    values = [number["value"], number.get("low"), number.get("high")]
-    told = ["-" if value is None else f"{value:.6g}" for value in values]
-    interval = f" [{told[1]}, {told[2]}]" if values[1] is not None else ""
-    chosen_on_the_way = listed(number.get("details") or {})
-    return told[0] + interval + (f" ({chosen_on_the_way})" if chosen_on_the_way else "")
+def measurement_line(measurement: Measurement) -> str:
+    """A measured value with its interval, and what was chosen on the way."""
+    value, low, high = (
+        "-" if number is None or number != number else f"{number:.6g}"
+        for number in (measurement.value, measurement.ci_low, measurement.ci_high)
+    )
+    interval = f" [{low}, {high}]" if measurement.ci_low is not None else ""
+    details = values_line(measurement.details or {})
+    return value + interval + (f" ({details})" if details else "")
 
 
-def listed(values: Mapping[str, Any]) -> str:
-    """Names and values in one line; what is not known is left out."""
+def values_line(values: Values) -> str:
+    """Names and values in one line; values that are not known are left out."""
     return ", ".join(f"{name} {format_value(value)}" for name, value in values.items() if value is not None)

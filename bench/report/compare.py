@@ -1,14 +1,14 @@
-"""Did anything get worse? Two sets of records cell by cell, by paired tests on the same test images.
+"""Did anything get worse? Two sets of records are compared cell by cell, by paired tests on the same test images.
 
-A cell is better or worse where the whole interval of the difference lies beyond the tolerance,
-so that neither a lucky image nor a rounding decides. What cannot be compared is told and never passed over.
+A cell counts as better or worse only if the whole interval of the difference is beyond the tolerance, so that neither a
+lucky image nor rounding decides. A cell that cannot be compared is reported with the reason.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,24 +16,26 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError, did_you_mean, program_name, require
-from ..records import record as records
-from ..records.record import CELL, Record
+from ..records.comparable import changed_values, obstacle, settings_by_name
+from ..records.predictions import Predictions, read_predictions
+from ..records.record import CellNames, Record
+from ..records.store import read_all
 from ..statistics import paired_bootstrap
 from ..storage.hashing import fingerprint
 
-NAMES = tuple(name for name in CELL if name != "seed")
+NAMES = tuple(field.name for field in fields(CellNames) if field.name != "seed")
 VERDICTS = ("worse", "incomparable", "missing", "better", "new", "same")
 """In the order in which a reader wants them."""
 
-Names = tuple[Any, ...]
+Names = tuple[Any, ...]  # of a cell, in the order of NAMES
 Pair = tuple[Names, "Side | None", "Side | None"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
+class CellComparison:
     """One cell at one tap."""
 
-    names: Names  # in the order of NAMES
+    names: Names
     tap: str
     metric: str
     verdict: str  # one of VERDICTS
@@ -43,14 +45,14 @@ class Compared:
     low: float | None = None  # its interval
     high: float | None = None
     seeds: tuple[int, ...] = ()
-    why: str = ""  # what keeps it from being compared, or what else has changed
+    why: str = ""  # why it cannot be compared, or what else has changed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """All cells of two result folders, and how they were judged."""
+    """All cells of two result folders, and how they were compared."""
 
-    cells: list[Compared]
+    cells: list[CellComparison]
     sides: tuple[str, str]  # what is known of how baseline and candidate were measured
     damaged: list[tuple[Path, str]]
     tolerance: float
@@ -58,19 +60,51 @@ class Comparison:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Cells of each verdict that occurs."""
+        """The number of cells of each verdict that occurs."""
         found = Counter(cell.verdict for cell in self.cells)
         return {verdict: found[verdict] for verdict in VERDICTS if found[verdict]}
 
     @property
     def exit_code(self) -> int:
-        """1 where a cell got worse, 2 where nothing is known to be worse and a cell could not be compared, else 0."""
+        """1 if a cell got worse; otherwise 2 if a cell could not be compared; otherwise 0."""
         if self.counts.get("worse"):
             return 1
         return 2 if self.counts.get("incomparable") or self.counts.get("missing") else 0
 
 
-def compared(
+@dataclass(frozen=True)
+class Side:
+    """One cell's records in one folder, by seed."""
+
+    seeds: dict[int, Record]
+
+    @cached_property
+    def measured(self) -> dict[int, Record]:
+        """Those that did not fail, in the order of the seeds."""
+        return {seed: self.seeds[seed] for seed in sorted(self.seeds) if not self.seeds[seed].failed}
+
+    @cached_property
+    def predictions(self) -> list[Predictions | None]:
+        """The predictions of each seed. Raises UserError for a damaged file."""
+        return [read_predictions(record) for record in self.measured.values()]
+
+    def correct(self, tap: str, metric: str) -> np.ndarray | None:
+        """Which test images were right (S, N); None unless the metric is the share of them for every seed."""
+        right = [
+            predictions.correct(record.measurement(tap, metric)) if predictions else None
+            for record, predictions in zip(self.measured.values(), self.predictions, strict=True)
+        ]
+        known = [of_seed for of_seed in right if of_seed is not None]
+        return np.stack(known) if len(known) == len(right) and len({len(of_seed) for of_seed in known}) == 1 else None
+
+    def mean(self, tap: str, metric: str) -> float | None:
+        """A metric's mean over the seeds; None if a seed has no such number."""
+        found = [record.measurement(tap, metric) for record in self.measured.values()]
+        values = [measurement.value for measurement in found if measurement]
+        return float(np.mean(values)) if values and not np.isnan(values).any() else None
+
+
+def compare_folders(
     baseline: Path,
     candidate: Path,
     *,
@@ -86,191 +120,153 @@ def compared(
     """
     require(0 <= tolerance < 1, "--tolerance", tolerance, "a share of the images, from 0 to below 1")
     require(0 < level < 1, "--level", level, "between 0 and 1")
-    folders = [recorded(side) for side in (baseline, candidate)]
-    (old, bad), (new, broken) = (records.read_all(folder) for folder in folders)
-    for folder, found in zip((baseline, candidate), (old, new), strict=True):
+    (old, damaged_old), (new, damaged_new) = (read_all(records_folder(side)) for side in (baseline, candidate))
+    for folder, found in ((baseline, old), (candidate, new)):
         if not found:
             raise UserError(
                 f"{folder}: contains no records; make some, for example with "
                 f"{program_name()} --methods rotnet --results {folder}"
             )
-    known = {record["cell"]["method"] for record in old + new}
+    known = {record.cell.method for record in old + new}
     if unknown := sorted(set(methods or ()) - known):
         raise UserError(f"--methods: no record is of {unknown[0]!r}. {did_you_mean(unknown[0], known)}")
     cells = [
         cell
-        for pair in pairs(grid(folders[0], old), grid(folders[1], new))
+        for pair in pair_cells(group_by_cell(old), group_by_cell(new))
         if methods is None or pair[0][NAMES.index("method")] in methods
-        for cell in judged(*pair, headlines or {}, tolerance, level)
+        for cell in compare_cell(*pair, headlines or {}, tolerance, level)
     ]
     if not cells:
         raise UserError(f"{baseline}, {candidate}: no cell was measured on either side; every record is of a failure.")
     return Comparison(
         cells=sorted(cells, key=lambda cell: VERDICTS.index(cell.verdict)),
-        sides=(measured(old), measured(new)),
-        damaged=bad + broken,
+        sides=(provenance_line(old), provenance_line(new)),
+        damaged=damaged_old + damaged_new,
         tolerance=tolerance,
         level=level,
     )
 
 
-def recorded(side: Path) -> Path:
-    """Where a results folder keeps its records; the records' own folder will do too."""
-    return side if side.name == "records" else side / "records"
+def records_folder(results: Path) -> Path:
+    """The folder of records in a results folder, which may be named itself."""
+    return results if results.name == "records" else results / "records"
 
 
-def measured(found: list[Record]) -> str:
-    """Commit, device and precision of a set of records."""
-    seen: dict[str, dict[str, None]] = {"commit": {}, "device": {}, "precision": {}}
-    for record in found:
-        facts = record["provenance"]
-        commit = str(facts.get("commit") or "unknown")[:12] + (" with changes" if facts.get("dirty") else "")
-        seen["commit"][commit] = None
-        for name in ("device", "precision"):
-            if facts.get(name):
-                seen[name][str(facts[name])] = None
-    return "; ".join(f"{name} {', '.join(values)}" for name, values in seen.items() if values)
+def provenance_line(found: list[Record]) -> str:
+    """Commits, devices and precisions of a set of records."""
+    values: dict[str, dict[str, None]] = {"commit": {}, "device": {}, "precision": {}}
+    for made in (record.provenance for record in found):
+        commit = (made.commit or "unknown")[:12] + (" with changes" if made.dirty else "")
+        for name, value in (("commit", commit), ("device", made.device), ("precision", made.precision)):
+            if value:
+                values[name][value] = None
+    return "; ".join(f"{name} {', '.join(of)}" for name, of in values.items() if of)
 
 
-def grid(folder: Path, found: list[Record]) -> dict[Names, dict[str, Side]]:
+def group_by_cell(found: list[Record]) -> dict[Names, dict[str, Side]]:
     """Records by the names of their cell, then by their settings."""
     cells: dict[Names, dict[str, Side]] = {}
     for record in found:
-        names = tuple(record["cell"][name] for name in NAMES)
-        side = cells.setdefault(names, {}).setdefault(fingerprint(settings(record)), Side(folder, {}))
-        side.seeds[record["cell"]["seed"]] = record
+        names = tuple(getattr(record.cell, name) for name in NAMES)
+        side = cells.setdefault(names, {}).setdefault(fingerprint(settings_by_name(record)), Side({}))
+        side.seeds[record.cell.seed] = record
     return cells
 
 
-def pairs(old: dict[Names, dict[str, Side]], new: dict[Names, dict[str, Side]]) -> Iterator[Pair]:
-    """Cells of the same names: those of the same settings, and the one of either side that is left over."""
+def pair_cells(old: dict[Names, dict[str, Side]], new: dict[Names, dict[str, Side]]) -> Iterator[Pair]:
+    """Pair cells by name: first those with equal settings; if exactly one is left on each side, those two."""
     for names in dict.fromkeys([*old, *new]):
         left, right = dict(old.get(names, {})), dict(new.get(names, {}))
-        for alike in [made for made in left if made in right]:
-            yield names, left.pop(alike), right.pop(alike)
+        for settings in [settings for settings in left if settings in right]:
+            yield names, left.pop(settings), right.pop(settings)
         if len(left) == len(right) == 1:
             yield names, left.popitem()[1], right.popitem()[1]
         yield from ((names, side, None) for side in left.values())
         yield from ((names, None, side) for side in right.values())
 
 
-@dataclass(frozen=True)
-class Side:
-    """One cell's records in one folder, by seed."""
-
-    folder: Path
-    seeds: dict[int, Record]
-
-    @property
-    def measured(self) -> dict[int, Record]:
-        """Those that did not fail, in the order of the seeds."""
-        return {seed: self.seeds[seed] for seed in sorted(self.seeds) if self.seeds[seed]["status"] == "ok"}
-
-    @cached_property
-    def predictions(self) -> list[dict[str, np.ndarray]]:
-        """``{tap: (N,), "labels": (N,)}`` for each seed. Raises UserError for a damaged file."""
-        return [records.read_predictions(self.folder, record) for record in self.measured.values()]
-
-    def correct(self, tap: str, metric: str) -> np.ndarray | None:
-        """Which test images were right (S, N); None where the metric is not the share of them."""
-        if not all(tap in answers for answers in self.predictions):
-            return None
-        right = np.stack([answers[tap] == answers["labels"] for answers in self.predictions])
-        mean = self.mean(tap, metric)
-        return right if mean is not None and abs(right.mean() - mean) < 1e-6 else None
-
-    def mean(self, tap: str, metric: str) -> float | None:
-        """A metric's mean over the seeds, None where one has no such number."""
-        values = [
-            number["value"]
-            for record in self.measured.values()
-            for number in record["metrics"]
-            if (number["tap"], number["metric"]) == (tap, metric)
-        ]
-        return float(np.mean(values)) if values and None not in values else None
-
-
-def judged(
+def compare_cell(
     names: Names, old: Side | None, new: Side | None, headlines: Mapping[str, str], tolerance: float, level: float
-) -> Iterator[Compared]:
-    """One cell at each of its taps; nothing where no side has measured it."""
+) -> Iterator[CellComparison]:
+    """One cell at each of its taps; nothing where neither side has measured it."""
     lead = next((record for side in (old, new) if side for record in side.measured.values()), None)
     if lead is None:
         return
-    metrics = [str(number["metric"]) for number in lead["metrics"]]
-    headline = headlines.get(lead["cell"]["protocol"], "")
+    metrics = [measurement.metric for measurement in lead.measurements]
+    headline = headlines.get(lead.cell.protocol, "")
     metric = headline if headline in metrics else next(iter(metrics), "")
-    for tap in dict.fromkeys(number["tap"] for number in lead["metrics"] if number["metric"] == metric):
-        before, after = (side.mean(tap, metric) if side else None for side in (old, new))
-        cell = Compared(names=names, tap=tap, metric=metric, verdict="new", baseline=before, candidate=after)
-        if old is None or not old.measured:
-            yield replace(cell, seeds=tuple(new.measured) if new else ())
-            continue
-        cell = replace(cell, seeds=tuple(old.measured))
-        if new is None:
-            yield replace(cell, verdict="missing", why="not measured by the candidate")
-        elif failed := [
-            new.seeds[seed]["error"] for seed in old.measured if seed in new.seeds.keys() - new.measured.keys()
-        ]:
-            yield replace(cell, verdict="worse", why=f"failed: {failed[0]}")
-        elif why := obstacle(old, new, tap):
-            yield replace(cell, verdict="incomparable", why=why)
-        else:
-            sides = [side.correct(tap, metric) for side in (new, old)]
-            if sides[0] is not None and sides[1] is not None:
-                difference, low, high = paired_bootstrap(sides[0], sides[1], level=level)
-            elif before is None or after is None:
-                yield replace(cell, verdict="incomparable", why=f"no {metric}")
-                continue
-            else:
-                difference = low = high = after - before
-            yield replace(
-                cell,
-                verdict="worse" if high < -tolerance else "better" if low > tolerance else "same",
-                difference=difference,
-                low=low,
-                high=high,
-                why=changes(*(settings(next(iter(side.measured.values()))) for side in (old, new))),
-            )
+    for tap in dict.fromkeys(measurement.tap for measurement in lead.measurements if measurement.metric == metric):
+        baseline, candidate = (side.mean(tap, metric) if side else None for side in (old, new))
+        cell = CellComparison(
+            names=names, tap=tap, metric=metric, verdict="new", baseline=baseline, candidate=candidate
+        )
+        yield judge(cell, old, new, tolerance, level)
 
 
-def obstacle(old: Side, new: Side, tap: str) -> str:
-    """Why two sides must not be compared at a tap, "" where they may be."""
+def judge(cell: CellComparison, old: Side | None, new: Side | None, tolerance: float, level: float) -> CellComparison:
+    """The cell with its verdict and the reason for it."""
+    if old is None or not old.measured:
+        return replace(cell, seeds=tuple(new.measured) if new else ())
+    cell = replace(cell, seeds=tuple(old.measured))
+    if new is None:
+        return replace(cell, verdict="missing", why="not measured by the candidate")
+    failures = [new.seeds[seed].error for seed in old.measured if seed in new.seeds and new.seeds[seed].failed]
+    if failures:
+        return replace(cell, verdict="worse", why=f"failed: {failures[0]}")
+    if why := side_obstacle(old, new, cell):
+        return replace(cell, verdict="incomparable", why=why)
+    interval = difference(old, new, cell, level)
+    if interval is None:
+        return replace(cell, verdict="incomparable", why=f"no {cell.metric}")
+    change, low, high = interval
+    before, after = (settings_by_name(next(iter(side.measured.values()))) for side in (old, new))
+    return replace(
+        cell,
+        verdict="worse" if high < -tolerance else "better" if low > tolerance else "same",
+        difference=change,
+        low=low,
+        high=high,
+        why=changed_values(before, after),
+    )
+
+
+def side_obstacle(old: Side, new: Side, cell: CellComparison) -> str:
+    """Why two sides must not be compared at a tap; "" if they may be."""
     if old.measured.keys() != new.measured.keys():
         seeds = (", ".join(map(str, side.measured)) or "none" for side in (old, new))
         return "seeds {} in the baseline, {} in the candidate".format(*seeds)
     for before, after in zip(old.measured.values(), new.measured.values(), strict=True):
-        for name, kind in (("dataset", "test"), ("pretrain_dataset", "pretraining")):
-            if before["identity"].get(name) != after["identity"].get(name):
-                hashes = (str(record["identity"].get(name))[:12] for record in (before, after))
-                return f"other {kind} data: {' → '.join(hashes)}"
-        if told := changes(before["card"], after["card"]):
-            return f"other protocol card: {told}"
+        if why := obstacle(before, after):
+            return why
     try:
-        answers = list(zip(old.predictions, new.predictions, strict=True))
+        pairs = list(zip(old.predictions, new.predictions, strict=True))
     except UserError as error:
         return str(error)
-    for one, other in answers:
-        if (tap in one) != (tap in other):
-            return f"predictions only in the {'baseline' if tap in one else 'candidate'}"
-        if tap in one and len(one[tap]) != len(other[tap]):
-            return f"predictions of {len(one[tap])} images in the baseline, of {len(other[tap])} in the candidate"
-        if tap in one and not np.array_equal(one["labels"], other["labels"]):
-            return "other labels of the test images"
-    return ""
+    return next((why for pair in pairs if (why := prediction_obstacle(*pair, cell))), "")
 
 
-def settings(record: Record) -> dict[str, Any]:
-    """Every setting by ``part.name``; the seed and the data have a word of their own."""
-    return {
-        f"{part}.{name}": value
-        for part in ("method", "encoder", "recipe", "protocol")
-        for name, value in record["settings"].get(part, {}).items()
-        if name != "seed"
-    }
+def prediction_obstacle(old: Predictions | None, new: Predictions | None, cell: CellComparison) -> str:
+    """Why two sets of predictions cannot be compared image by image; "" if they can, or if there are none."""
+    before, after = (side.of(cell.tap, cell.metric) if side else None for side in (old, new))
+    if before is None and after is None:
+        return ""
+    if old is None or new is None or before is None or after is None:
+        return f"predictions only in the {'candidate' if before is None else 'baseline'}"
+    if len(before) != len(after):
+        return f"predictions of {len(before)} images in the baseline, of {len(after)} in the candidate"
+    return "" if np.array_equal(old.labels, new.labels) else "other labels of the test images"
 
 
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Which values differ, and how."""
-    names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
-    return "; ".join(f"{name} {old.get(name)} → {new.get(name)}" for name in names)
+def difference(old: Side, new: Side, cell: CellComparison, level: float) -> tuple[float, float, float] | None:
+    """Candidate minus baseline and the interval of that; None where one of them has no number.
+
+    A metric that is not the share of right predictions has no interval: its difference alone is compared with the
+    tolerance.
+    """
+    before, after = (side.correct(cell.tap, cell.metric) for side in (old, new))
+    if before is not None and after is not None:
+        return paired_bootstrap(after, before, level=level)
+    if cell.baseline is None or cell.candidate is None:
+        return None
+    change = cell.candidate - cell.baseline
+    return change, change, change

@@ -1,4 +1,4 @@
-"""How a comparison is told: on a terminal, in a pull request's comment, to programs and to continuous integration."""
+"""A comparison as text: for a terminal, a pull request's comment, programs and continuous integration."""
 
 from __future__ import annotations
 
@@ -10,33 +10,35 @@ from xml.etree import ElementTree
 
 from tabulate import tabulate
 
-from .compare import NAMES, Compared, Comparison
+from ..records.measurement import is_shown_in_percent
+from .compare import NAMES, CellComparison, Comparison
 
 WIDTH = 100  # columns of a terminal
-NEEDED = ("method", "protocol")
-"""Names that every row shows; the others where they are not the same everywhere."""
+ALWAYS_SHOWN = ("method", "protocol")
+"""Names that every row shows; other names are shown if they differ between rows."""
 
 
-def plain(result: Comparison) -> str:
+def as_text(result: Comparison) -> str:
     """What changed, for a terminal."""
-    notes = [textwrap.fill(note, WIDTH, subsequent_indent="  ") for note in notes_of(result)]
-    return "\n\n".join(part for part in (title(result), grid(result, "simple"), "\n".join(notes)) if part) + "\n"
+    notes = [textwrap.fill(note, WIDTH, subsequent_indent="  ") for note in reading_notes(result)]
+    parts = (title(result), changes_table(result, "simple"), "\n".join(notes))
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def markdown(result: Comparison) -> str:
+def as_markdown(result: Comparison) -> str:
     """What changed, for the comment on a pull request."""
-    notes = "\n".join(f"- {note}" for note in notes_of(result))
-    return "\n\n".join(part for part in (f"### {title(result)}", grid(result, "pipe"), notes) if part) + "\n"
+    notes = "\n".join(f"- {note}" for note in reading_notes(result))
+    return "\n\n".join(part for part in (f"### {title(result)}", changes_table(result, "pipe"), notes) if part) + "\n"
 
 
 def as_json(result: Comparison) -> str:
-    """Every cell, those without a change too."""
+    """Every cell, also those without a change."""
     cells = [
         dict(zip(NAMES, cell.names, strict=True))
         | {name: finite(value) for name, value in asdict(cell).items() if name != "names"}
         for cell in result.cells
     ]
-    told = {
+    content = {
         "exit_code": result.exit_code,
         "counts": result.counts,
         "tolerance": result.tolerance,
@@ -46,11 +48,11 @@ def as_json(result: Comparison) -> str:
         "damaged": {str(path): reason for path, reason in result.damaged},
         "cells": cells,
     }
-    return json.dumps(told, indent=1, allow_nan=False) + "\n"
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
-def junit(result: Comparison) -> str:
-    """A test case a cell: worse is a failure, what could not be compared is an error, what is new is skipped."""
+def as_junit(result: Comparison) -> str:
+    """A test case per cell: worse is a failure, what could not be compared is an error, what is new is skipped."""
     counts = result.counts
     errors = counts.get("incomparable", 0) + counts.get("missing", 0)
     suite = ElementTree.Element(
@@ -62,15 +64,14 @@ def junit(result: Comparison) -> str:
         skipped=str(counts.get("new", 0)),
     )
     for cell in result.cells:
-        told = dict(zip(NAMES, cell.names, strict=True))
-        place = ".".join(str(told[name]) for name in ("protocol", "dataset", "encoder", "preset"))
-        parts = (told["method"], told["checkpoint"], told["variant"], cell.tap)
+        names = dict(zip(NAMES, cell.names, strict=True))
+        place = ".".join(str(names[name]) for name in ("protocol", "dataset", "encoder", "preset"))
+        parts = (names["method"], names["checkpoint"], names["variant"], cell.tap)
         case = ElementTree.SubElement(suite, "testcase", classname=place, name=" ".join(str(p) for p in parts if p))
         kind = {"worse": "failure", "incomparable": "error", "missing": "error", "new": "skipped"}.get(cell.verdict)
         if kind:
-            ElementTree.SubElement(
-                case, kind, message=": ".join(t for t in (cell.verdict, change(cell), cell.why) if t)
-            )
+            message = ": ".join(part for part in (cell.verdict, change(cell), cell.why) if part)
+            ElementTree.SubElement(case, kind, message=message)
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -80,10 +81,13 @@ def title(result: Comparison) -> str:
     return "compare: " + ", ".join(f"{count} {verdict}" for verdict, count in result.counts.items())
 
 
-def grid(result: Comparison, tablefmt: str) -> str:
-    """A row for each cell that is not the same; "" where all are."""
-    shown = [cell for cell in result.cells if cell.verdict != "same"]
-    varying = [name for at, name in enumerate(NAMES) if name in NEEDED or len({c.names[at] for c in result.cells}) > 1]
+def changes_table(result: Comparison, tablefmt: str) -> str:
+    """A row for each cell that is not the same; "" if all are. Columns that would be empty are left out."""
+    varying = [
+        name
+        for name, values in zip(NAMES, zip(*(cell.names for cell in result.cells), strict=True), strict=True)
+        if name in ALWAYS_SHOWN or len(set(values)) > 1
+    ]
     rows = [
         [
             cell.verdict,
@@ -94,7 +98,8 @@ def grid(result: Comparison, tablefmt: str) -> str:
             change(cell),
             cell.why,
         ]
-        for cell in shown
+        for cell in result.cells
+        if cell.verdict != "same"
     ]
     header = ["", *(name.replace("_", " ") for name in varying), "tap", "baseline", "candidate", "difference", "why"]
     filled = [at for at in range(len(header)) if any(row[at] for row in rows)]
@@ -102,17 +107,17 @@ def grid(result: Comparison, tablefmt: str) -> str:
     return tabulate(rows, [header[at] for at in filled], tablefmt=tablefmt, disable_numparse=True) if rows else ""
 
 
-def notes_of(result: Comparison) -> list[str]:
+def reading_notes(result: Comparison) -> list[str]:
     """How to read the verdicts, and what is known of the two sides."""
     return [
         f"worse, better: the whole {100 * result.level:g} % interval of the difference (paired bootstrap over test "
-        f"images) lies beyond the tolerance of {100 * result.tolerance:g} points",
-        *(f"{name}: {told}" for name, told in zip(("baseline", "candidate"), result.sides, strict=True)),
+        f"images) is beyond the tolerance of {100 * result.tolerance:g} points",
+        *(f"{name}: {side}" for name, side in zip(("baseline", "candidate"), result.sides, strict=True)),
         *(f"skipped: {path}: {reason}" for path, reason in result.damaged),
     ]
 
 
-def change(cell: Compared) -> str:
+def change(cell: CellComparison) -> str:
     """The difference and its interval, with signs."""
     if cell.difference is None:
         return ""
@@ -124,9 +129,9 @@ def figure(value: float | None, metric: str, sign: str = "") -> str:
     """A number as it is printed: accuracies in percent."""
     if value is None:
         return ""
-    return f"{100 * value:{sign}.1f}" if "accuracy" in metric else f"{value:{sign}.3f}"
+    return f"{100 * value:{sign}.1f}" if is_shown_in_percent(metric) else f"{value:{sign}.3f}"
 
 
 def finite(value: object) -> object:
-    """The value, None for a number that JSON lacks."""
+    """The value; None for a number that JSON lacks."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,69 +1,62 @@
-"""Checkpoints in tables: they bring encoders of their own, so they join the tables of any encoder, and say so."""
+"""Rows for external checkpoints.
+
+A published checkpoint brings its own encoder, so it belongs to no encoder's table in particular. It is added to every
+table that asks the same question of the same data, and a footnote names its encoder.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from ..records.record import Record
+from ..records.comparable import question
+from ..records.record import ExternalCheckpoint, Record
 from ..storage.hashing import fingerprint
 from .published import Beside
 
-OWN = "encoders of their own"
+OWN_ENCODERS = "encoders of their own"
+"""Where a table names its encoder, if all of its rows are external."""
 
 
-def hosted(records: Iterable[Record]) -> list[Record]:
-    """The records, a checkpoint's once for every encoder that others were asked the same question with.
-
-    Such a copy stands as if measured with that encoder; what it is, its ``source`` still says.
-    """
+def with_external_rows(records: Iterable[Record]) -> list[Record]:
+    """The records, those of external checkpoints repeated for each encoder that the same question was asked with."""
     records = list(records)
-    at_home = [record for record in records if not is_guest(record)]
-    if len(at_home) == len(records):
-        return at_home
-    hosts: dict[str, dict[str, Record]] = {}
-    for record in at_home:
-        encoder = fingerprint([record["cell"]["encoder"], record["settings"].get("encoder")])
-        hosts.setdefault(question(record), {}).setdefault(encoder, record)
-    guests = []
+    encoders: dict[str, dict[str, Record]] = {}
     for record in records:
-        if is_guest(record):
-            homes = hosts.get(question(record), {}).values()
-            guests += [placed(record, home) for home in homes] or [placed(record, None)]
-    return at_home + guests
+        if not record.is_external:
+            encoder = fingerprint([record.cell.encoder, record.settings.encoder])
+            encoders.setdefault(fingerprint(question(record)), {}).setdefault(encoder, record)
+    rows = [record for record in records if not record.is_external]
+    for record in records:
+        if checkpoint := record.source.checkpoint:
+            tables = encoders.get(fingerprint(question(record)), {}).values()
+            rows += [as_row_of(table, record, checkpoint) for table in tables or (None,)]
+    return rows
 
 
-def is_guest(record: Record) -> bool:
-    """Whether a record is of weights that brought their encoder."""
-    return "token" in record["source"]
+def as_row_of(table: Record | None, record: Record, checkpoint: ExternalCheckpoint) -> Record:
+    """The record as a row of the table that another record is in, or of a table of external checkpoints alone."""
+    encoder = table.cell.encoder if table else OWN_ENCODERS
+    return replace(
+        record,
+        cell=replace(record.cell, method=checkpoint.token, checkpoint=None, encoder=encoder),
+        settings=replace(record.settings, encoder=table.settings.encoder if table else {}),
+    )
 
 
-def question(record: Record) -> str:
-    """What must be equal to compare encoders: the protocol with its settings, and the data."""
-    cell = record["cell"]
-    asked = [cell["protocol"], cell["dataset"], record["identity"].get("dataset"), record["settings"].get("protocol")]
-    return fingerprint(asked)
-
-
-def placed(record: Record, home: Record | None) -> Record:
-    """A copy in the table of another record's encoder, or in one of such guests alone."""
-    encoder = home["cell"]["encoder"] if home else OWN
-    settings = home["settings"].get("encoder") if home else {}
-    cell = record["cell"] | {"method": record["source"]["token"], "checkpoint": None, "encoder": encoder}
-    return record | {"cell": cell, "settings": record["settings"] | {"encoder": settings}}
-
-
-def beside_checkpoints(
+def with_checkpoint_references(
     known: Beside | None, group: Sequence[Record], taps: Sequence[str], metric: str
 ) -> Beside | None:
-    """Published numbers with those of the group's checkpoints, each of its own protocol."""
+    """Published numbers with those of the group's external checkpoints added."""
     values: dict[tuple[str, str, str], float] = {}
     sources: dict[str, None] = {}
-    for record in group if metric == "accuracy" else ():
-        told = record["source"].get("published", {}).get(record["cell"]["protocol"], {})
-        here = {tap: value for tap, value in told.items() if tap in taps}
-        values |= {(record["cell"]["method"], "", tap): value for tap, value in here.items()}
-        if here:
-            sources[f"{record['source'].get('published_in', record['source'].get('url'))}"] = None
+    for record in group:
+        if metric == "accuracy" and (checkpoint := record.source.checkpoint):
+            by_tap = checkpoint.published.get(record.cell.protocol, {})
+            here = {(record.cell.method, "", tap): value for tap, value in by_tap.items() if tap in taps}
+            values |= here
+            if here:
+                sources[checkpoint.published_in or checkpoint.url] = None
     if not values:
         return known
     setting = "checkpoints: ImageNet-1k, each as its source probes it"
@@ -74,16 +67,15 @@ def beside_checkpoints(
     )
 
 
-def guest_notes(group: Iterable[Record], labels: Mapping[str, str]) -> list[str]:
-    """What a reader must know of encoders that differ from the table's."""
-    told = {}
+def external_notes(group: Iterable[Record], labels: Mapping[str, str]) -> list[str]:
+    """Footnotes that name the encoders of external checkpoints; ``labels``: key -> label of the row."""
+    encoders: dict[str, str] = {}  # label -> its encoder and input
     for record in group:
-        if is_guest(record):
-            source = record["source"]
-            wants = source.get("input", {}).get("words", "pictures as they come")
-            changed = "".join(f", {name} = {value}" for name, value in source.get("encoder_settings", {}).items())
-            told[labels[record["key"]]] = f"{source.get('encoder')}{changed}: {wants}"
+        if checkpoint := record.source.checkpoint:
+            changed = "".join(f", {name} = {value}" for name, value in checkpoint.encoder_settings.items())
+            expects = checkpoint.input.get("words", "pictures as they come")
+            encoders[labels[record.key]] = f"{checkpoint.encoder}{changed}: {expects}"
     lines: dict[str, list[str]] = {}
-    for label, line in told.items():
-        lines.setdefault(line, []).append(label)
-    return [f"encoder of {', '.join(of)}: {line}" for line, of in lines.items()]
+    for label, encoder in encoders.items():
+        lines.setdefault(encoder, []).append(label)
+    return [f"encoder of {', '.join(of)}: {encoder}" for encoder, of in lines.items()]

@@ -9,11 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from ..records.record import joined
+from ..records.comparable import overview_conditions
+from ..records.store import file_name
 from ..statistics import average_ranks
 from ..storage.hashing import fingerprint
 from .footnotes import apart, said
-from .groups import place, setting
+from .groups import measured_where
 from .tables import Table
 
 
@@ -59,10 +60,10 @@ def overviews(tables: Sequence[Table]) -> list[Overview]:
     homes: dict[str, list[Table]] = {}
     for table in tables:
         if table.rows["variant"].eq("").any():
-            homes.setdefault(fingerprint(setting(table.group[0])), []).append(table)
+            homes.setdefault(fingerprint(overview_conditions(table.group[0])), []).append(table)
     several = [of for of in homes.values() if len(of) > 1]
-    names = [place(of[0].group[0]) for of in several]
-    tellings = apart(names, [setting(of[0].group[0]) for of in several])
+    names = [measured_where(of[0].group[0]) for of in several]
+    tellings = apart(names, [overview_conditions(of[0].group[0]) for of in several])
     return [
         overview(of, name + (f"; {telling}" if telling else ""))
         for of, name, telling in zip(several, names, tellings, strict=True)
@@ -71,7 +72,7 @@ def overviews(tables: Sequence[Table]) -> list[Overview]:
 
 def overview(tables: Sequence[Table], where: str) -> Overview:
     """Tables of one place side by side."""
-    tellings = apart([table.protocol for table in tables], [table.group[0]["card"] for table in tables])
+    tellings = apart([table.protocol for table in tables], [table.group[0].card for table in tables])
     columns = []
     for table, telling in zip(tables, tellings, strict=True):
         heading = table.protocol + (f", {telling}" if telling else "")
@@ -82,13 +83,13 @@ def overview(tables: Sequence[Table], where: str) -> Overview:
         for table in tables:
             rows = table.rows[table.rows["role"] == role]
             roles |= dict.fromkeys(rows["label"], role)
-    cell = tables[0].group[0]["cell"]
-    digest = fingerprint(setting(tables[0].group[0]))[:6]
+    cell = tables[0].group[0].cell
+    digest = fingerprint(overview_conditions(tables[0].group[0]))[:6]
     ranks = mean_ranks(columns, [label for label, role in roles.items() if not role])
     metrics = {f"{table.protocol}: {table.heading}": None for table in tables}
     notes = [
         *metrics,
-        *(f"protocol card, {table.protocol}: {said(table.group[0]['card'])}" for table in tables),
+        *(f"protocol card, {table.protocol}: {said(table.group[0].card)}" for table in tables),
     ]
     if ranks:
         notes.append(
@@ -96,7 +97,7 @@ def overview(tables: Sequence[Table], where: str) -> Overview:
             "columns share their images, so it describes and does not test"
         )
     return Overview(
-        name=joined("overview", cell["dataset"], cell["encoder"], cell["preset"], digest),
+        name=file_name("overview", cell.dataset, cell.encoder, cell.preset, digest),
         title=f"methods by protocols {where}",
         columns=columns,
         labels=list(roles),

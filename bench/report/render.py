@@ -21,7 +21,7 @@ from tabulate import tabulate
 from ..protocol import BEST, marked, named
 from ..records.record import Record
 from ..storage.atomic import atomic_write
-from .groups import comparable
+from .groups import group_comparable
 from .overview import Overview, overviews
 from .plots.bars import save_bars
 from .plots.cost import save_cost
@@ -92,7 +92,7 @@ def report(
     the cost of pretraining.
     """
     wanted = {*methods, CEILING, FLOOR} if methods is not None else None
-    groups = comparable(record for record in records if wanted is None or record["cell"]["method"] in wanted)
+    groups = group_comparable(record for record in records if wanted is None or record.cell.method in wanted)
     result = Report(tables=tables_of(groups, methods or (), headlines or {}, protocols or {}))
     for table in result.tables:
         result.text += plain(table) + "\n"

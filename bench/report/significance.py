@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import UserError
-from ..records.record import Record, read_predictions
+from ..records.predictions import read_predictions
+from ..records.record import Record
 from ..statistics import holm, mcnemar, randomisation_test
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LEVEL = 0.05
 
-Right = dict[str, np.ndarray]  # tap, or tap and metric -> right answers (N,)
+Right = dict[tuple[str, str], np.ndarray]  # tap and metric -> right answers (N,)
 
 
 def even(table: DataFrame, among: Iterable[Any], answers: Answers) -> list[bool]:
@@ -47,11 +47,11 @@ class Answers:
     """Which test images the methods of a table got right, read as far as they are needed."""
 
     def __init__(self, group: list[Record], labels: dict[str, str]) -> None:
-        self.images = group[0]["card"].get("test_images")
+        self.images = group[0].card.get("test_images")
         self.records: dict[str, dict[int, Record]] = {}  # label -> seed
         for record in group:
-            if record.get("predictions"):
-                self.records.setdefault(labels[record["key"]], {})[record["cell"]["seed"]] = record
+            if record.predictions:
+                self.records.setdefault(labels[record.key], {})[record.cell.seed] = record
         self.found: dict[str, dict[int, Right]] = {}  # label -> seed
         self.unread: dict[str, str] = {}  # label -> why
 
@@ -74,10 +74,9 @@ class Answers:
         return mcnemar(a[0], b[0]) if len(seeds) == 1 else randomisation_test(a, b)
 
     def of(self, row: Any) -> dict[int, np.ndarray]:
-        """A row's right answers (N,), seed by seed, where they are kept: by tap and metric, or of a tap's accuracy."""
-        names = [f"{row.tap} {row.metric}", *([row.tap] if row.metric == "accuracy" else [])]
-        kept = {seed: [right[name] for name in names if name in right] for seed, right in self.right(row.label).items()}
-        return {seed: found[0] for seed, found in kept.items() if found}
+        """Which images a row got right (N,), by seed; seeds without predictions are left out."""
+        found = {seed: right.get((row.tap, row.metric)) for seed, right in self.right(row.label).items()}
+        return {seed: right for seed, right in found.items() if right is not None}
 
     def right(self, label: str) -> dict[int, Right]:
         """A label's right answers, seed by seed; of damaged predictions the reason is kept instead."""
@@ -85,13 +84,13 @@ class Answers:
             self.found[label] = {}
             for seed, record in self.records.get(label, {}).items():
                 try:
-                    predictions = read_predictions(Path(), record)
+                    predictions = read_predictions(record)
                 except UserError as error:
                     self.unread[label] = str(error)
                     continue
-                truth = predictions.pop("labels", np.empty(0))
-                right = {tap: own == truth for tap, own in predictions.items() if len(own) == len(truth) > 0}
-                self.found[label][seed] = right
+                if predictions:
+                    known = {(m.tap, m.metric): predictions.correct(m) for m in record.measurements}
+                    self.found[label][seed] = {name: right for name, right in known.items() if right is not None}
         return self.found[label]
 
 

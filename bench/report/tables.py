@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..records.record import Record, frame, joined
+from ..records.comparable import budget, conditions, ranking_conditions
+from ..records.record import Record
+from ..records.store import file_name
 from ..statistics import mean_interval_over_seeds, rank_correlation
 from ..storage.hashing import fingerprint
-from .external import beside_checkpoints, guest_notes
+from .external import external_notes, with_checkpoint_references
 from .footnotes import apart, footnotes
-from .groups import budget, conditions, flat, place
+from .frame import records_frame
+from .groups import measured_where
 from .published import Beside, beside, cited, published
 from .significance import Answers, even
 
@@ -106,8 +109,8 @@ def tables_of(
     ``headlines``: protocol -> metric; ``protocols``: those that show their records in their own way.
     """
     leads = [group[0] for group in groups]
-    names = [(lead["cell"]["protocol"], place(lead)) for lead in leads]
-    tellings = apart(names, [flat(lead) for lead in leads])
+    names = [(lead.cell.protocol, measured_where(lead)) for lead in leads]
+    tellings = apart(names, [ranking_conditions(lead) for lead in leads])
     tables = []
     for group, name, telling in zip(groups, names, tellings, strict=True):
         others = [other for rival, other in zip(names, tellings, strict=True) if rival == name and other != telling]
@@ -127,49 +130,49 @@ def tabulated(
 ) -> Table:
     """One group of comparable records as a table, to which the protocol may give a form of its own."""
     lead, labels = group[0], _labels(group)
-    collapsed = {labels[record["key"]] for record in group if record["pretext"].get("collapsed")}
+    collapsed = {labels[record.key] for record in group if record.collapsed}
     labels = {key: f"{label} (collapsed)" if label in collapsed else label for key, label in labels.items()}
     # An untrained encoder of one seed is one measurement, however often it was asked for.
-    group = list({(labels[record["key"]], record["cell"]["seed"]): record for record in group}.values())
-    numbers = [number for record in group if record["status"] == "ok" for number in record["metrics"]]
-    metrics = list(dict.fromkeys(number["metric"] for number in numbers))
+    group = list({(labels[record.key], record.cell.seed): record for record in group}.values())
+    numbers = [number for record in group if not record.failed for number in record.measurements]
+    metrics = list(dict.fromkeys(number.metric for number in numbers))
     metric = headline if headline in metrics or not metrics else metrics[0]
-    taps = list(dict.fromkeys(number["tap"] for number in numbers if number["metric"] == metric)) or ["result"]
-    papers = beside(lead["cell"]["protocol"], {record["cell"]["method"] for record in group}, taps, metric)
+    taps = list(dict.fromkeys(number.tap for number in numbers if number.metric == metric)) or ["result"]
+    papers = beside(lead.cell.protocol, {record.cell.method for record in group}, taps, metric)
     printed = [method for method, *_ in papers.values] if papers else []
     order = {name: place for place, name in enumerate(dict.fromkeys([CEILING, FLOOR, *printed, *methods]))}
     variants = [label for of in (protocol.variants.values() if protocol else ()) for label in of]
     declared = {label: place for place, label in enumerate(variants)}
     group.sort(
         key=lambda record: (
-            order.get(record["cell"]["method"], len(order)),
-            declared.get(record["cell"]["variant"], -1),
-            labels[record["key"]],
+            order.get(record.cell.method, len(order)),
+            declared.get(record.cell.variant, -1),
+            labels[record.key],
         )
     )
-    rows = frame(group)
+    rows = records_frame(group)
     rows["label"] = rows["key"].map(labels)
-    cell = lead["cell"]
+    cell = lead.cell
     answers = Answers(group, labels)
-    own = shown_by(protocol, rows, metrics, cell["protocol"], answers) if protocol and numbers else None
-    known = beside_checkpoints(papers, group, taps, metric)
+    own = shown_by(protocol, rows, metrics, cell.protocol, answers) if protocol and numbers else None
+    known = with_checkpoint_references(papers, group, taps, metric)
     told = cited(own.published) if own and own.parts else known
     table = tap_table(rows, taps, metric)
     tested = even(table.assign(metric=metric), table["tap"], answers) if metric == "accuracy" else [False] * len(table)
     # The title tells neighbours in one report apart, the digest also the files of two reports.
     digest = fingerprint([conditions(lead), budget(lead)])[:6]
     return Table(
-        name=joined(*(cell[part] for part in ("protocol", "dataset", "encoder", "preset")), digest),
-        protocol=cell["protocol"],
+        name=file_name(cell.protocol, cell.dataset, cell.encoder, cell.preset, digest),
+        protocol=cell.protocol,
         place=place,
         metric=metric,
         taps=taps,
         rows=table.assign(even=tested),
         beside=known,
         notes=[
-            *(own.protocol.notes(own.measured, own.published, lead["card"]) if own else ()),
+            *(own.protocol.notes(own.measured, own.published, dict(lead.card)) if own else ()),
             *(_same_order(table, taps, papers) if papers else ()),
-            *guest_notes(group, labels),
+            *external_notes(group, labels),
             *footnotes(lead, group, labels, told, neighbours),
             *(f"not tested against the best, {label}: {why}" for label, why in answers.unread.items()),
         ],
@@ -195,7 +198,7 @@ def shown_by(protocol: type[Protocol], rows: pd.DataFrame, metrics: Sequence[str
 def tap_table(rows: pd.DataFrame, taps: Sequence[str], headline: str) -> pd.DataFrame:
     """Tidy records -> a row per label and tap: mean over seeds, half a 95 % interval, rank among the methods.
 
-    ``rows`` is `records.frame`, with a column ``label`` where a method has several rows; the
+    ``rows`` is `records_frame`, with a column ``label`` where a method has several rows; the
     order is kept. What was not measured is NaN, with ``failed`` set where every seed failed.
     """
     if "label" not in rows:
@@ -205,7 +208,7 @@ def tap_table(rows: pd.DataFrame, taps: Sequence[str], headline: str) -> pd.Data
     alive: dict[str, bool] = {}
     heads: dict[str, Any] = {}
     read = ["label", "method", "variant", "seed", "status", "metric", "tap"]
-    read += ["value", "low", "high", "pretrain_flops", "pretrain_seconds"]
+    read += ["value", "ci_low", "ci_high", "pretrain_flops", "pretrain_seconds"]
     row: Any
     # As objects, since pandas unpacks text one word at a time.
     for row in rows[read].astype(object).itertuples():
@@ -219,7 +222,7 @@ def tap_table(rows: pd.DataFrame, taps: Sequence[str], headline: str) -> pd.Data
             cells = found[label, tap]
             values, lows, highs, flops, seconds = (
                 np.array([getattr(cell, name) for cell in cells], float)
-                for name in ("value", "low", "high", "pretrain_flops", "pretrain_seconds")
+                for name in ("value", "ci_low", "ci_high", "pretrain_flops", "pretrain_seconds")
             )
             table.append(
                 {
@@ -280,11 +283,11 @@ def mean_of(values: np.ndarray) -> float:
 def _labels(group: list[Record]) -> dict[str, str]:
     """Key -> name of the row: the method, and what tells it from other rows of that method."""
     names = []
-    for cell in (record["cell"] for record in group):
-        name = ", ".join(str(part) for part in (cell["method"], cell["checkpoint"]) if part)
-        names.append(f"{name} ({cell['variant']})" if cell["variant"] else name)
-    tellings = apart(names, [record["settings"].get("method", {}) for record in group])
+    for cell in (record.cell for record in group):
+        name = ", ".join(part for part in (cell.method, cell.checkpoint) if part)
+        names.append(f"{name} ({cell.variant})" if cell.variant else name)
+    tellings = apart(names, [record.settings.method for record in group])
     return {
-        record["key"]: f"{name}, {telling}" if telling else name
+        record.key: f"{name}, {telling}" if telling else name
         for record, name, telling in zip(group, names, tellings, strict=True)
     }

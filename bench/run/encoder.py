@@ -20,7 +20,7 @@ from ..method import Method, TrainInfo
 from ..planning.plan import Job, Plan, PlannedDatasets
 from ..precision import low_precision
 from ..progress import Progress
-from ..records.provenance import provenance
+from ..records.provenance import current_provenance
 from ..training import distributed
 from ..training.loop import Step, count_step_flops, optimiser_steps, pretrain
 
@@ -70,6 +70,7 @@ def pretrain_encoder(
     method.to(device).to(memory_format=torch.channels_last)
     split = datasets.pretraining_dataset(method.needs).train
     partial = store.partial_run_path(job.recipe_hash)
+    made = current_provenance(device)
     metadata: dict[str, Any] = {
         "method": job.method.name,
         "settings": job.settings,
@@ -79,7 +80,8 @@ def pretrain_encoder(
         "dataset": plan.pretrain_info.name,
         "identity": plan.pretrain_info.identity,
         "precision": "bf16" if low_precision(device, job.recipe.precision) else "fp32",
-        **{name: value for name, value in provenance(device).items() if name in ("commit", "device")},
+        "commit": made.commit,
+        "device": made.device,
     }
     flops = count_step_flops(method, split, job.recipe, device) * optimiser_steps(method, job.recipe)
     steps: list[Step] = []

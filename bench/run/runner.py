@@ -9,13 +9,12 @@ results; the caller shows them.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Hashable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..checkpoints.fetch import fetch_checkpoint
@@ -27,17 +26,18 @@ from ..evaluation.representation import Representation
 from ..planning.plan import Job, Plan, PlannedDatasets
 from ..progress import Progress
 from ..protocol import Protocol
-from ..records import record as records
+from ..records import store as records
 from ..records.measurement import Measurement
-from ..records.mistakes import mistakes, sheet
+from ..records.mistakes import contact_sheet, find_mistakes
+from ..records.predictions import Predictions, collect_predictions
 from ..records.provenance import peak_memory
+from ..records.record import Record
 from ..storage.hashing import fingerprint
 from ..training.loop import Diverged
 from .describe import record_header, split_sizes
 from .encoder import Weights, check_pretraining_data, input_identity, load_or_pretrain, untrained_encoder
 from .preflight import check_jobs, check_writable, device_of
 
-STORED_SEPARATELY = ("predictions", "confidences")  # fields of a measurement that are not in the record itself
 MAX_CLASS_NAMES = 100  # that a record holds
 
 
@@ -46,7 +46,7 @@ class Measured:
     """The record of a cell was written, whether it succeeded or failed."""
 
     path: Path
-    record: records.Record
+    record: Record
 
 
 def measure_missing(plan: Plan) -> Generator[Progress | Measured, None, None]:
@@ -69,8 +69,8 @@ def measure_missing(plan: Plan) -> Generator[Progress | Measured, None, None]:
             raise
         except Exception as error:
             for cell in job.missing:
-                failure = {"status": "failed", "error": failure_reason(error)}
-                yield write_record(folder, record_header(plan, job, cell, device) | failure)
+                header = record_header(plan, job, cell, device)
+                yield write_record(folder, replace(header, status="failed", error=failure_reason(error)))
             continue
         representation = build_representation(plan, job, encoder, dataset, device, weights, shared_results)
         feature_specs = [spec for protocol in protocols[job.recipe_hash] for spec in protocol.feature_specs()]
@@ -109,61 +109,56 @@ def build_representation(
 
 
 def measure_cell(
-    folder: Path, header: records.Record, protocol: Protocol, representation: Representation, title: str
+    folder: Path, header: Record, protocol: Protocol, representation: Representation, title: str
 ) -> Generator[Progress, None, Measured]:
     """Runs one protocol, and completes the cell's record with its numbers, cost and mistakes."""
     began, dataset = time.perf_counter(), representation.dataset
-    record = header | {"card": protocol.card() | split_sizes(dataset)}
-    record["provenance"]["precision"] = "bf16" if representation.computes_in_bf16 else "fp32"
-    record["identity"]["weights"] = weights_hash(representation.encoder)
+    identity = replace(header.identity, weights=weights_hash(representation.encoder))
     measurements, failure = yield from evaluate_protocol(protocol, representation, title)
-    record |= failure
-    record["metrics"] = [
-        {name: value for name, value in vars(one).items() if name not in STORED_SEPARATELY} for one in measurements
-    ]
-    record["cost"] |= {
-        "extract_seconds": representation.extract_seconds,
-        "extract_flops": representation.extract_flops,
-        "probe_seconds": time.perf_counter() - began,
-        **peak_memory(representation.device),
-    }
-    predictions = predictions_of(measurements, dataset)
-    if not predictions:
+    record = replace(
+        header,
+        status="ok" if failure is None else "failed",
+        error=failure,
+        card=protocol.card() | split_sizes(dataset),
+        identity=identity,
+        provenance=replace(header.provenance, precision="bf16" if representation.computes_in_bf16 else "fp32"),
+        measurements=tuple(replace(one, predictions=None, confidences=None) for one in measurements),
+        cost=replace(
+            header.cost,
+            extract_seconds=representation.extract_seconds,
+            extract_flops=representation.extract_flops,
+            probe_seconds=time.perf_counter() - began,
+            **peak_memory(representation.device),
+        ),
+    )
+    predictions = collect_predictions(measurements, dataset.test.labels.numpy())
+    if predictions is None:
         return write_record(folder, record)
-    found = mistakes(measurements, predictions["labels"])
-    record |= {"mistakes": found, "classes": dataset.classes[:MAX_CLASS_NAMES]}
-    return write_record(folder, record, predictions, sheet(dataset.test.images, found) if any(found.values()) else None)
+    found = find_mistakes(measurements, predictions.labels)
+    record = replace(record, mistakes=found, classes=tuple(dataset.classes[:MAX_CLASS_NAMES]))
+    pictures = contact_sheet(dataset.test.images, found) if any(found.values()) else None
+    return write_record(folder, record, predictions, pictures)
 
 
-def write_record(folder: Path, record: records.Record, *more: Any) -> Measured:
+def write_record(
+    folder: Path, record: Record, predictions: Predictions | None = None, pictures: bytes | None = None
+) -> Measured:
     """Writes a record, with its predictions and its picture of mistakes if there are any."""
-    return Measured(path=records.write(folder, record, *more), record=record)
+    return Measured(path=records.write(folder, record, predictions, pictures), record=record)
 
 
 def evaluate_protocol(
     protocol: Protocol, representation: Representation, title: str
-) -> Generator[Progress, None, tuple[list[Measurement], dict[str, str]]]:
-    """The protocol's measurements. If it fails: those made before, and the record's fields that say why."""
+) -> Generator[Progress, None, tuple[list[Measurement], str | None]]:
+    """The protocol's measurements. If it fails: those made before, and the reason."""
     measurements: list[Measurement] = []
     try:
         for measurement in protocol.evaluate(representation):
             measurements.append(measurement)
             yield Progress(title=title, done=0, total=1, note=f"{measurement.metric} {measurement.value:.3f}")
     except Exception as error:
-        return measurements, {"status": "failed", "error": failure_reason(error)}
-    return measurements, {}
-
-
-def predictions_of(measurements: Sequence[Measurement], dataset: Dataset) -> dict[str, np.ndarray]:
-    """Predictions (N,) on the test images, and the labels; empty if there are no predictions.
-
-    The first measurement of a tap is named after the tap alone, others also after their metric.
-    """
-    found: dict[str, np.ndarray] = {}
-    for one in measurements:
-        if one.predictions is not None:
-            found[f"{one.tap} {one.metric}" if one.tap in found else one.tap] = one.predictions
-    return found | {"labels": dataset.test.labels.numpy()} if found else {}
+        return measurements, failure_reason(error)
+    return measurements, None
 
 
 def pretrain_encoders(plan: Plan) -> Generator[Progress | tuple[Job, Weights], None, None]:

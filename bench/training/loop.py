@@ -202,10 +202,10 @@ def restore_training_state(path: Path, method: Method, optimiser: torch.optim.Op
     except Exception as error:
         method.load_state_dict(fresh[0])
         optimiser.load_state_dict(fresh[1])
-        aside = path.replace(path.with_name(f"{path.name}.damaged"))
+        renamed = path.replace(path.with_name(f"{path.name}.damaged"))
         logging.getLogger(__name__).warning(
             "%s: this interrupted run cannot be resumed (%s); the file was renamed to %s, and the run starts again.",
-            path, str(error).partition("\n")[0], aside.name,
+            path, str(error).partition("\n")[0], renamed.name,
         )  # fmt: skip
         return []
     return history

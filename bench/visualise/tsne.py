@@ -21,7 +21,7 @@ from ..errors import UserError, did_you_mean
 from ..evaluation.representation import FeatureSpec, Representation
 from ..planning.plan import Plan, PlannedDatasets
 from ..progress import Progress
-from ..records.record import joined
+from ..records.store import file_name
 from ..report import plots
 from ..run.encoder import build_encoder, check_pretraining_data, load_or_pretrain
 from ..run.preflight import check_jobs, device_of
@@ -87,7 +87,7 @@ def draw_tsne(plan: Plan, taps: Sequence[str], folder: Path) -> Generator[Progre
         MAX_IMAGES,
         PERPLEXITY,
     ]
-    files = plots.save_figure(joined("map", *cell), content, draw, folder, ("png", "svg")) if features else []
+    files = plots.save_figure(file_name("map", *cell), content, draw, folder, ("png", "svg")) if features else []
     yield TsneFigure(files=files, failed=failed)
 
 

@@ -1,4 +1,4 @@
-"""pytest-benchmark's JSON as one table of ratios: ``python -m tests.benchmarks.table IN.json OUT.md``."""
+"""Turns the JSON of pytest-benchmark into tables of ratios: ``python -m tests.benchmarks.table IN.json OUT.md``."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from sslbench.bench.records.record import frame, read_all
+from sslbench.bench.records.store import read_all
+from sslbench.bench.report.frame import records_frame
 
-SLOWER = {
+SLOW_STEPS = {
     "mae": "its decoder is a second transformer, and sees all patches",
     "word2vec": "every patch of the batch is scored with every other, and a budget of views holds many small patches",
     "split_brain": "halves of the width cost less than a whole encoder, its views, targets and heads as much as ever",
 }
-"""Why a method's own work costs more than 30 % of its encoders' passes."""
+"""Methods whose step takes over 30 % longer than the passes of their encoders, and why."""
 
 
-def table(run: dict) -> str:
-    """A Markdown table for each group: median seconds, and the ratio to the group's first row."""
+def speed_tables(run: dict) -> str:
+    """A Markdown table per group: median seconds, and the ratio to the first row of the group."""
     groups: dict[str, list[dict]] = {}
     for benchmark in run["benchmarks"]:
         groups.setdefault(benchmark["group"] or benchmark["name"], []).append(benchmark)
@@ -43,39 +44,43 @@ def table(run: dict) -> str:
             ]
             for row in rows
         ]
-        parts.append(f"## {group}\n\n" + piped(lines, ["", "seconds", "ratio"]))
+        parts.append(f"## {group}\n\n" + markdown_table(lines, ["", "seconds", "ratio"]))
     if steps:
         parts.append(
             "## A training step against the bare passes of its encoders on the same views\n\n"
-            + piped([step(*rows) for rows in steps.values()], ["", "bare", "step", "ratio", "why more than 1.30"])
+            + markdown_table(
+                [step_row(*rows) for rows in steps.values()], ["", "bare", "step", "ratio", "why more than 1.30"]
+            )
         )
     return "\n\n".join(parts) + "\n"
 
 
-def step(bare: dict, whole: dict) -> list[str]:
-    """One method's row: seconds of the bare passes and of the step, their ratio, and the reason where one is given."""
+def step_row(bare: dict, whole: dict) -> list[str]:
+    """A method's row: seconds of the bare passes and of the step, their ratio, and the reason for a high ratio."""
     a, b = bare["stats"]["median"], whole["stats"]["median"]
     name = bare["group"].removeprefix("step of ")
-    return [name, f"{a:.4g}", f"{b:.4g}", f"{b / a:.2f}", SLOWER.get(name, "") if b > 1.3 * a else ""]
+    return [name, f"{a:.4g}", f"{b:.4g}", f"{b / a:.2f}", SLOW_STEPS.get(name, "") if b > 1.3 * a else ""]
 
 
-def costs(folder: Path) -> str:
-    """What the committed records of a folder took, at most, by protocol."""
-    rows = frame(read_all(folder / "records")[0]).query("status == 'ok'").drop_duplicates("key")
+def cost_table(folder: Path) -> str:
+    """The highest cost among the records of a folder, per protocol."""
+    rows = records_frame(read_all(folder / "records")[0]).query("status == 'ok'").drop_duplicates("key")
     rows["gigabytes"] = rows["peak_memory_bytes"] / 1e9
     rows["share"] = rows["probe_seconds"] / rows["pretrain_seconds"].where(rows["pretrain_seconds"] > 0)
     most = rows.groupby("protocol")[["gigabytes", "probe_seconds", "share"]].max()
     lines = [[name, f"{a:.1f}", f"{b:.0f}", "-" if c != c else f"{c:.2f}"] for name, a, b, c in most.itertuples()]
     head = f"## What the records of `{folder.as_posix()}` took, at most"
-    return f"{head}\n\n" + piped(lines, ["protocol", "GB of memory", "seconds of probing", "share of pretraining"])
+    return f"{head}\n\n" + markdown_table(
+        lines, ["protocol", "GB of memory", "seconds of probing", "share of pretraining"]
+    )
 
 
-def piped(lines: list[list[str]], headers: list[str]) -> str:
+def markdown_table(lines: list[list[str]], headers: list[str]) -> str:
     """A Markdown table."""
     return tabulate(lines, headers, tablefmt="pipe", disable_numparse=True)
 
 
 if __name__ == "__main__":
     source, target = map(Path, sys.argv[1:])
-    told = table(json.loads(source.read_text(encoding="utf-8")))
-    target.write_text(told + "\n" + costs(Path("results/cifar10-jpeg")) + "\n", encoding="utf-8")
+    text = speed_tables(json.loads(source.read_text(encoding="utf-8")))
+    target.write_text(text + "\n" + cost_table(Path("results/cifar10-jpeg")) + "\n", encoding="utf-8")

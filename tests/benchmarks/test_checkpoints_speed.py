@@ -1,4 +1,4 @@
-"""What loading a checkpoint adds to reading its file: the first row of each group is the bare read."""
+"""The overhead of loading a checkpoint over reading its file, which is the first row of each group."""
 
 from __future__ import annotations
 

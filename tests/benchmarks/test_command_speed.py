@@ -1,4 +1,4 @@
-"""How long a user waits: for the README's first command, and for the embedded pictures."""
+"""Waiting times: the README's first command, and rendering the embedded images."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ COMMAND = ["run_bench.py", "--methods", "rotnet,jigsaw,moco", "--protocol", "lin
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nothing is cached or measured there yet."""
+    """A folder without cache and results."""
     return tmp_path_factory.mktemp("command")
 
 
 @pytest.mark.benchmark(group="the README's first command")
 class TestFirstCommand:
-    """Each as a process of its own, one after the other in the same folders."""
+    """Each run is its own process; they run one after the other with the same folders."""
 
     def test_from_an_empty_cache(self, benchmark, folder):
-        """Pictures are rendered, features taken, probes fitted; encoders are bundled."""
-        once(benchmark, folder)
+        """Images are rendered, features extracted and probes fitted; encoders are bundled."""
+        run_command(benchmark, folder)
 
     def test_with_other_strengths(self, benchmark, folder):
-        """Probes are fitted anew."""
-        once(benchmark, folder, "--set", "linear.strengths=0.001,0.01,0.1")
+        """Probes are fitted again."""
+        run_command(benchmark, folder, "--set", "linear.strengths=0.001,0.01,0.1")
 
     def test_with_other_features(self, benchmark, folder):
-        """Features are taken and probes fitted anew."""
-        once(benchmark, folder, "--set", "linear.features=1024")
+        """Features are extracted and probes fitted again."""
+        run_command(benchmark, folder, "--set", "linear.features=1024")
 
     def test_with_nothing_missing(self, benchmark, folder):
         """The table is printed."""
-        once(benchmark, folder)
+        run_command(benchmark, folder)
 
 
-def once(benchmark, folder, *more):
-    """One run of the command."""
-    places = {"SSLBENCH_CACHE": str(folder / "cache")}
+def run_command(benchmark, folder, *more):
+    """Measures one run of the command."""
+    environment = {"SSLBENCH_CACHE": str(folder / "cache")}
     words = [sys.executable, *COMMAND, "--results", str(folder / "results"), *more]
-    run = {"cwd": ROOT, "check": True, "capture_output": True, "env": os.environ | places}
+    run = {"cwd": ROOT, "check": True, "capture_output": True, "env": os.environ | environment}
     benchmark.pedantic(lambda: subprocess.run(words, **run), rounds=1)
 
 

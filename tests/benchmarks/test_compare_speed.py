@@ -1,16 +1,18 @@
-"""The gate on two grids of 500 cells: read, matched, tested image by image and printed."""
+"""Comparison of two grids of 500 cells: reading, matching, significance tests and printing."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sslbench.bench.records import record as records
-from sslbench.bench.report import comparison_formats as verdicts
-from sslbench.bench.report.compare import compared
-from tests.test_records import example
+from sslbench.bench.records import store
+from sslbench.bench.records.predictions import Predictions
+from sslbench.bench.report.compare import compare_folders
+from sslbench.bench.report.comparison_formats import as_text
+from tests.records.builders import changed_record, example_record
 
 pytestmark = pytest.mark.slow
 
@@ -26,11 +28,12 @@ def grids(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     for folder in folders:
         for n in range(CELLS):
             answers = {tap: np.where(generator.random(IMAGES) < 0.6, labels, 10) for tap in ("conv4", "conv5")}
-            record = example(f"{n:016x}")
-            record["cell"] |= {"method": f"method{n}"}
-            for number in record["metrics"]:
-                number["value"] = float((answers[number["tap"]] == labels).mean())
-            records.write(folder / "records", record, answers | {"labels": labels})
+            record = example_record(f"{n:016x}", cell={"method": f"method{n}"})
+            measurements = (
+                replace(one, value=float((answers[one.tap] == labels).mean())) for one in record.measurements
+            )
+            record = changed_record(record, measurements=tuple(measurements))
+            store.write(folder / "records", record, Predictions(labels, answers))
     return folders
 
 
@@ -38,9 +41,9 @@ def grids(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_compare(benchmark, grids):
     """From two folders of records to the printed verdicts."""
 
-    def told():
-        result = compared(*grids)
-        return result, verdicts.plain(result)
+    def compare():
+        result = compare_folders(*grids)
+        return result, as_text(result)
 
-    result, _ = benchmark.pedantic(told, rounds=3, warmup_rounds=1)
+    result, _ = benchmark.pedantic(compare, rounds=3, warmup_rounds=1)
     assert len(result.cells) == 2 * CELLS

@@ -1,4 +1,4 @@
-"""What the engine adds to the bare network: each group's first row is the yardstick of the others."""
+"""The overhead of the engine over the bare network. Ratios are to the first row of each group."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ def convnet() -> ConvNet:
 
 
 def autocast(enabled: bool | None = None):
-    """bf16 where this processor computes in it, as a run would have it."""
+    """bf16 where this processor supports it, as in a run."""
     return torch.autocast("cpu", torch.bfloat16, enabled=low_precision(CPU) if enabled is None else enabled)
 
 
 @pytest.mark.benchmark(group="extraction of five taps, 2,000 images")
 class TestExtraction:
-    """A pass over a split, against the bare forward pass."""
+    """One pass over a split, compared to the bare forward pass."""
 
     def test_bare_forward(self, benchmark, images):
-        """The encoder alone, batch by batch."""
+        """Only the encoder, batch by batch."""
         encoder = convnet().eval()
 
         @torch.no_grad()
@@ -66,7 +66,7 @@ class TestExtraction:
         benchmark.pedantic(forward, rounds=5, warmup_rounds=1)
 
     def test_representation(self, benchmark, images):
-        """The same with all taps pooled and written."""
+        """The same, with all taps pooled and written to disk."""
         feature_specs = [FeatureSpec(f"conv{n}", 2048) for n in range(1, 6)]
 
         def fresh():
@@ -77,7 +77,7 @@ class TestExtraction:
         def extract(representation):
             names.append("")
             representation.dataset = images
-            for _ in representation._pass("train", images.train, feature_specs):
+            for _ in representation._extract_split("train", images.train, feature_specs):
                 pass
 
         benchmark.pedantic(extract, setup=fresh, rounds=5, warmup_rounds=1)
@@ -85,16 +85,16 @@ class TestExtraction:
 
 @pytest.mark.parametrize("name", TRAINED)
 class TestStep:
-    """A method's forward and backward pass, against its encoders' own on the very views that they were given."""
+    """A method's forward and backward pass, compared to the passes of its encoders alone on the same views."""
 
     def test_bare(self, benchmark, images, name, monkeypatch):
-        """The encoders alone: with gradients where the method wants them, as deep as it reads them."""
+        """Only the encoders, with gradients where the method needs them, up to the deepest tap that it reads."""
         benchmark.group = f"step of {name}"
-        method, batch = prepared(images, name)
-        seen: list[tuple[Encoder, Tensor, str, bool]] = []
+        method, batch = method_and_batch(images, name)
+        calls: list[tuple[Encoder, Tensor, str, bool]] = []
         patches: list[tuple[ViT, Tensor]] = []
-        monkeypatch.setattr(Encoder, "iter_features", recording(Encoder.iter_features, seen))
-        monkeypatch.setattr(ViT, "encode_tokens", noting(ViT.encode_tokens, patches))
+        monkeypatch.setattr(Encoder, "iter_features", record_calls(Encoder.iter_features, calls))
+        monkeypatch.setattr(ViT, "encode_tokens", record_tokens(ViT.encode_tokens, patches))
         with autocast():
             method.loss(batch)
         monkeypatch.undo()
@@ -102,8 +102,8 @@ class TestStep:
         def step():
             total = torch.zeros(())
             with autocast():
-                for encoder, views, tap, learns in seen:
-                    with torch.set_grad_enabled(learns):
+                for encoder, views, tap, gradients in calls:
+                    with torch.set_grad_enabled(gradients):
                         maps = encoder.features(views, [tap])[tap]
                     total = total + maps.float().mean()
                 for encoder, tokens in patches:
@@ -113,9 +113,9 @@ class TestStep:
         benchmark.pedantic(step, rounds=3, warmup_rounds=1)
 
     def test_step(self, benchmark, images, name):
-        """Views, targets, heads and loss besides."""
+        """The whole step: also views, targets, heads and loss."""
         benchmark.group = f"step of {name}"
-        method, batch = prepared(images, name)
+        method, batch = method_and_batch(images, name)
 
         def step():
             with autocast():
@@ -126,7 +126,7 @@ class TestStep:
         benchmark.pedantic(step, rounds=3, warmup_rounds=1)
 
 
-def prepared(images: Dataset, name: str) -> tuple[Method, Batch]:
+def method_and_batch(images: Dataset, name: str) -> tuple[Method, Batch]:
     """The method over the default encoder with the settings of a short run, and a batch of about 512 views."""
     plugin = find_plugins("method")[name]
     torch.manual_seed(0)
@@ -139,33 +139,33 @@ def prepared(images: Dataset, name: str) -> tuple[Method, Batch]:
     return method, make_batch(method, images.train, torch.arange(n), CPU)
 
 
-def recording(iter_features, seen):
-    """An encoder's ``iter_features`` that notes what was given, how deep it was read and whether it learns."""
+def record_calls(iter_features, calls):
+    """Wraps an encoder's ``iter_features`` to record its views, the deepest tap, and whether gradients were on."""
 
     def recorded(encoder, views):
-        at, tap = len(seen), ""
-        seen.append((encoder, views.detach(), tap, torch.is_grad_enabled()))
+        at, tap = len(calls), ""
+        calls.append((encoder, views.detach(), tap, torch.is_grad_enabled()))
         for tap, features in iter_features(encoder, views):
-            seen[at] = (encoder, seen[at][1], tap, seen[at][3])
+            calls[at] = (encoder, calls[at][1], tap, calls[at][3])
             yield tap, features
 
     return recorded
 
 
-def noting(encode_tokens, patches):
-    """A transformer's ``encode_tokens`` that notes which tokens it was given."""
+def record_tokens(encode_tokens, patches):
+    """Wraps a transformer's ``encode_tokens`` to record its tokens."""
 
-    def noted(encoder, tokens):
+    def recorded(encoder, tokens):
         patches.append((encoder, tokens.detach()))
         return encode_tokens(encoder, tokens)
 
-    return noted
+    return recorded
 
 
 @pytest.mark.benchmark(group="precision of a training step on 512 views")
 @pytest.mark.parametrize(("layout", "low"), [("nchw", False), ("channels-last", False), ("channels-last", True)])
 def test_precision(benchmark, images, layout, low):
-    """Plain fp32, channels-last, and bf16 where the processor computes in it."""
+    """Plain fp32, channels-last, and bf16 where the processor supports it."""
     if low and not low_precision(CPU):
         pytest.skip("this processor does not compute in bf16")
     encoder = ConvNet(32)
@@ -197,11 +197,11 @@ def test_start(benchmark, words):
 
 
 @pytest.mark.benchmark(group="SimCLR on a ResNet-18 for CIFAR, a step on 32 images")
-class TestBesideLightly:
-    """From stored pictures to gradients: ours as a run has it, lightly's modules as they run by default."""
+class TestAgainstLightly:
+    """From stored images to gradients: our method as in a run, and lightly's modules with their defaults."""
 
     def test_ours(self, benchmark, images):
-        """Views batched, channels last, and bf16 where this processor computes in it."""
+        """Views in batches, channels last, and bf16 where this processor supports it."""
         torch.manual_seed(0)
         method = SimCLR(ResNet18(32), FACTS).to(memory_format=torch.channels_last).train()
         batch = make_batch(method, images.train, torch.arange(32), CPU)
@@ -214,7 +214,7 @@ class TestBesideLightly:
         benchmark.pedantic(step, rounds=3, warmup_rounds=1)
 
     def test_lightly(self, benchmark, images):
-        """Views drawn picture by picture, torchvision's network with a stem for CIFAR, lightly's head and loss."""
+        """Views image by image, torchvision's network with a stem for CIFAR, lightly's head and loss."""
         transforms = pytest.importorskip("lightly.transforms", exc_type=ImportError)
         heads = pytest.importorskip("lightly.models.modules.heads", exc_type=ImportError)
         losses = pytest.importorskip("lightly.loss", exc_type=ImportError)
@@ -223,10 +223,10 @@ class TestBesideLightly:
         encoder.maxpool = encoder.fc = nn.Identity()
         network = nn.Sequential(encoder, heads.SimCLRProjectionHead(512, 512, 128))
         views, loss = transforms.SimCLRTransform(input_size=32, gaussian_blur=0.0), losses.NTXentLoss()
-        pictures = [to_pil_image(image) for image in images.train.images[:32]]
+        pil_images = [to_pil_image(image) for image in images.train.images[:32]]
 
         def step():
-            first, second = (torch.stack(drawn) for drawn in zip(*map(views, pictures), strict=True))
+            first, second = (torch.stack(views_of_one) for views_of_one in zip(*map(views, pil_images), strict=True))
             loss(network(first), network(second)).backward()
 
         benchmark.pedantic(step, rounds=3, warmup_rounds=1)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sslbench.bench.evaluation.probes import knn, linear_probe
+from sslbench.bench.evaluation.probes import knn_predictions, linear_probe
 
 pytestmark = pytest.mark.slow
 
-CLASSES, NUMBERS = 10, 512
+CLASSES, DIM = 10, 512
 
 
 @pytest.fixture(scope="module")
@@ -17,19 +17,19 @@ def features() -> tuple[torch.Tensor, torch.Tensor]:
     """Features (50000, 512) of overlapping classes, and labels."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(50_000) % CLASSES
-    centres = torch.randn(CLASSES, NUMBERS, generator=generator)
-    return centres[labels] + 4 * torch.randn(50_000, NUMBERS, generator=generator), labels
+    centres = torch.randn(CLASSES, DIM, generator=generator)
+    return centres[labels] + 4 * torch.randn(50_000, DIM, generator=generator), labels
 
 
 @pytest.mark.parametrize("images", [10_000, 20_000, 50_000])
 @pytest.mark.parametrize("probe", ["linear", "knn"])
 def test_growth(benchmark, features, probe, images):
-    """Train images grow, 2,000 test images stay."""
+    """More and more train images, with 2,000 test images."""
     benchmark.group = f"growth with the images, {probe}"
     X, y = features[0][:images], features[1][:images]
     test = features[0][-2000:]
     call = {
         "linear": lambda: linear_probe(X, y, test, CLASSES, strengths=(1e-3, 1e-2, 1e-1)),
-        "knn": lambda: knn(X, y, test, CLASSES, k=(200,), temperature=(0.07,)),
+        "knn": lambda: knn_predictions(X, y, test, CLASSES, k=(200,), temperature=(0.07,)),
     }[probe]
     benchmark.pedantic(call, rounds=3, warmup_rounds=1)

@@ -1,4 +1,4 @@
-"""How fast two views of each image are drawn, beside torchvision image by image and kornia on a batch."""
+"""Speed of two views per image, compared to torchvision image by image and to kornia on a batch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sslbench.methods._views import SIMCLR, two_views
 pytestmark = pytest.mark.slow
 
 IMAGES = 256
-LOOK = {"scale": (SIMCLR.crop, 1.0), "ratio": (3 / 4, 4 / 3)}
+CROP = {"scale": (SIMCLR.crop, 1.0), "ratio": (3 / 4, 4 / 3)}
 JITTER = (SIMCLR.brightness, SIMCLR.contrast, SIMCLR.saturation, SIMCLR.hue)
 
 
@@ -28,40 +28,40 @@ def images() -> Tensor:
 
 @pytest.mark.benchmark(group="two views of 256 images of 32 pixels")
 class TestTwoViews:
-    """Crop, mirror, colour jitter and grey, drawn for each image, by three libraries."""
+    """Crop, flip, colour jitter and greyscale with random parameters per image, by three libraries."""
 
     def test_ours(self, benchmark: Any, images: Tensor) -> None:
-        """Batched."""
-        timed(benchmark, lambda: two_views(images))
+        """Ours, on the batch."""
+        measure(benchmark, lambda: two_views(images))
 
     def test_torchvision_image_by_image(self, benchmark: Any, images: Tensor) -> None:
-        """torchvision v2, whose draws are one for all images of a call."""
+        """torchvision v2, which draws one set of parameters per call."""
         from torchvision.transforms import v2
 
         view = v2.Compose(
             [
-                v2.RandomResizedCrop(32, antialias=True, **LOOK),
+                v2.RandomResizedCrop(32, antialias=True, **CROP),
                 v2.RandomHorizontalFlip(),
                 v2.RandomApply([v2.ColorJitter(*JITTER)], SIMCLR.jitter),
                 v2.RandomGrayscale(SIMCLR.grey),
                 v2.ToDtype(torch.float32, scale=True),
             ]
         )
-        timed(benchmark, lambda: torch.stack([view(image) for image in images for _ in range(2)]))
+        measure(benchmark, lambda: torch.stack([view(image) for image in images for _ in range(2)]))
 
     def test_kornia_batched(self, benchmark: Any, images: Tensor) -> None:
-        """kornia, which draws for each image of a batch."""
+        """kornia, which draws parameters for each image of a batch."""
         kornia = pytest.importorskip("kornia.augmentation")
         view = nn.Sequential(
-            kornia.RandomResizedCrop((32, 32), **LOOK),
+            kornia.RandomResizedCrop((32, 32), **CROP),
             kornia.RandomHorizontalFlip(),
             kornia.ColorJitter(*JITTER, p=SIMCLR.jitter),
             kornia.RandomGrayscale(p=SIMCLR.grey),
         )
-        timed(benchmark, lambda: view(to_float(torch.cat([images, images]))))
+        measure(benchmark, lambda: view(to_float(torch.cat([images, images]))))
 
 
-def timed(benchmark: Any, call: Callable[[], Tensor]) -> None:
-    """Five rounds, after one whose views are looked at."""
+def measure(benchmark: Any, call: Callable[[], Tensor]) -> None:
+    """Measures five rounds, and checks the shape of the views."""
     views = benchmark.pedantic(call, rounds=5, warmup_rounds=1)
     assert views.shape == (2 * IMAGES, 3, 32, 32)

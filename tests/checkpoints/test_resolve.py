@@ -17,7 +17,7 @@ from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.errors import UserError
 from sslbench.bench.images.input_spec import InputSpec
 from sslbench.bench.plugins.discovery import find_plugins
-from sslbench.bench.records import record as records
+from sslbench.bench.records.store import read_all
 
 from .builders import PLUGINS, resolve_words
 
@@ -112,20 +112,22 @@ def test_one_run_measures_checkpoints_of_all_kinds(tmp_path: Path, capsys: pytes
     assert "encoder of tiny@small: convnet: 24 pixels, middle 0.5, bilinear" in " ".join(out.split())
     assert "https://example.org/table" in out
     found = {
-        record["source"].get("token", "random"): record for record in records.read_all(tmp_path / "results/records")[0]
+        record.source.checkpoint.token if record.source.checkpoint else "random": record
+        for record in read_all(tmp_path / "results/records")[0]
     }
-    source = found["tiny@small"]["source"]
-    assert source["layout"] == {"container": "state_dict", "prefix": "module."}
-    assert source["licence"] == "MIT"
-    assert source["input"]["crop"] == 0.5
+    checkpoint = found["tiny@small"].source.checkpoint
+    assert checkpoint
+    assert checkpoint.layout == {"container": "state_dict", "prefix": "module."}
+    assert checkpoint.licence == "MIT"
+    assert checkpoint.input["crop"] == 0.5
     first, second = (found[f"file/{tmp_path}/epoch{n}.ckpt"] for n in (1, 2))
-    assert first["metrics"] == second["metrics"]
-    assert first["identity"]["weights"] == second["identity"]["weights"] == found["tiny@small"]["identity"]["weights"]
-    assert first["cost"]["extract_seconds"] > 0
-    assert second["cost"]["extract_seconds"] == 0, (
+    assert first.measurements == second.measurements
+    assert first.identity.weights == second.identity.weights == found["tiny@small"].identity.weights
+    assert first.cost.extract_seconds > 0
+    assert second.cost.extract_seconds == 0, (
         "features of equal weights are extracted once, whatever the files are called"
     )
-    assert found["tiny@small"]["cost"]["extract_seconds"] > 0, "these weights get images of another size here"
+    assert found["tiny@small"].cost.extract_seconds > 0, "these weights get images of another size here"
 
 
 def test_files_for_an_encoder_from_a_function(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from sslbench.bench.checkpoints import store
+from sslbench.bench.cli import COMMANDS_WITHOUT_A_PLAN, main
+from sslbench.bench.cli.options import DESCRIPTIONS
 from sslbench.bench.plugins.discovery import ROOT
-from sslbench.bench.records import record as records
+from sslbench.bench.records import store as records
 from sslbench.bench.run import runner
 from tests.builders import run_quickly, write_method
 
@@ -73,14 +75,14 @@ def test_a_bundled_encoder_is_used_when_the_cache_is_empty(
     monkeypatch.setenv("SSLBENCH_CACHE", str(tmp_path / "second"))
     assert run_quickly(results, "--methods", "rotnet", "--protocol", "knn", "--set", "knn.k=20", "--seeds", "11") == 0
     (record,), _ = records.read_all(results / "records")
-    assert record["source"]["kind"] == "bundled"
-    assert record["source"]["sha256"] == store.read_manifest()[name]["sha256"]
+    assert record.source.kind == "bundled"
+    assert record.source.sha256 == store.read_manifest()[name]["sha256"]
 
 
-LIGHT = ("--help", "list", "list moco", "show --help", "compare --help", "new --help")
+COMMANDS = list({**DESCRIPTIONS, **COMMANDS_WITHOUT_A_PLAN})
 
 
-@pytest.mark.parametrize("words", LIGHT)
+@pytest.mark.parametrize("words", ["--help", "list", "list moco", *(f"{command} --help" for command in COMMANDS)])
 def test_help_and_list_import_nothing_heavy(words: str) -> None:
     """They import no torch, pandas or numpy, so that they answer at once."""
     code = (
@@ -90,10 +92,6 @@ def test_help_and_list_import_nothing_heavy(words: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.endswith("[]\n")
-
-
-COMMANDS = ["run", "list", "new", "fetch", "export", "report", "compare", "pretrain", "show", "map"]
-SAY_THE_PROGRAM = [[command, "--help"] for command in COMMANDS[1:]] + [["--help"], ["report", "--results", "nowhere"]]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +108,7 @@ def test_messages_show_the_program_as_it_was_started(
 ) -> None:
     """Usage lines, examples and errors begin commands with the words that started this one, and with no others."""
     monkeypatch.setattr("sys.argv", [started])
-    for words in SAY_THE_PROGRAM:
+    for words in (["--help"], *([command, "--help"] for command in COMMANDS), ["report", "--results", "nowhere"]):
         with contextlib.suppress(SystemExit):
             main(words)
         printed = "".join(capsys.readouterr())

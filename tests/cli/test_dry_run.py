@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from sslbench.bench.plugins.discovery import ROOT
-from sslbench.bench.records import record as records
+from sslbench.bench.records import store as records
 from sslbench.bench.records.provenance import device_name
+from sslbench.bench.records.record import Record
 from tests.builders import run_quickly
+from tests.records.builders import changed_record
 
 
 def test_it_shows_cells_and_writes_nothing(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,16 +34,18 @@ def test_it_estimates_the_minutes_of_missing_cells(
 
     def timed(
         method: str, protocol: str, pretrain: int, extract: int, probe: int, device: str = "", **settings: Any
-    ) -> records.Record:
+    ) -> Record:
         """A record of 2,000 and 500 images and 1,000 views with these seconds."""
         made = records.read(whole)
-        made["cell"] |= {"method": method, "protocol": protocol}
-        made["settings"]["protocol"] = {"taps": ["conv4", "conv5"]} | settings
-        made["card"] |= {"train_images": 2000, "test_images": 500}
-        made["cost"] |= {"pretrain_seconds": pretrain, "pretrain_views": 1000}
-        made["cost"] |= {"extract_seconds": extract, "probe_seconds": probe}
-        made["provenance"]["device"] = device or device_name(torch.device("cpu"))
-        return made
+        cost = {"pretrain_seconds": pretrain, "pretrain_views": 1000, "extract_seconds": extract, "probe_seconds": probe}
+        return changed_record(
+            made,
+            cell={"method": method, "protocol": protocol},
+            settings={"protocol": {"taps": ["conv4", "conv5"]} | settings},
+            card={**made.card, "train_images": 2000, "test_images": 500},
+            cost=cost,
+            provenance={"device": device or device_name(torch.device("cpu"))},
+        )
 
     asked = {"k": [20], "temperature": [0.07]}
     past = [

@@ -14,7 +14,7 @@ from PIL import Image
 from sslbench.bench.checkpoints import store
 from sslbench.bench.cli import main
 from sslbench.bench.plugins.discovery import ROOT
-from sslbench.bench.records import record as records
+from sslbench.bench.records import store as records
 from sslbench.bench.run import runner
 from tests.builders import QUICK_OPTIONS
 
@@ -195,4 +195,4 @@ def test_unreadable_images_are_left_out_on_request(here: Path, results: Path) ->
     words = [*OWN_DATA, str(here / "broken"), "--protocol", "knn", "--set", "knn.k=2", "--results", str(results)]
     assert main([*words, "--skip-unreadable"]) == 0
     (record,), _ = records.read_all(results / "records")
-    assert (record["card"]["train_images"], record["card"]["test_images"]) == (7, 8)
+    assert (record.card["train_images"], record.card["test_images"]) == (7, 8)

@@ -18,7 +18,7 @@ from PIL import Image
 from sslbench.bench.data import clips
 from sslbench.bench.data.clips import Clips
 from sslbench.bench.errors import UserError
-from tests.builders import changed_folder, save_grey_picture
+from tests.builders import changed_folder, empty_folder, invalid_zip, save_grey_picture
 
 NO_NEEDS: frozenset[str] = frozenset()
 CLIPS = frozenset({"clips"})
@@ -72,18 +72,6 @@ def remove_folders(root: Path, *names: str) -> None:
     """Removes folders."""
     for name in names:
         shutil.rmtree(root / name)
-
-
-def empty_folder(root: Path) -> str:
-    """A path to an empty directory."""
-    (root / "nothing").mkdir()
-    return str(root / "nothing")
-
-
-def invalid_zip(root: Path) -> str:
-    """A path to a file that is a zip archive only by its name."""
-    (root / "bad.zip").write_bytes(b"not a zip")
-    return str(root / "bad.zip")
 
 
 WRONG_LAYOUTS: dict[str, tuple[Callable[[Path], str | None], list[str]]] = {

@@ -15,7 +15,7 @@ import torch
 
 from sslbench.bench.data.folder import Folder
 from sslbench.bench.errors import UserError
-from tests.builders import changed_folder, save_grey_picture
+from tests.builders import changed_folder, empty_folder, invalid_zip, save_grey_picture
 
 NO_NEEDS: frozenset[str] = frozenset()
 
@@ -29,18 +29,6 @@ def plain_file(root: Path) -> str:
     """A path to a file that is neither a directory nor an archive."""
     (root / "notes.txt").write_text("x")
     return str(root / "notes.txt")
-
-
-def empty_folder(root: Path) -> str:
-    """A path to an empty directory."""
-    (root / "nothing").mkdir()
-    return str(root / "nothing")
-
-
-def invalid_zip(root: Path) -> str:
-    """A path to a file that is a zip archive only by its name."""
-    (root / "bad.zip").write_bytes(b"not a zip")
-    return str(root / "bad.zip")
 
 
 def invalid_tar(root: Path) -> str:

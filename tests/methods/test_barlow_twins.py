@@ -1,4 +1,4 @@
-"""Barlow Twins: the cross-correlation of two views, its distance from the identity, and the asymmetric views."""
+"""Barlow Twins: the cross-correlation matrix, its distance from the identity, and the two kinds of views."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def make_method(**settings: Any) -> BarlowTwins:
 
 
 def correlations(one: list[list[float]], other: list[list[float]]) -> list[list[float]]:
-    """Equation 2 on columns brought to mean zero, the batch's rows summed."""
+    """Equation 2 after subtracting the mean of each column."""
 
     def centred(rows: list[list[float]]) -> list[list[float]]:
         columns = [list(column) for column in zip(*rows, strict=True)]
@@ -36,7 +36,7 @@ def correlations(one: list[list[float]], other: list[list[float]]) -> list[list[
     return [[correlation(a, b) for b in centred(other)] for a in centred(one)]
 
 
-def barlow(matrix: list[list[float]], redundancy: float) -> float:
+def barlow_loss(matrix: list[list[float]], redundancy: float) -> float:
     """Equation 1."""
     total = 0.0
     for i, row in enumerate(matrix):
@@ -46,16 +46,16 @@ def barlow(matrix: list[list[float]], redundancy: float) -> float:
 
 
 def test_the_matrix_and_its_distance_match_a_loop() -> None:
-    """Row i of the matrix is number i of the first view against each of the second; the loss is equation 1."""
+    """Rows of the matrix are components of the first view, columns those of the second; the loss is equation 1."""
     one, other = torch.randn(6, 4) * 3 + 1, torch.randn(6, 4)
     matrix = cross_correlation(one, other)
     want = correlations(one.tolist(), other.tolist())
     torch.testing.assert_close(matrix, torch.tensor(want), atol=1e-3, rtol=1e-3)
-    assert distance_from_identity(matrix, 0.3).item() == pytest.approx(barlow(want, 0.3), rel=1e-3)
+    assert distance_from_identity(matrix, 0.3).item() == pytest.approx(barlow_loss(want, 0.3), rel=1e-3)
 
 
-def test_the_identity_is_the_aim() -> None:
-    """Equal views of uncorrelated numbers lose nothing; equal numbers and unrelated views do, each in its term."""
+def test_the_identity_has_no_loss() -> None:
+    """Equal views with uncorrelated components cost nothing; equal components and unrelated views have a known cost."""
     signs = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])  # columns orthogonal, mean zero
     assert distance_from_identity(cross_correlation(signs, 5 * signs + 2), 1.0).item() == pytest.approx(0, abs=1e-3)
     alike = signs[:, :1].expand(-1, 3)
@@ -65,28 +65,28 @@ def test_the_identity_is_the_aim() -> None:
 
 
 def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
-    """The two halves of the views are the two sides of the matrix; lambda is 0.005 unless set."""
+    """The two halves of the views are the two sides of the matrix; lambda is 0.005 by default."""
     images = tiny.train.images[:6]
     for settings, redundancy in (({}, 0.005), ({"redundancy": 0.5}, 0.5)):
         method = make_method(**settings).eval()
         for parameter in method.f[1].parameters():
-            torch.nn.init.normal_(parameter)  # large beside what keeps a batch norm from dividing by 0
+            torch.nn.init.normal_(parameter)  # large compared with the eps of batch norm
         torch.manual_seed(1)
         loss = method.loss(Batch(images=images, indices=torch.arange(6)))
         torch.manual_seed(1)
         z = [method.f(view.unsqueeze(0))[0].tolist() for view in two_views(images, *method.augmentations)]
-        assert loss.item() == pytest.approx(barlow(correlations(z[:6], z[6:]), redundancy), rel=1e-2)
+        assert loss.item() == pytest.approx(barlow_loss(correlations(z[:6], z[6:]), redundancy), rel=1e-2)
 
 
 def test_the_views_differ_in_blur_and_solarisation() -> None:
-    """The first view is always blurred and never solarised; the second rarely blurred and sometimes solarised."""
+    """The first view is always blurred and never solarised; the second is rarely blurred and sometimes solarised."""
     first, second = make_method(crop=0.3).augmentations
     assert (first.blur, first.solarise, second.blur, second.solarise) == (1.0, 0.0, 0.1, 0.2)
     assert first.crop == second.crop == 0.3
 
 
-def test_each_view_has_batch_statistics_of_its_own(tiny: Dataset) -> None:
-    """In training, a view's projections do not depend on what the other half of the pass shows."""
+def test_each_view_has_its_own_batch_statistics(tiny: Dataset) -> None:
+    """In training, the projections of the first views do not depend on the second views."""
     method = make_method()
     views = two_views(tiny.train.images[:8])
     together = method.project(views)
@@ -95,13 +95,13 @@ def test_each_view_has_batch_statistics_of_its_own(tiny: Dataset) -> None:
     assert not torch.allclose(together[8:], others[8:])
 
 
-def test_the_matrix_can_be_seen(tiny: Dataset) -> None:
-    """The last panel is the matrix in grey, one pixel a pair of numbers where it fits, and the same in each row."""
+def test_the_matrix_is_shown(tiny: Dataset) -> None:
+    """The last panel shows the matrix in grey, one pixel per pair of components, and is the same for all images."""
     method = make_method(dim=40).eval()
     batch = Batch(images=tiny.train.images[:12], indices=torch.arange(12))
     torch.manual_seed(0)
     with torch.no_grad():
-        picture = method.panels(batch)[-1].images
+        panel = method.panels(batch)[-1].images
         torch.manual_seed(0)
         matrix = cross_correlation(*method.project(two_views(batch.images, *method.augmentations)).chunk(2))
-    torch.testing.assert_close(picture, ((1 + matrix[:32, :32]) / 2).clamp(0, 1).expand(12, 3, 32, 32))
+    torch.testing.assert_close(panel, ((1 + matrix[:32, :32]) / 2).clamp(0, 1).expand(12, 3, 32, 32))

@@ -1,4 +1,4 @@
-"""BiGAN: who plays against whom, what codes look like, and what is shown."""
+"""BiGAN: which network learns from which loss, the codes, and the panels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def make_method(**settings: float) -> BiGAN:
 
 
 def test_each_side_learns_from_its_own_loss(tiny: Dataset) -> None:
-    """The critic learns to tell (x, E(x)) from (G(z), z), encoder and generator the inverse, in one backward pass."""
+    """In one backward pass the critic gets the gradient of its own loss, the others that of the inverse loss."""
     method = make_method().eval()
     images = tiny.train.images[:4]
     torch.manual_seed(1)
@@ -51,8 +51,8 @@ def test_each_side_learns_from_its_own_loss(tiny: Dataset) -> None:
             torch.testing.assert_close(weight.grad, expected, atol=1e-6, rtol=1e-3)
 
 
-def test_codes_have_the_prior_s_range_and_spread(tiny: Dataset) -> None:
-    """Every element of E(x) lies within (-1, 1) and has mean 0 and about the spread of a uniform variable."""
+def test_codes_have_the_range_and_variance_of_the_prior(tiny: Dataset) -> None:
+    """Elements of E(x) are within (-1, 1), with the mean and about the variance of a uniform variable."""
     codes = make_method(latent=50).train().encode(tiny.train.images)
     assert codes.shape == (64, 50)
     assert codes.abs().max() <= 1
@@ -60,8 +60,8 @@ def test_codes_have_the_prior_s_range_and_spread(tiny: Dataset) -> None:
     assert codes.std(0).mean().item() == pytest.approx(3**-0.5, rel=0.1)
 
 
-def test_the_code_is_read_from_the_deepest_maps(tiny: Dataset) -> None:
-    """All places of the last tap count, not their mean alone."""
+def test_the_code_depends_on_the_deepest_maps(tiny: Dataset) -> None:
+    """The code depends on all places of the last tap, not only on their mean."""
     method = make_method().eval()
     maps = method.encoder.last_features(tiny.train.images[:2])
     assert method.code[0].in_features == maps[0].numel()
@@ -70,7 +70,7 @@ def test_the_code_is_read_from_the_deepest_maps(tiny: Dataset) -> None:
 
 @pytest.mark.parametrize("size", [32, 64])
 def test_the_generator_makes_images(size: int, tiny: Dataset) -> None:
-    """Whatever the size; the reconstruction is of the image's own code, the sample of a code of its own."""
+    """This works for any image size; a reconstruction comes from the image's code, a sample from a random code."""
     torch.manual_seed(0)
     train_info = TrainInfo(num_images=64, num_classes=10, image_size=size)
     method = BiGAN(ConvNet(size, width=4), train_info, latent=6, width=4).eval()
@@ -83,8 +83,8 @@ def test_the_generator_makes_images(size: int, tiny: Dataset) -> None:
     assert len(sample.images.flatten(1).unique(dim=0)) == 3
 
 
-def test_the_penalty_is_the_critic_s_alone(tiny: Dataset) -> None:
-    """It adds the steepness at the real pairs, weighted, and teaches neither encoder nor generator."""
+def test_the_penalty_changes_only_the_critic(tiny: Dataset) -> None:
+    """The weighted penalty is added to the loss, and changes no gradient of encoder or generator."""
     batch = Batch(images=tiny.train.images[:4], indices=torch.arange(4))
     losses, gradients = [], []
     for penalty in (0.0, 3.0):
@@ -103,5 +103,5 @@ def test_the_penalty_is_the_critic_s_alone(tiny: Dataset) -> None:
     for name, plain in gradients[0].items():
         if name.startswith(("encoder", "code", "generator")):
             assert torch.equal(plain, gradients[1][name]), name
-        elif name.endswith("original"):  # where a layer's bias lies does not change how steep it is
+        elif name.endswith("original"):  # biases do not change the critic's gradient
             assert not torch.equal(plain, gradients[1][name]), name

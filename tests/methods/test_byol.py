@@ -1,4 +1,4 @@
-"""BYOL: the regression on the teacher's projections, both ways, and the teacher that follows ever more slowly."""
+"""BYOL: the regression on the teacher's projections in both directions, and the teacher's updates."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cosine(a: list[float], b: list[float]) -> float:
 
 
 def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
-    """2 - 2 cos of the student's prediction from one view and the teacher's projection of the other, both ways."""
+    """It is 2 - 2 cos(student's prediction from one view, teacher's projection of the other), over both directions."""
     method = make_method().eval()
     for parameter in method.teacher.parameters():
         torch.nn.init.normal_(parameter, std=0.2)  # another network than the student
@@ -52,7 +52,7 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
 
 
 def test_the_teacher_starts_as_the_student_and_learns_nothing(tiny: Dataset) -> None:
-    """A copy that no gradient reaches; the encoder, its projector and the predictor all get one."""
+    """The teacher is a copy without gradients; encoder, projector and predictor get gradients."""
     method = make_method()
     for mine, theirs in zip(method.student.parameters(), method.teacher.parameters(), strict=True):
         assert torch.equal(mine, theirs)
@@ -62,15 +62,15 @@ def test_the_teacher_starts_as_the_student_and_learns_nothing(tiny: Dataset) -> 
 
 
 def test_the_momentum_rises_to_one() -> None:
-    """tau = 1 - (1 - tau_base) (cos(pi k / K) + 1) / 2: its base at the start, 1 at the end."""
+    """tau = 1 - (1 - tau_base) (cos(pi k / K) + 1) / 2 is tau_base at the start and 1 at the end."""
     assert cosine_momentum(0.996, 0.0) == pytest.approx(0.996)
     assert cosine_momentum(0.9, 0.5) == pytest.approx(0.95)
     assert cosine_momentum(0.9, 0.25) == pytest.approx(1 - 0.1 * (math.sqrt(0.5) + 1) / 2)
     assert cosine_momentum(0.9, 1.0) == 1
 
 
-def test_after_a_step_the_teacher_follows() -> None:
-    """The teacher moves by 1 - tau of the way, nothing at the end; the student and the predictor stay."""
+def test_a_step_moves_the_teacher() -> None:
+    """The teacher moves by the fraction 1 - tau, and not at all at the end; the student stays."""
     method = make_method(momentum=0.6)
     student, teacher = next(method.student.parameters()), next(method.teacher.parameters())
     with torch.no_grad():
@@ -84,7 +84,7 @@ def test_after_a_step_the_teacher_follows() -> None:
     assert torch.equal(student, aim)
 
 
-def test_a_last_norm_takes_the_shared_mean_away(tiny: Dataset) -> None:
+def test_a_last_norm_removes_the_shared_mean(tiny: Dataset) -> None:
     """The paper's projector ends in a linear layer; with ``norm_last`` the mean of all projections is zero."""
     views = two_views(tiny.train.images[:8])
     for norm_last in (False, True):
@@ -94,8 +94,8 @@ def test_a_last_norm_takes_the_shared_mean_away(tiny: Dataset) -> None:
             assert torch.allclose(values.mean(0), torch.zeros(5), atol=1e-4) is norm_last
 
 
-def test_each_view_has_batch_statistics_of_its_own(tiny: Dataset) -> None:
-    """In training, what is made of a view does not depend on what the other half of the pass shows."""
+def test_each_view_has_its_own_batch_statistics(tiny: Dataset) -> None:
+    """In training, the outputs for first views do not depend on the second views."""
     method = make_method()
     views = two_views(tiny.train.images[:8])
     predictions, targets, z = method.predict_other_views(views)

@@ -1,4 +1,4 @@
-"""CLIP: the symmetric loss, the temperature it learns, how captions are read, and fewer negatives."""
+"""CLIP: the symmetric loss, the learned temperature, the caption encoder, and fewer negatives."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.errors import UserError
 from sslbench.bench.images.augment import random_resized_crops
 from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods._captions import END, CaptionEncoder, tokenise
@@ -30,7 +31,7 @@ def make_batch(data: Dataset, N: int = 4) -> Batch:
 
 
 def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
-    """Figure 3: of all N x N pairs each picture finds its caption and each caption its picture, averaged."""
+    """Among all N x N pairs, images must find their captions and captions their images, averaged (figure 3)."""
     method = make_method(temperature=0.05).eval()
     torch.manual_seed(1)
     loss = method.loss(make_batch(tiny))
@@ -54,17 +55,17 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
     assert method.logged["accuracy"].item() == pytest.approx(sum(right) / 4)
 
 
-def test_captions_are_not_flipped_away(tiny: Dataset) -> None:
-    """Left stays left: a view is a part of the picture as it is."""
+def test_images_are_not_flipped(tiny: Dataset) -> None:
+    """A view is never mirrored, because a caption may say "left"."""
     method = make_method(crop=1.0).eval()
-    whole, seen = make_batch(tiny), []
-    method.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    whole, views = make_batch(tiny), []
+    method.encoder.register_forward_pre_hook(lambda _, inputs: views.append(inputs[0]))
     method.loss(whole)
-    torch.testing.assert_close(seen[0], whole.images.float() / 255, atol=1e-4, rtol=0)
+    torch.testing.assert_close(views[0], whole.images.float() / 255, atol=1e-4, rtol=0)
 
 
-def test_the_temperature_is_learned_and_held(tiny: Dataset) -> None:
-    """It starts at the setting, has a gradient, and never falls below a hundredth."""
+def test_the_temperature_is_learned_and_limited(tiny: Dataset) -> None:
+    """It starts at the setting, has a gradient, and never falls below 0.01."""
     method = make_method(temperature=0.07)
     method.loss(make_batch(tiny)).backward()
     assert method.logged["temperature"].item() == pytest.approx(0.07)
@@ -77,17 +78,17 @@ def test_the_temperature_is_learned_and_held(tiny: Dataset) -> None:
 
 
 def test_fewer_negatives_are_easier(tiny: Dataset) -> None:
-    """With ``negatives`` there are so many others to choose from: the bound says how many."""
+    """With ``negatives``, the bound shows that there are only so many candidates."""
     for negatives, candidates in ((None, 8), (1, 2), (3, 4), (99, 8)):
         method = make_method(negatives=negatives)
         method.eval().loss(make_batch(tiny, 8))
-        pictures = method.logged["bound"].item()
-        assert pictures <= math.log(candidates)
+        bound = method.logged["bound"].item()
+        assert bound <= math.log(candidates)
     assert make_method(negatives=1).loss(make_batch(tiny, 8)) < make_method().loss(make_batch(tiny, 8))
 
 
 def test_words_are_numbers() -> None:
-    """The same word has the same number wherever it stands, in capitals too; signs are words; none is 0 or 1."""
+    """A word has the same number everywhere, in capitals too; punctuation marks are words; no word is 0 or 1."""
     a, red, car, comma, again, _ = tokenise("A red car, red bus", 4096)
     assert red == again
     assert tokenise("a RED", 4096) == [a, red]
@@ -95,8 +96,8 @@ def test_words_are_numbers() -> None:
     assert all(2 <= word_index < 7 for word_index in tokenise("all of these words must fit into five numbers", 7))
 
 
-def test_a_caption_is_read_alone_and_in_order() -> None:
-    """What stands beside it in the batch changes nothing; the order of its words does; what is too long is cut."""
+def test_a_caption_is_encoded_alone_and_in_order() -> None:
+    """Other captions of the batch change nothing, the order of the words does, and surplus words are cut off."""
     torch.manual_seed(0)
     encoder = CaptionEncoder(width=8, depth=2, heads=2, vocabulary=64, words=4)
     both = encoder(["a red car", "a house by a tree"])
@@ -107,8 +108,14 @@ def test_a_caption_is_read_alone_and_in_order() -> None:
     assert END not in tokenise("a red car", 64)
 
 
-def test_what_is_shown(tiny: Dataset) -> None:
-    """The picture with its own caption, then the caption thought likeliest with the picture that it belongs to."""
+def test_heads_must_divide_the_width() -> None:
+    """Each attention head gets the same share of the width."""
+    with pytest.raises(UserError, match=r"clip\.width = 8: it must be a multiple of clip\.heads, 3"):
+        make_method(heads=3)
+
+
+def test_the_panels_show_matches(tiny: Dataset) -> None:
+    """The panels show the image with its caption, the most probable caption, and the image of that caption."""
     shown = make_batch(tiny, 6)
     with torch.no_grad():
         own, likeliest, meant = make_method().eval().panels(shown)

@@ -1,4 +1,4 @@
-"""Colourisation: what the encoder cannot see, the rebalanced loss, and the counts behind it."""
+"""Colourisation: colours are hidden from the encoder, the rebalanced loss, and the counts of colours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from torch import Tensor
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders._input_mode import encoder_for_input_mode
 from sslbench.bench.encoders.convnet import ConvNet
-from sslbench.bench.errors import UserError
 from sslbench.bench.images.augment import random_resized_crops
 from sslbench.bench.images.colour import lab_to_rgb, rgb_to_lab
 from sslbench.bench.method import Batch, TrainInfo
@@ -22,7 +21,7 @@ TRAIN_INFO = TrainInfo(num_images=64, num_classes=10, image_size=32)
 
 
 def make_method(**settings: object) -> Colorization:
-    """The method over a narrow encoder that sees lightness, with answers large enough that an error shows."""
+    """The method with a narrow encoder that sees lightness, and head weights large enough that an error shows."""
     torch.manual_seed(0)
     encoder = encoder_for_input_mode(ConvNet, Colorization.input_mode, 32, {"width": 4})
     method = Colorization(encoder, TRAIN_INFO, **settings)  # type: ignore[arg-type]
@@ -35,22 +34,22 @@ def make_batch(images: Tensor) -> Batch:
 
 
 def test_the_encoder_cannot_see_colour() -> None:
-    """Two pictures of the same L* and other a*, b* have the same features at every tap, and the same answers."""
+    """Two images with the same L* but different a* and b* have the same features and the same predictions."""
     method = make_method().eval()
     torch.manual_seed(1)
     L = 45 + 10 * torch.rand(3, 1, 32, 32)
-    pictures = [lab_to_rgb(torch.cat([L, 15 * torch.randn(3, 2, 32, 32).clamp(-1, 1)], dim=1)) for _ in range(2)]
-    assert (pictures[0] - pictures[1]).abs().mean() > 0.02
+    images = [lab_to_rgb(torch.cat([L, 15 * torch.randn(3, 2, 32, 32).clamp(-1, 1)], dim=1)) for _ in range(2)]
+    assert (images[0] - images[1]).abs().mean() > 0.02
     for tap in method.encoder.taps:
-        one, other = (method.encoder.features(picture, [tap])[tap] for picture in pictures)
+        one, other = (method.encoder.features(image, [tap])[tap] for image in images)
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
-    torch.testing.assert_close(*(method.predict(picture) for picture in pictures), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(*(method.predict(image) for image in images), atol=1e-3, rtol=1e-3)
     lighter = lab_to_rgb(torch.cat([L + 20 * torch.rand_like(L), torch.zeros(3, 2, 32, 32)], dim=1))
-    assert not torch.allclose(method.encoder(lighter), method.encoder(pictures[0]), atol=1e-3)
+    assert not torch.allclose(method.encoder(lighter), method.encoder(images[0]), atol=1e-3)
 
 
 def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
-    """Equations 2 to 4, pixel by pixel and bin by bin, with the shares of the colours counted so far."""
+    """Equations 2 to 4, pixel by pixel and bin by bin, with the colours counted so far."""
     method = make_method(uniform=0.4).eval()  # batch norm as in the loop, one pass
     images, Q = tiny.train.images[:2], len(method.gamut)
     method.counts += torch.randint(0, 1000, (Q,))
@@ -84,7 +83,7 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
 
 
 def test_rare_colours_weigh_more() -> None:
-    """Weights have mean 1 over the pixels, fall with how many there are, and are all 1 with a share of 1."""
+    """The mean weight over pixels is 1, frequent colours get less, and with ``uniform=1`` all weights are 1."""
     gamut = make_method().gamut
     counts = torch.ones(len(gamut), dtype=torch.long)
     grey = gamut.nearest_bin(torch.zeros(1, 2, 1, 1)).item()
@@ -97,7 +96,7 @@ def test_rare_colours_weigh_more() -> None:
 
 
 def test_colours_are_counted_in_training_only(tiny: Dataset) -> None:
-    """Each step adds its pixels once, at their nearest bins; a method in eval mode counts nothing."""
+    """Each step counts its pixels once, at their nearest bins; in eval mode nothing is counted."""
     method = make_method(crop=1.0, flip=0.0)
     images = tiny.train.images[:6]
     before = method.counts.clone()
@@ -107,7 +106,7 @@ def test_colours_are_counted_in_training_only(tiny: Dataset) -> None:
         torch.manual_seed(3)
         method.train().loss(make_batch(images))
         assert (method.counts - before).sum() == step * 6 * quarter_side(32) ** 2
-    # With crop 1 and a drawn ratio the part is cut, so only its middle is sure: count what the views show.
+    # A random aspect ratio still cuts off the border, so count the pixels of the same views.
     torch.manual_seed(3)
     shown = method.gamut.nearest_bin(
         rgb_to_lab(average_to_quarter(random_resized_crops(images, scale=(1.0, 1.0), flip=0.0)))[:, 1:]
@@ -116,7 +115,7 @@ def test_colours_are_counted_in_training_only(tiny: Dataset) -> None:
 
 
 def test_without_rebalancing_the_loss_is_the_plain_cross_entropy(tiny: Dataset) -> None:
-    """``uniform=1`` weighs all colours alike; less than that does not."""
+    """With ``uniform=1`` all colours have the same weight; with less they have not."""
     for uniform, alike in ((1.0, True), (0.5, False)):
         method = make_method(uniform=uniform)
         torch.manual_seed(4)
@@ -125,7 +124,7 @@ def test_without_rebalancing_the_loss_is_the_plain_cross_entropy(tiny: Dataset) 
 
 
 def test_regression_is_the_squared_error(tiny: Dataset) -> None:
-    """``target="regression"`` answers with two numbers a pixel; its loss is their mean squared error over the range."""
+    """``target="regression"`` predicts two numbers per pixel; the loss is their squared error relative to the range."""
     method = make_method(target="regression").eval()
     images = tiny.train.images[:3]
     torch.manual_seed(5)
@@ -145,16 +144,10 @@ def test_regression_is_the_squared_error(tiny: Dataset) -> None:
 
 
 def test_the_grey_panel_has_the_lightness_and_no_colour(tiny: Dataset) -> None:
-    """What is shown as the encoder's view keeps L* and loses a* and b*; the coloured one keeps L* in gamut."""
+    """The panel of what the encoder sees keeps L* and has no colour."""
     images = tiny.train.images[:4]
     with torch.no_grad():
         truth, grey, _ = make_method().eval().panels(make_batch(images))
     assert torch.equal(truth.images, images)
     torch.testing.assert_close(rgb_to_lab(grey.images)[:, 0], rgb_to_lab(images)[:, 0], atol=0.1, rtol=0)
     assert rgb_to_lab(grey.images)[:, 1:].abs().max() < 0.1
-
-
-def test_an_unknown_target_is_refused() -> None:
-    """A target that is none is one sentence that names the setting."""
-    with pytest.raises(UserError, match=r"colorization\.target = 'pixels'"):
-        make_method(target="pixels")

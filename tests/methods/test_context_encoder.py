@@ -1,4 +1,4 @@
-"""Context encoder: where the holes are, what is compared, and who learns from what."""
+"""Context encoder: where the holes are, which errors count, and which network learns from which loss."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def make_batch(images: Tensor) -> Batch:
 
 @pytest.mark.parametrize(("size", "border"), [(32, 1), (64, 2), (128, 4)])
 def test_the_central_hole(size: int, border: int) -> None:
-    """The central half of the side is painted, and the hole is smaller by the overlap, 7 pixels at 227."""
+    """The central half of the side is reconstructed; the hole is smaller by the overlap of 7 pixels at 227."""
     method = make_method(size=size)
     holes = method.draw_holes(torch.zeros(2, 3, size, size))
     rows = holes[1, 0].any(1).nonzero().flatten().tolist()
@@ -42,7 +42,7 @@ def test_the_central_hole(size: int, border: int) -> None:
 
 
 def test_random_blocks() -> None:
-    """Each image misses up to a quarter of its area, in blocks of a quarter of the side at places of its own."""
+    """Each image misses up to a quarter of its area, in blocks of a quarter of the side at random places."""
     method = make_method(region="random")
     torch.manual_seed(0)
     holes = method.draw_holes(torch.zeros(1_000, 3, 32, 32))
@@ -57,18 +57,18 @@ def test_random_blocks() -> None:
 
 @pytest.mark.parametrize("region", ["central", "random"])
 def test_what_is_missing_is_not_seen(region: str, tiny: Dataset) -> None:
-    """Other pixels in the holes do not change the painting; others outside do."""
+    """Pixels inside the holes do not change the reconstruction; pixels outside do."""
     method = make_method(region=region)
     images = tiny.train.images[:3].float() / 255
     holes = method.draw_holes(images)
-    painted = method.inpaint(images, holes)
-    assert torch.equal(method.inpaint(torch.where(holes, torch.rand_like(images), images), holes), painted)
-    assert not torch.equal(method.inpaint(torch.where(holes, images, torch.rand_like(images)), holes), painted)
+    filled = method.inpaint(images, holes)
+    assert torch.equal(method.inpaint(torch.where(holes, torch.rand_like(images), images), holes), filled)
+    assert not torch.equal(method.inpaint(torch.where(holes, images, torch.rand_like(images)), holes), filled)
 
 
 @pytest.mark.parametrize("region", ["central", "random"])
 def test_the_squared_error_matches_a_loop(region: str, tiny: Dataset) -> None:
-    """Of what is painted a missing pixel counts once, one that borders on a hole ten times, any other not at all."""
+    """Errors of missing pixels have weight 1, those next to a hole 10, and all others 0."""
     method = make_method(region=region, objective="l2")
     images = tiny.train.images[:2]
     torch.manual_seed(1)
@@ -76,33 +76,35 @@ def test_the_squared_error_matches_a_loop(region: str, tiny: Dataset) -> None:
     torch.manual_seed(1)
     torch.rand(2, 1, 1, 1)  # the mirror's coins
     holes = method.draw_holes(images)
-    painted = method.inpaint(images.float() / 255, holes)
+    filled = method.inpaint(images.float() / 255, holes)
     start = method.box.start
     total, squares, counted, missing = 0.0, 0.0, 0, 0
     for n, y, x in itertools.product(range(2), range(32), range(32)):
-        beside = any(
+        near_hole = any(
             bool(holes[n, 0, a, b])
             for a in range(max(0, y - 1), min(32, y + 2))
             for b in range(max(0, x - 1), min(32, x + 2))
         )
-        if not beside:
+        if not near_hole:
             continue
         hole = bool(holes[n, 0, y, x])
         counted += 3
         missing += 3 * hole
         for c in range(3):
-            error = painted[n, c, y - start, x - start].item() - (2 * images[n, c, y, x].item() / 255 - 1)
+            error = filled[n, c, y - start, x - start].item() - (2 * images[n, c, y, x].item() / 255 - 1)
             total += (1 if hole else 10) * error**2
             squares += hole * (error / 2) ** 2
     assert loss.item() == pytest.approx(total / counted, rel=1e-4)
     assert method.logged["psnr"].item() == pytest.approx(-10 * math.log10(squares / missing), rel=1e-4)
 
 
-@pytest.mark.parametrize(("objective", "l2_weight", "adversarial_weight"), [("joint", 0.999, 0.001), ("adversarial", 0.0, 1.0)])
+@pytest.mark.parametrize(
+    ("objective", "l2_weight", "adversarial_weight"), [("joint", 0.999, 0.001), ("adversarial", 0.0, 1.0)]
+)
 def test_each_side_learns_from_its_own_loss(
     objective: str, l2_weight: float, adversarial_weight: float, tiny: Dataset
 ) -> None:
-    """One backward pass gives the painter the gradient of its loss alone, and the critic that of its own alone."""
+    """In one backward pass encoder and decoder get the gradient of their loss only, and the critic that of its own."""
     method = make_method(objective=objective)
     images = tiny.train.images[:4]
     torch.manual_seed(1)
@@ -111,10 +113,10 @@ def test_each_side_learns_from_its_own_loss(
     torch.manual_seed(1)
     torch.rand(4, 1, 1, 1)  # the mirror's coins
     real = method.crop_box(2 * images.float() / 255 - 1)
-    painted = method.inpaint(images.float() / 255, method.draw_holes(images))
-    fakes, reals = method.critic(painted), method.critic(real)
+    filled = method.inpaint(images.float() / 255, method.draw_holes(images))
+    fakes, reals = method.critic(filled), method.critic(real)
     D = fakes.sigmoid()
-    errors = (painted - real).square()
+    errors = (filled - real).square()
     ring = torch.ones(16, 16)
     ring[1:-1, 1:-1] = 0
     l2 = (errors * (1 + 9 * ring)).mean()
@@ -129,24 +131,24 @@ def test_each_side_learns_from_its_own_loss(
 
 
 def test_squared_error_needs_no_critic() -> None:
-    """Nothing is built, and so nothing counted, that the objective does not use."""
+    """Without an adversarial objective no critic is built."""
     assert not hasattr(make_method(objective="l2"), "critic")
     assert hasattr(make_method(), "critic")
 
 
-def test_the_critic_of_random_holes_sees_the_picture_with_its_painting(
-    tiny: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Away from the holes the fakes are the real pictures."""
+def test_the_critic_of_random_holes_sees_the_whole_image(tiny: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Away from the holes, fake images equal the real ones."""
     method = make_method(region="random")
-    seen: list[Tensor] = []
-    monkeypatch.setattr(method.critic, "forward", lambda images: seen.append(images.detach()) or images.sum((1, 2, 3)))
+    critic_inputs: list[Tensor] = []
+    monkeypatch.setattr(
+        method.critic, "forward", lambda images: critic_inputs.append(images.detach()) or images.sum((1, 2, 3))
+    )
     torch.manual_seed(1)
     method.loss(make_batch(tiny.train.images[:3]))
     torch.manual_seed(1)
     torch.rand(3, 1, 1, 1)
     holes = method.draw_holes(tiny.train.images[:3])
-    real, shown, _, _ = seen
+    real, shown, _, _ = critic_inputs
     far = F.max_pool2d(holes.float(), 3, 1, 1) == 0
     torch.testing.assert_close(real, 2 * tiny.train.images[:3].float() / 255 - 1)
     assert torch.equal(shown.where(far, 0), real.where(far, 0))
@@ -154,16 +156,16 @@ def test_the_critic_of_random_holes_sees_the_picture_with_its_painting(
 
 
 @pytest.mark.parametrize("region", ["central", "random"])
-def test_the_panels_show_the_painting_in_its_hole(region: str, tiny: Dataset) -> None:
-    """Outside the holes all three columns agree; the caption is the error inside."""
+def test_the_panels_show_the_filled_hole(region: str, tiny: Dataset) -> None:
+    """Outside the holes all three panels agree; the caption gives the error inside the holes."""
     method = make_method(region=region)
     torch.manual_seed(2)
     with torch.no_grad():
-        image, asked, painted = method.panels(make_batch(tiny.train.images[:3]))
+        image, with_hole, filled = method.panels(make_batch(tiny.train.images[:3]))
     clean = image.images.float() / 255
-    hole = (asked.images != clean).any(1, keepdim=True)
-    assert torch.equal(painted.images.where(~hole, 0), clean.where(~hole, 0))
+    hole = (with_hole.images != clean).any(1, keepdim=True)
+    assert torch.equal(filled.images.where(~hole, 0), clean.where(~hole, 0))
     torch.manual_seed(2)
     missing = method.draw_holes(clean)[1].expand(3, -1, -1)
-    error = (painted.images[1] - clean[1])[missing].square().mean().item()
-    assert painted.captions[1] == f"{-10 * math.log10(error):.1f} dB"
+    error = (filled.images[1] - clean[1])[missing].square().mean().item()
+    assert filled.captions[1] == f"{-10 * math.log10(error):.1f} dB"

@@ -1,4 +1,4 @@
-"""CPC: overlapping patches and frames, what a context may have read, and InfoNCE of what comes later."""
+"""CPC: patches and frames, the context, and InfoNCE of later parts."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def make_batch(data: Dataset, N: int = 3) -> Batch:
 
 @pytest.mark.parametrize("negatives", [None, 4])
 def test_the_loss_matches_a_loop(negatives: int | None, tiny: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Equation 4 for every step k and every part that has one k steps on, with W_k c_t from the method's own parts."""
+    """Equation 4 for every step k and every part that has a part k steps later, with the method's own W_k c_t."""
     method = make_method(negatives=negatives).eval()
     parts = method.cut_parts(make_batch(tiny))
-    monkeypatch.setattr(method, "parts", lambda _: parts)
-    drawn: list[Tensor] = []
+    monkeypatch.setattr(method, "cut_parts", lambda _: parts)
+    draws: list[Tensor] = []
     randperm = torch.randperm
-    monkeypatch.setattr(torch, "randperm", lambda *a, **k: drawn.append(randperm(*a, **k)) or drawn[-1])
+    monkeypatch.setattr(torch, "randperm", lambda *a, **k: draws.append(randperm(*a, **k)) or draws[-1])
     loss = method.loss(make_batch(tiny))
-    others = drawn[0].tolist()[:negatives]
+    others = draws[0].tolist()[:negatives]
 
     places = list(itertools.product(range(3), range(3), range(3)))  # image, row, column
     z = {place: method.encoder(parts[place].unsqueeze(0))[0] for place in places}
@@ -52,10 +52,10 @@ def test_the_loss_matches_a_loop(negatives: int | None, tiny: Dataset, monkeypat
         for n, t, w in places:
             if t + k > 2:
                 continue
-            said = method.predictor.ahead[k - 1](c[n, t, w]).tolist()
+            prediction = method.predictor.ahead[k - 1](c[n, t, w]).tolist()
             true = (n, t + k, w)
             candidates = [true, *(places[i] for i in others if places[i] != true)]
-            scores = [sum(a * b for a, b in zip(said, z[place].tolist(), strict=True)) for place in candidates]
+            scores = [sum(a * b for a, b in zip(prediction, z[place].tolist(), strict=True)) for place in candidates]
             terms.append(math.log(sum(math.exp(s) for s in scores)) - scores[0])
             right.append(scores[0] > max(scores[1:]))
             bounds.append(math.log(len(candidates)) - terms[-1])
@@ -65,8 +65,8 @@ def test_the_loss_matches_a_loop(negatives: int | None, tiny: Dataset, monkeypat
     assert method.logged["bound"].item() == pytest.approx(sum(bounds) / len(bounds), abs=1e-3)
 
 
-def test_a_context_has_not_read_what_follows() -> None:
-    """c_t changes with everything in its own step and before it, and with nothing after it."""
+def test_a_context_does_not_depend_on_later_steps() -> None:
+    """c_t depends on everything in its own and earlier steps, and on nothing later."""
     torch.manual_seed(0)
     for length, W in ((7, 7), (8, 1)):
         context = ContextNetwork(4, 6, length=length, wide=W > 1)
@@ -80,11 +80,11 @@ def test_a_context_has_not_read_what_follows() -> None:
 
 
 def test_patches_overlap() -> None:
-    """Each patch is two strides wide less its margin, lies within its window, and half over the next one's."""
+    """Each patch has the width of two strides less a random margin, and overlaps half of the next one."""
     S = 32
     rows = torch.arange(S, dtype=torch.float32).view(1, 1, S, 1).expand(200, 1, S, S)
-    for picture, step in ((rows, (1, 0)), (rows.transpose(2, 3), (0, 1))):
-        patches = cut_overlapping_patches(picture, 7, 1)
+    for images, step in ((rows, (1, 0)), (rows.transpose(2, 3), (0, 1))):
+        patches = cut_overlapping_patches(images, 7, 1)
         assert patches.shape == (200, 7, 7, 1, 7, 7)
         corners = patches[..., 0, 0, 0]
         for i, j in itertools.product(range(7), repeat=2):
@@ -94,17 +94,17 @@ def test_patches_overlap() -> None:
 
 
 @pytest.mark.parametrize("normalise", [False, True])
-def test_normalised_parts_are_not_told_by_their_light(normalise: bool, tiny: Dataset) -> None:
-    """Brought to one mean and spread, a part has the embedding it has in half the light; as it is, it has not."""
+def test_normalised_parts_do_not_depend_on_brightness(normalise: bool, tiny: Dataset) -> None:
+    """With ``normalise``, halving the brightness of a part does not change its embedding; without, it does."""
     method = make_method(normalise=normalise).eval()
     parts = method.cut_parts(make_batch(tiny))
-    parts = parts + 0.5 * torch.rand_like(parts)  # a plain part has no spread to bring to another
-    bright, dim = method.embed(parts), method.embed(0.5 * parts)
-    assert ((bright - dim).norm() < 0.1 * bright.norm()) == normalise
+    parts = parts + 0.5 * torch.rand_like(parts)  # a part of one colour has no spread to normalise
+    bright, dark = method.embed(parts), method.embed(0.5 * parts)
+    assert ((bright - dark).norm() < 0.1 * bright.norm()) == normalise
 
 
 def test_a_grid_costs_its_pixels(tiny: Dataset) -> None:
-    """49 patches of 7 pixels are so many pictures of 32; each frame of a clip is one."""
+    """The cost is relative to an image of 32 pixels: 49 patches of 7 pixels, or one image per frame."""
     method = make_method(length=7)
     assert method.view_size == 7
     assert method.cut_parts(make_batch(tiny)).shape == (3, 7, 7, 3, 7, 7)
@@ -114,15 +114,15 @@ def test_a_grid_costs_its_pixels(tiny: Dataset) -> None:
     assert frames.view_size == 32
 
 
-def test_frames_are_a_clip_s_in_order(tiny: Dataset) -> None:
-    """Frames follow each other, cropped and mirrored alike, from a start of each clip's own."""
+def test_frames_are_in_order(tiny: Dataset) -> None:
+    """Frames are in order from a random start per clip, and all frames of a clip are cropped and mirrored alike."""
     assert tiny.train.clips is not None
     clips = tiny.train.clips[:4]
     starts = set()
     for _ in range(20):
         frames = draw_frames(clips, 3, stride=2)
-        for clip, drawn in zip(clips, frames, strict=True):
-            at = [next(t for t in range(8) if torch.equal(clip[t], frame)) for frame in drawn]
+        for clip, draws in zip(clips, frames, strict=True):
+            at = [next(t for t in range(8) if torch.equal(clip[t], frame)) for frame in draws]
             assert at == [at[0], at[0] + 2, at[0] + 4]
             starts.add(at[0])
     assert starts == {0, 1, 2, 3}
@@ -134,16 +134,23 @@ def test_frames_are_a_clip_s_in_order(tiny: Dataset) -> None:
 
 
 def test_clips_that_are_too_short_are_refused(tiny: Dataset) -> None:
-    """A sequence longer than the clips is told, with what would do."""
+    """A sequence longer than the clips is an error that names the largest possible length."""
     assert tiny.train.clips is not None
     method = make_method(sequence="frames", length=9)
-    with pytest.raises(UserError, match=r"cpc\.length = 9: clips have 8 frames; lower it to 8\."):
+    with pytest.raises(UserError, match=r"cpc\.length = 9: it must be at most 8, the frames of a clip\."):
         method.loss(Batch(images=tiny.train.images[:2], indices=torch.arange(2), clips=tiny.train.clips[:2]))
+
+
+@pytest.mark.parametrize(("settings", "name"), [({"length": 3, "steps": 3}, "steps"), ({"length": 32}, "length")])
+def test_lengths_that_do_not_fit_are_refused(settings: dict[str, int], name: str) -> None:
+    """There must be a later part to predict, and a row of patches must be at least a pixel high."""
+    with pytest.raises(UserError, match=rf"cpc\.{name} = "):
+        make_method(**settings)
 
 
 @pytest.mark.parametrize("sequence", ["rows", "frames"])
 def test_the_true_part_is_marked(sequence: str, tiny: Dataset) -> None:
-    """Where the caption counts the true part among those shown, it has a green border, and nowhere else."""
+    """If the true part is among those shown, it has a green border; no other part has one."""
     assert tiny.train.clips is not None
     method = make_method(sequence=sequence).eval()
     shown = Batch(images=tiny.train.images[:4], indices=torch.arange(4), clips=tiny.train.clips[:4])
@@ -152,7 +159,7 @@ def test_the_true_part_is_marked(sequence: str, tiny: Dataset) -> None:
     green = torch.tensor(GREEN).view(3, 1, 1)
     total = 4 * (9 if sequence == "rows" else 3)
     for image, caption in zip(ranked.images, ranked.captions, strict=True):
-        place = int(caption.removeprefix("the true one is no. ").split()[0])
+        rank = int(caption.removeprefix("true part: rank ").split()[0])
         assert caption.endswith(f" of {total}")
         corners = (image[:, :: image.shape[1] // 2, :: image.shape[2] // 4] == green).all(0).flatten()
-        assert corners.nonzero().flatten().tolist() == ([place - 1] if place <= 8 else [])
+        assert corners.nonzero().flatten().tolist() == ([rank - 1] if rank <= 8 else [])

@@ -1,4 +1,4 @@
-"""The parts of methods that paint: sizes, the channel-wise layer, and decibels."""
+"""Parts of methods that reconstruct images: sizes of decoders, the channel-wise layer, and decibels."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from sslbench.methods._decoder import ChannelwiseLinear, Decoder, deepest_map_si
 @pytest.mark.parametrize(
     ("side", "size"), [(4, 32), (4, 16), (8, 64), (7, 56), (8, 8), (3, 32), (13, 227), (6, 113), (8, 4)]
 )
-def test_a_decoder_paints_any_size(side: int, size: int) -> None:
-    """It doubles as often as it can and interpolates the rest; outputs are not bounded."""
+def test_a_decoder_has_any_output_size(side: int, size: int) -> None:
+    """It doubles the side as often as possible and interpolates the rest."""
     decoder = Decoder(24, side=side, size=size)
     assert decoder(torch.randn(2, 24, side, side)).shape == (2, 3, size, size)
     doublings = sum(isinstance(layer, nn.ConvTranspose2d) for layer in decoder)
@@ -24,20 +24,20 @@ def test_a_decoder_paints_any_size(side: int, size: int) -> None:
     assert any(isinstance(layer, nn.Upsample) for layer in decoder) == (side * 2**doublings != size)
 
 
-def test_every_pixel_depends_on_the_maps() -> None:
-    """A change of one place in the maps is seen where it lies, and every output can change."""
+def test_pixels_depend_on_nearby_maps() -> None:
+    """A change at one place of the maps changes the image at that place, and not far away from it."""
     torch.manual_seed(0)
     decoder = Decoder(24, side=4, size=32).eval()
     maps = torch.zeros(1, 24, 4, 4)
     changed = maps.clone()
     changed[..., 1, 2] = 1
-    seen = (decoder(changed) - decoder(maps)).abs().sum(1)[0] > 0
-    assert seen[8:16, 16:24].all()
-    assert not seen[:, :4].any()
+    changed_pixels = (decoder(changed) - decoder(maps)).abs().sum(1)[0] > 0
+    assert changed_pixels[8:16, 16:24].all()
+    assert not changed_pixels[:, :4].any()
 
 
 def test_the_channel_wise_layer_matches_a_loop() -> None:
-    """Each place of a map is a sum over all places of the same map, with weights of that map alone."""
+    """Each place of a map is a weighted sum over all places of the same map."""
     torch.manual_seed(0)
     N, C, side = 2, 3, 2
     layer = ChannelwiseLinear(C, side)
@@ -52,8 +52,8 @@ def test_the_channel_wise_layer_matches_a_loop() -> None:
         assert found[n, c][place].item() == pytest.approx(max(0.0, total), abs=1e-5)
 
 
-def test_asking_for_the_side_leaves_the_encoder_alone() -> None:
-    """The side is that of the deepest maps; batch statistics, mode and random numbers stay as they were."""
+def test_the_side_is_found_without_changing_the_encoder() -> None:
+    """It returns the side of the deepest maps; batch statistics, mode and random numbers do not change."""
     encoder, larger = ConvNet(32, width=4).train(), ConvNet(96, width=4).eval()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     state = torch.get_rng_state()
@@ -66,6 +66,6 @@ def test_asking_for_the_side_leaves_the_encoder_alone() -> None:
 
 
 def test_decibels() -> None:
-    """An error of a tenth of the range is 20 dB, and no error is no infinity."""
+    """An error of a tenth of the range is 20 dB; no error gives a finite number."""
     torch.testing.assert_close(psnr(torch.tensor([0.01, 1.0])), torch.tensor([20.0, 0.0]))
     assert psnr(torch.tensor(0.0)).isfinite()

@@ -1,4 +1,4 @@
-"""DeepCluster: spherical k-means, when it runs, and the loss of its labels."""
+"""DeepCluster: spherical k-means, when it runs, and the loss on its labels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def make_method(**settings: Any) -> DeepCluster:
     return DeepCluster(ConvNet(32, width=4), TRAIN_INFO, **{"clusters": (3, 4), "hidden": 6, "dim": 5} | settings)
 
 
-def unit(*shape: int) -> Tensor:
+def unit_vectors(*shape: int) -> Tensor:
     return F.normalize(torch.randn(*shape), dim=-1)
 
 
@@ -39,7 +39,7 @@ def nearest(vector: list[float], centroids: list[list[float]]) -> int:
 
 
 def lloyd(vectors: list[list[float]], centroids: list[list[float]], iterations: int) -> list[list[float]]:
-    """Each centroid becomes the mean of the vectors nearest to it, brought back to length 1; if none are, it stays."""
+    """Each centroid becomes the normalised mean of the vectors nearest to it, and stays if there are none."""
     for _ in range(iterations):
         labels = [nearest(vector, centroids) for vector in vectors]
         moved = []
@@ -54,7 +54,7 @@ def lloyd(vectors: list[list[float]], centroids: list[list[float]], iterations: 
 
 @pytest.mark.parametrize("rows", [3, 100])
 def test_k_means_matches_a_loop(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lloyd's iterations on the sphere, however many vectors are compared at once; an empty cluster stays."""
+    """Lloyd's iterations on the sphere, for any chunk size; an empty cluster keeps its centroid."""
     monkeypatch.setattr(_clusters, "ROWS", rows)
     torch.manual_seed(0)
     vectors = F.normalize(torch.rand(20, 3), dim=1)
@@ -68,7 +68,7 @@ def test_k_means_matches_a_loop(rows: int, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_well_separated_clusters_are_found() -> None:
-    """Three bundles of directions are three clusters."""
+    """Three bundles of directions become three clusters."""
     torch.manual_seed(0)
     truth = torch.arange(30) % 3
     vectors = F.normalize(torch.eye(3)[truth] + 0.05 * torch.randn(30, 3), dim=1)
@@ -77,10 +77,10 @@ def test_well_separated_clusters_are_found() -> None:
 
 
 def test_first_centroids_are_different_seen_images() -> None:
-    """Drawn without replacement from what was seen; zeros only where that is too little."""
+    """They are drawn without replacement from the images seen; the rest are zeros if these are too few."""
     torch.manual_seed(0)
     vectors = torch.zeros(10, 2)
-    vectors[4:] = unit(6, 2)
+    vectors[4:] = unit_vectors(6, 2)
     for _ in range(5):
         drawn = draw_initial_centroids(vectors, 6)
         assert drawn.any(1).all()
@@ -111,7 +111,7 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
 
 
 def test_an_image_without_a_cluster_sends_no_gradient(tiny: Dataset) -> None:
-    """Of a batch half of which was in no clustering, the gradient is that of the other half."""
+    """If half of the images of a batch have no cluster yet, the gradient is that of the other half."""
     method = make_method(temperature=0.3).eval()
     images, indices = tiny.train.images[:4], torch.tensor([9, 2, 30, 41])
     method.clusterings.assignments[:, indices[:2]] = torch.tensor([[0, 2], [3, 1]])
@@ -129,42 +129,42 @@ def test_an_image_without_a_cluster_sends_no_gradient(tiny: Dataset) -> None:
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-3)
 
 
-def filled(clusters: tuple[int, ...], epochs: float) -> tuple[Clusterings, list[bool]]:
-    """After two epochs of 12 images in batches of 4, and after which of the steps the centroids had changed."""
+def filled_memory(clusters: tuple[int, ...], epochs: float) -> tuple[Clusterings, list[bool]]:
+    """A memory after two epochs of 12 images in batches of 4, and whether the centroids changed at each step."""
     torch.manual_seed(0)
     memory, changed = Clusterings(12, 5, clusters, epochs, 3), []
     for step in range(6):
         before = memory.centroids.clone()
-        memory.update(torch.arange(4) + 4 * (step % 3), unit(2, 4, 5))
+        memory.update(torch.arange(4) + 4 * (step % 3), unit_vectors(2, 4, 5))
         changed.append(not torch.equal(memory.centroids, before))
     return memory, changed
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(1.0, {2, 5}), (0.67, {1, 3, 5}), (2.0, {5}), (0.01, set(range(6)))])
-def test_clusters_are_made_anew_each_period(epochs: float, steps: set[int]) -> None:
-    """Once every so many epochs, at the latest after each step."""
-    assert {step for step, changed in enumerate(filled((2, 3), epochs)[1]) if changed} == steps
+def test_images_are_clustered_once_per_period(epochs: float, steps: set[int]) -> None:
+    """Clustering happens once per period, and at most once per step."""
+    assert {step for step, changed in enumerate(filled_memory((2, 3), epochs)[1]) if changed} == steps
 
 
-def test_every_image_is_of_the_cluster_nearest_to_its_memory() -> None:
-    """Heads cluster first and second views by turns; an image that was never seen has no cluster."""
-    memory, _ = filled((2, 3, 4), 2.0)
+def test_every_image_has_the_nearest_cluster() -> None:
+    """Heads alternate between first and second views; an image that was never seen has no cluster."""
+    memory, _ = filled_memory((2, 3, 4), 2.0)
     for head, centroids in enumerate(memory.centroids.split([2, 3, 4])):
         for image, vector in enumerate(memory.memory[head % 2].tolist()):
             assert memory.assignments[head, image].item() == nearest(vector, centroids.tolist())
         torch.testing.assert_close(centroids.norm(dim=1), torch.ones(len(centroids)))
     early = Clusterings(12, 5, (2,), 0.01, 3)
-    early.update(torch.tensor([3, 8]), unit(2, 2, 5))
+    early.update(torch.tensor([3, 8]), unit_vectors(2, 2, 5))
     assert (early.assignments[0] >= 0).nonzero().flatten().tolist() == [3, 8]
 
 
 def test_there_are_no_more_clusters_than_images() -> None:
-    """The paper's thousands are cut to the data's size."""
+    """The paper's thousands of clusters are limited to the number of images."""
     assert Clusterings(12, 5, (3000, 4), 1.0, 3).clusters == [12, 4]
 
 
 def test_the_memory_holds_both_views(tiny: Dataset) -> None:
-    """After a step, and not before, the images' rows are their views' embeddings."""
+    """After a step, and not before, the memory has the embeddings of both views."""
     method, indices = make_method().eval(), torch.tensor([7, 3])
     images = tiny.train.images[indices]
     torch.manual_seed(1)
@@ -178,10 +178,10 @@ def test_the_memory_holds_both_views(tiny: Dataset) -> None:
 
 
 def test_an_image_is_shown_with_its_cluster(tiny: Dataset) -> None:
-    """Before it was clustered it is said to be of none; then the nearest of its cluster stands beside it."""
+    """Without a cluster the caption says so; afterwards the nearest image of the same cluster is shown."""
     method, indices = make_method().eval(), torch.tensor([7, 3, 9])
     batch = Batch(images=tiny.train.images[indices], indices=indices)
-    assert method.panels(batch)[0].captions == ("of no cluster yet",) * 3
+    assert method.panels(batch)[0].captions == ("no cluster yet",) * 3
     method.clusterings.assignments[0, indices] = torch.tensor([1, 2, 1])
     image, _, nearest = method.panels(batch)
     assert image.captions == ("cluster 1", "cluster 2", "cluster 1")

@@ -1,4 +1,4 @@
-"""Denoising: what each noise does, what is compared with what, and what the emphasis leaves out."""
+"""Denoising: what each noise does, the loss, and the weights of corrupted and intact elements."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def make_method(**settings: Any) -> Denoising:
 @pytest.mark.parametrize("noise", ["masking", "salt_pepper"])
 @pytest.mark.parametrize("level", [0.0, 0.1, 0.25, 1.0])
 def test_a_fixed_share_of_each_image_is_replaced(noise: str, level: float) -> None:
-    """Each image loses exactly that share of its elements, at places of its own; the others stay as they are."""
+    """Exactly that share of each image's elements is replaced, at random places; the others stay."""
     torch.manual_seed(0)
     images = torch.rand(6, 3, 16, 16) * 0.8 + 0.1
     noisy, touched = corrupt_images(images, noise, level)
@@ -39,14 +39,14 @@ def test_a_fixed_share_of_each_image_is_replaced(noise: str, level: float) -> No
 
 
 def test_salt_is_as_frequent_as_pepper() -> None:
-    """A fair coin says whether an element becomes the least or the greatest value."""
+    """An element becomes the smallest or the largest value with equal probability."""
     torch.manual_seed(0)
     noisy, touched = corrupt_images(torch.full((20, 3, 32, 32), 0.5), "salt_pepper", 0.5)
     assert noisy[touched].mean().item() == pytest.approx(0.5, abs=0.01)
 
 
 def test_gaussian_noise_has_its_sigma() -> None:
-    """x + N(0, sigma^2 I), which is not cut off; every element counts as corrupted."""
+    """It is x + N(0, sigma^2 I), not clipped, and every element counts as corrupted."""
     torch.manual_seed(0)
     images = torch.rand(20, 3, 32, 32)
     noisy, touched = corrupt_images(images, "gaussian", 0.3)
@@ -57,7 +57,7 @@ def test_gaussian_noise_has_its_sigma() -> None:
 
 
 def test_without_noise_it_is_an_autoencoder() -> None:
-    """``none`` changes nothing and marks nothing; a weight of 0 on all that there is would be no task."""
+    """``none`` corrupts nothing; then a weight of 0 for intact elements would leave no loss and is refused."""
     images = torch.rand(2, 3, 8, 8)
     noisy, touched = corrupt_images(images, "none", 0.25)
     assert torch.equal(noisy, images)
@@ -92,24 +92,26 @@ def test_the_loss_matches_a_loop(noise: str, reconstruction: str, tiny: Dataset)
     assert method.logged["psnr"].item() == pytest.approx(-10 * math.log10(sum(squares) / len(squares)), rel=1e-4)
 
 
-def test_full_emphasis_leaves_the_untouched_out(tiny: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With ``beta=0`` the loss of copying the corrupted image is that of the corrupted elements alone."""
+def test_with_beta_zero_intact_elements_do_not_count(tiny: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With ``beta=0``, copying the corrupted image costs the error of the corrupted elements only."""
     method = make_method(reconstruction="mse", beta=0.0)
     images = tiny.train.images[:3]
-    kept: list[torch.Tensor] = []
-    monkeypatch.setattr(method.encoder, "features", lambda noisy, taps: kept.append(noisy) or {taps[0]: noisy})
+    encoder_inputs: list[torch.Tensor] = []
+    monkeypatch.setattr(
+        method.encoder, "features", lambda noisy, taps: encoder_inputs.append(noisy) or {taps[0]: noisy}
+    )
     monkeypatch.setattr(method.decoder, "forward", lambda maps: maps)
     loss = method.loss(Batch(images=images, indices=torch.arange(3)))
     clean, total = images.float() / 255, 0.0
     for n, c, y, x in itertools.product(range(3), range(3), range(32), range(32)):
-        if kept[0][n, c, y, x] == 0:
+        if encoder_inputs[0][n, c, y, x] == 0:
             total += clean[n, c, y, x].item() ** 2
     assert loss.item() == pytest.approx(total / clean.numel(), rel=1e-4)
     assert loss > 0
 
 
 def test_the_encoder_sees_the_noise_and_the_target_is_clean(tiny: Dataset) -> None:
-    """The middle panel is what the encoder gets; each panel's decibels are those of its own image."""
+    """The middle panel is what the encoder sees; the decibels are those of each panel's own image."""
     method = make_method()
     clean, noisy, restored = method.panels(Batch(images=tiny.train.images[:4], indices=torch.arange(4)))
     assert torch.equal(clean.images, tiny.train.images[:4])

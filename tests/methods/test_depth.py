@@ -1,4 +1,4 @@
-"""Depth: the geometry behind HHA, that maps move with their picture, and the loss."""
+"""Depth: the geometry of HHA, targets that move with their image, and the loss."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from torch import Tensor
 
 from sslbench.bench.data import Dataset
 from sslbench.bench.encoders.convnet import ConvNet
-from sslbench.bench.errors import UserError
 from sslbench.bench.images.augment import random_resized_crops, to_float
 from sslbench.bench.method import Batch, TrainInfo
 from sslbench.methods._quarter import average_to_quarter
@@ -30,13 +29,13 @@ def make_batch(data: Dataset, n: int) -> Batch:
     return Batch(images=data.train.images[:n], indices=torch.arange(n), depth=depth[:n])
 
 
-def rays(S: int) -> Tensor:
-    """Of each row or column: -1 to 1, at the pixels' centres."""
+def pixel_coordinates(S: int) -> Tensor:
+    """The coordinate of each row or column, from -1 to 1, at pixel centres."""
     return (torch.arange(S) + 0.5) * 2 / S - 1
 
 
 def test_a_wall_before_the_camera() -> None:
-    """At a constant depth disparity is one over metres, heights rise evenly from the lowest row, the angle is right."""
+    """At constant depth, disparity is 1 / metres, height rises evenly from the lowest row, the angle is 90 degrees."""
     S, metres, slope, far = 8, 4.0, 0.5, 10.0
     disparity, height, angle = hha_maps(torch.full((2, S, S), metres), slope, far)[1]
     torch.testing.assert_close(disparity, torch.full((S, S), 1 / metres))
@@ -47,12 +46,12 @@ def test_a_wall_before_the_camera() -> None:
 
 
 @pytest.mark.parametrize("degrees", [0, 30, 60])
-def test_the_angle_of_a_slope_is_its_own(degrees: float) -> None:
-    """Ground that rises away from the camera by some degrees has that angle with gravity, a floor none."""
+def test_a_slope_has_its_own_angle(degrees: float) -> None:
+    """Ground that rises by some degrees has that angle with gravity; a floor has none."""
     S, below, slope = 16, 1.5, 1.0
-    v = rays(S) * slope
+    v = pixel_coordinates(S) * slope
     steep = math.tan(math.radians(degrees))
-    # A point at depth Z lies -v Z high, the ground there Z * steep - below: they meet where the ray hits.
+    # A point at depth Z on the ray of row v has height -v Z, the ground there has Z * steep - below: equate both.
     Z = below / (v + steep)
     rows = (Z > 0) & (Z < 50)
     depth = torch.where(rows, Z, 50.0).unsqueeze(1).expand(S, S)
@@ -64,7 +63,7 @@ def test_the_angle_of_a_slope_is_its_own(degrees: float) -> None:
 
 
 def test_hha_matches_a_loop(tiny: Dataset) -> None:
-    """Every pixel's point, height above the lowest one and surface, from the pinhole's definition."""
+    """Disparity, height and angle of every pixel, computed from the definition of a pinhole camera."""
     depth = tiny.train.depth
     assert depth is not None
     S, slope, far = 8, math.tan(math.radians(30)), 6.0
@@ -94,8 +93,8 @@ def test_hha_matches_a_loop(tiny: Dataset) -> None:
                     assert maps[n, 2, y, x].item() == pytest.approx(angle, abs=2e-3)
 
 
-def test_a_mirror_does_not_change_what_is_asked(tiny: Dataset) -> None:
-    """Distance, height and angle of a mirrored scene are those of the scene, mirrored: so maps may be flipped."""
+def test_mirrored_scenes_have_mirrored_maps(tiny: Dataset) -> None:
+    """The maps of a mirrored scene are the mirrored maps, so flipping them is correct."""
     depth = tiny.train.depth
     assert depth is not None
     torch.testing.assert_close(
@@ -103,21 +102,21 @@ def test_a_mirror_does_not_change_what_is_asked(tiny: Dataset) -> None:
     )
 
 
-def test_maps_are_cropped_and_mirrored_with_their_picture(tiny: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever reads the depth off the view itself has no error: both are cut and turned by the same draws."""
+def test_maps_are_cropped_and_mirrored_with_their_image(tiny: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A method that reads the depth from the view has no error, because both are cropped and mirrored alike."""
     batch = make_batch(tiny, 8)
     assert batch.depth is not None
-    told = (batch.depth / 10).clamp(0, 1).unsqueeze(1).expand(-1, 3, -1, -1)  # pictures that show the answer
+    depth_images = (batch.depth / 10).clamp(0, 1).unsqueeze(1).expand(-1, 3, -1, -1)  # images that show the target
     method = make_method(target="depth")
-    monkeypatch.setattr(method, "answers", lambda views: average_to_quarter(views[:, :1]))
-    assert method.loss(Batch(images=told, indices=batch.indices, depth=batch.depth)).item() < 1e-10
-    mirrored = Batch(images=told.flip(-1), indices=batch.indices, depth=batch.depth)
+    monkeypatch.setattr(method, "predict", lambda views: average_to_quarter(views[:, :1]))
+    assert method.loss(Batch(images=depth_images, indices=batch.indices, depth=batch.depth)).item() < 1e-10
+    mirrored = Batch(images=depth_images.flip(-1), indices=batch.indices, depth=batch.depth)
     assert method.loss(mirrored).item() > 1e-3
 
 
 @pytest.mark.parametrize("target", ["hha", "depth"])
 def test_the_loss_matches_a_loop(tiny: Dataset, target: str) -> None:
-    """The mean over all numbers of the squared error, and its share of what the mean map leaves."""
+    """The mean squared error over all values, and its share of the variance around the mean map."""
     method = make_method(target=target).eval()
     batch = make_batch(tiny, 3)
     torch.manual_seed(1)
@@ -140,16 +139,10 @@ def test_the_loss_matches_a_loop(tiny: Dataset, target: str) -> None:
 
 
 def test_the_field_of_view_matters(tiny: Dataset) -> None:
-    """A wider camera sees the same slopes as steeper in metres; the view's share of heights stays."""
+    """A wider camera makes the same slopes steeper in metres; heights relative to the view stay the same."""
     depth = tiny.train.depth
     assert depth is not None
     narrow, wide = (make_method(field_of_view=angle).target_maps(make_batch(tiny, 8)) for angle in (50.0, 90.0))
     assert torch.equal(narrow[:, 0], wide[:, 0])
     torch.testing.assert_close(narrow[:, 1], wide[:, 1])
     assert not torch.allclose(narrow[:, 2], wide[:, 2], atol=1e-2)
-
-
-def test_an_unknown_target_is_refused() -> None:
-    """A target that is none is one sentence that names the setting."""
-    with pytest.raises(UserError, match=r"depth\.target = 'normals'"):
-        make_method(target="normals")

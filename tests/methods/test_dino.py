@@ -1,4 +1,4 @@
-"""DINO: the teacher's centred and sharpened assignments, told from all other views."""
+"""DINO: the teacher's centred and sharpened assignments, predicted from all other views."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def make_batch(data: Dataset) -> Batch:
     return Batch(images=data.train.images[:4], indices=torch.arange(4))
 
 
-def shares(network: nn.Module, view: Tensor, centre: list[float], temperature: float) -> list[float]:
-    """One view's softmax of (cosine - centre) / temperature."""
+def softmax_scores(network: nn.Module, view: Tensor, centre: list[float], temperature: float) -> list[float]:
+    """The softmax of (cosine - centre) / temperature for one view."""
     embed, prototypes = network.children()
     z = embed(view.unsqueeze(0))[0]
     cosines = [F.cosine_similarity(z, weight, dim=0).item() for weight in prototypes.weight]
@@ -55,17 +55,17 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
     total, entropy = 0.0, 0.0
     for t in range(2):
         for n in range(4):
-            target = shares(method.teacher, views[4 * t + n], centre.tolist(), 0.1)
+            target = softmax_scores(method.teacher, views[4 * t + n], centre.tolist(), 0.1)
             entropy -= sum(p * math.log(p) for p in target) / 8
             for v in range(5):
                 if v != t:
-                    said = shares(method.student, views[4 * v + n], [0.0] * 5, 0.2)
-                    total -= sum(p * math.log(s) for p, s in zip(target, said, strict=True))
+                    predicted = softmax_scores(method.student, views[4 * v + n], [0.0] * 5, 0.2)
+                    total -= sum(p * math.log(s) for p, s in zip(target, predicted, strict=True))
     assert loss.item() == pytest.approx(total / (4 * 2 * 4), rel=1e-3)
     assert method.logged["entropy"].item() == pytest.approx(entropy, rel=1e-3)
 
 
-def test_the_centre_follows_the_teacher_s_scores(tiny: Dataset) -> None:
+def test_the_centre_follows_the_scores(tiny: Dataset) -> None:
     """c <- m c + (1 - m) times the mean of the batch's scores, after the step and not before (equation 4)."""
     method, data = make_method(centring=0.7).eval(), make_batch(tiny)
     method.centre.fill_(0.5)
@@ -79,7 +79,7 @@ def test_the_centre_follows_the_teacher_s_scores(tiny: Dataset) -> None:
 
 
 def test_only_the_student_learns(tiny: Dataset) -> None:
-    """No gradient reaches the teacher, which moves after the step by its momentum; prototypes hold still at first."""
+    """The teacher gets no gradient and moves after the step by its momentum; the prototypes stay fixed at first."""
     method, data = make_method(momentum=0.9, frozen=0.06), make_batch(tiny)
     teacher = [p.clone() for p in method.teacher.parameters()]
     for prototypes_learn in (False, True):
@@ -94,8 +94,8 @@ def test_only_the_student_learns(tiny: Dataset) -> None:
 
 
 def test_small_crops_count_by_their_pixels() -> None:
-    """Two large views, and three small ones of 14 / 32 of the side; the teacher's passes are not counted."""
+    """The cost is two large views and three small ones of 14 / 32 of the side; the teacher's are not counted."""
     method = make_method()
     assert method.view_size == 14
     assert method.views_per_image == pytest.approx(2 + 3 * (14 / 32) ** 2)
-    assert (make_method(make_method=0).view_size, make_method(make_method=0).views_per_image) == (32, 2)
+    assert (make_method(small=0).view_size, make_method(small=0).views_per_image) == (32, 2)

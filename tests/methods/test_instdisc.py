@@ -27,8 +27,8 @@ def make_batch(data: Dataset, *places: int) -> Batch:
     return Batch(images=data.train.images[list(places)], indices=torch.tensor(places))
 
 
-def embeddings(method: InstDisc, images: Tensor) -> list[list[float]]:
-    """Each view by itself."""
+def embed_separately(method: InstDisc, images: Tensor) -> list[list[float]]:
+    """The embedding of each view, computed separately."""
     views = draw_views(images)
     return [F.normalize(method.head(method.encoder(one.unsqueeze(0))), dim=1)[0].tolist() for one in views]
 
@@ -49,19 +49,19 @@ def test_nce_matches_a_loop() -> None:
     assert nce_loss(log_p, images).item() == pytest.approx(total / 2, rel=1e-5)
 
 
-def test_guessing_costs_what_chance_says() -> None:
-    """Where all images are equally likely, NCE is log(1 + m) + m log(1 + 1 / m)."""
+def test_guessing_has_the_chance_level() -> None:
+    """If all images are equally likely, NCE is log(1 + m) + m log(1 + 1 / m)."""
     chance = math.log(1 + 7) + 7 * math.log(1 + 1 / 7)
     assert nce_loss(torch.full((2, 8), -math.log(50)), 50).item() == pytest.approx(chance, rel=1e-5)
 
 
 def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
-    """NCE of each view against its image's place and m draws, Z from this first batch, and lambda |f - v|^2."""
+    """NCE of each view with its image's vector and m draws, Z from this first batch, and lambda |f - v|^2."""
     method, data = make_method(negatives=4, proximal=3.0), make_batch(tiny, 5, 9, 2)
     torch.manual_seed(1)
     loss = method.loss(data)
     torch.manual_seed(1)
-    f = embeddings(method, data.images)
+    f = embed_separately(method, data.images)
     drawn = torch.randint(64, (3, 4)).tolist()
     bank = method.bank.vectors.tolist()
     exps = [
@@ -79,13 +79,13 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
 
 
 def test_the_full_softmax_matches_a_loop(tiny: Dataset) -> None:
-    """With ``negatives`` of None every image of the data is a class (equation 2), and lambda |f - v|^2 is added."""
+    """With ``negatives=None`` every image of the data is a class (equation 2), and lambda |f - v|^2 is added."""
     method, data = make_method(negatives=None, proximal=3.0), make_batch(tiny, 5, 9, 2)
     torch.manual_seed(1)
     loss = method.loss(data)
     torch.manual_seed(1)
     want, moved, bank = 0.0, 0.0, method.bank.vectors.tolist()
-    for one, own in zip(embeddings(method, data.images), (5, 9, 2), strict=True):
+    for one, own in zip(embed_separately(method, data.images), (5, 9, 2), strict=True):
         exps = [math.exp(dot(vector, one) / 0.5) for vector in bank]
         want -= math.log(exps[own] / sum(exps))
         moved += sum((a - b) ** 2 for a, b in zip(one, bank[own], strict=True))
@@ -95,7 +95,7 @@ def test_the_full_softmax_matches_a_loop(tiny: Dataset) -> None:
 
 @pytest.mark.parametrize("negatives", [4, None])
 def test_the_first_epoch_only_fills_the_bank(negatives: int | None, tiny: Dataset) -> None:
-    """New images send no gradient, not by the proximal term either; the same batch does once it was seen."""
+    """New images send no gradient, not even by the proximal term; the same batch does once it has been seen."""
     method, data = make_method(negatives=negatives, proximal=30.0), make_batch(tiny, 5, 9, 2)
     for learns in (False, True):
         method.zero_grad()
@@ -105,7 +105,7 @@ def test_the_first_epoch_only_fills_the_bank(negatives: int | None, tiny: Datase
 
 
 def test_z_is_a_running_mean(tiny: Dataset) -> None:
-    """The first batch sets the normalising constant; each later one moves it by a tenth towards its own."""
+    """The first batch sets Z; each later batch moves it by a tenth towards its own estimate."""
     method, own = make_method(negatives=4), []
     assert method.Z.item() == 0
     for step, places in enumerate([(0, 1), (2, 3), (4, 5)]):
@@ -113,7 +113,7 @@ def test_z_is_a_running_mean(tiny: Dataset) -> None:
         torch.manual_seed(step)
         method.loss(data)
         torch.manual_seed(step)
-        f, drawn = embeddings(method, data.images), torch.randint(64, (2, 4)).tolist()
+        f, drawn = embed_separately(method, data.images), torch.randint(64, (2, 4)).tolist()
         bank = method.bank.vectors.tolist()
         exps = [math.exp(dot(bank[k], one) / 0.5) for one, noise in zip(f, drawn, strict=True) for k in noise]
         own.append(64 * sum(exps) / len(exps))
@@ -124,8 +124,8 @@ def test_z_is_a_running_mean(tiny: Dataset) -> None:
     assert method.Z.item() == pytest.approx(mean, rel=1e-3)
 
 
-def test_the_bank_keeps_the_batch_s_embeddings(tiny: Dataset) -> None:
-    """After a step, and not before, the places of the batch's images hold what their views embedded to."""
+def test_a_step_stores_the_embeddings(tiny: Dataset) -> None:
+    """After a step, and not before, the bank has the embeddings of the batch's views."""
     method, data = make_method(negatives=None, momentum=0.0), make_batch(tiny, 7, 3)
     before = method.bank.vectors.clone()
     torch.manual_seed(1)
@@ -134,7 +134,7 @@ def test_the_bank_keeps_the_batch_s_embeddings(tiny: Dataset) -> None:
     method.after_step(0.1)
     torch.manual_seed(1)
     torch.testing.assert_close(
-        method.bank.vectors[[7, 3]], torch.tensor(embeddings(method, data.images)), atol=1e-3, rtol=0
+        method.bank.vectors[[7, 3]], torch.tensor(embed_separately(method, data.images)), atol=1e-3, rtol=0
     )
     others = [n for n in range(64) if n not in (7, 3)]
     assert torch.equal(method.bank.vectors[others], before[others])

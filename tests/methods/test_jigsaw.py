@@ -1,4 +1,4 @@
-"""Jigsaw: where tiles come from, what is done to them, and which permutations there are."""
+"""Jigsaw: where tiles are cut, how they are normalised, and which permutations there are."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRAIN_INFO = TrainInfo(num_images=64, num_classes=10, image_size=32)
 
 
 def test_tiles_come_from_their_cells() -> None:
-    """Tile t is a whole square of cell t, row by row, in every channel; each tile has a place of its own."""
+    """Tile t is a square within cell t, at a random place per tile, with all channels."""
     N, S, cell, tile = 5, 16, 5, 3
     number, row, column = torch.meshgrid(torch.arange(N), torch.arange(S), torch.arange(S), indexing="ij")
     images = torch.stack([number, row, column], dim=1)  # every pixel says where it is
@@ -41,15 +41,15 @@ def test_tiles_come_from_their_cells() -> None:
     assert places == set(itertools.product(range(3), range(3)))
 
 
-def test_without_a_gap_the_tiles_meet() -> None:
-    """``gap=0`` leaves no room to move: the nine tiles put together are the image."""
+def test_without_a_gap_the_tiles_cover_the_image() -> None:
+    """With ``gap=0`` the nine tiles put together are the image."""
     images = torch.arange(2 * 3 * 12 * 12).view(2, 3, 12, 12)
     tiles = cut_tiles(images, 4, 4).view(2, 3, 3, 3, 4, 4)
     assert torch.equal(tiles.permute(0, 3, 1, 4, 2, 5).reshape(2, 3, 12, 12), images)
 
 
 def test_every_tile_is_normalised_alike(tiny: Dataset) -> None:
-    """Each tile's channels have mean 0.5 and spread 0.25, whatever the brightness of its image or its neighbours."""
+    """Each channel of a tile has mean 0.5 and standard deviation 0.25, independent of other tiles."""
     tiles = cut_tiles(tiny.train.images[:8], 10, 8)
     textured = tiles.float().std((-2, -1), correction=0) > 25
     assert textured.sum() > 50
@@ -58,13 +58,14 @@ def test_every_tile_is_normalised_alike(tiny: Dataset) -> None:
     spread = normal.std((-2, -1), correction=0)
     assert spread.max() < 0.25
     assert spread[textured].min() > 0.22
-    assert torch.equal(normalised_patches(torch.full((1, 9, 3, 8, 8), 7, dtype=torch.uint8)), torch.full((1, 9, 3, 8, 8), 0.5))
+    uniform = normalised_patches(torch.full((1, 9, 3, 8, 8), 7, dtype=torch.uint8))
+    assert torch.equal(uniform, torch.full((1, 9, 3, 8, 8), 0.5))
     for n, t in itertools.product(range(2), range(9)):
         torch.testing.assert_close(normalised_patches(tiles[n, t]), normal[n, t])
 
 
 def test_the_permutation_set_is_the_greedy_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On four tiles: each next order is the first whose Hamming distances to those chosen sum highest."""
+    """With four tiles, each next permutation is the first with the largest sum of Hamming distances to the others."""
     monkeypatch.setattr(jigsaw, "TILES", 4)
     orders = list(itertools.permutations(range(4)))
     for size in (2, 5, 24):
@@ -81,7 +82,7 @@ def test_the_permutation_set_is_the_greedy_one(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_permutations_are_distinct_and_far_apart() -> None:
-    """The 64 orders of the default are permutations of nine tiles, all different, far apart, and always the same."""
+    """The default 64 permutations are permutations of nine tiles, all different, far apart, and always the same."""
     orders = permutation_set(64)
     assert orders.dtype == np.int64
     assert np.array_equal(np.sort(orders, axis=1), np.tile(np.arange(9), (64, 1)))
@@ -93,7 +94,7 @@ def test_the_permutations_are_distinct_and_far_apart() -> None:
 
 
 def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
-    """Position p of the head's input is the tile that the drawn permutation puts there; the target is its number."""
+    """The head's input at position p is the tile that the permutation puts there; the target is its number."""
     torch.manual_seed(0)
     method = Jigsaw(ConvNet(32, width=4), TRAIN_INFO, permutations=6, gap=0.0).eval()
     for parameter in method.head.parameters():
@@ -103,12 +104,12 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
     loss = method.loss(Batch(images=images, indices=torch.arange(4)))
     torch.manual_seed(1)
     drawn = torch.randint(6, (4,)).tolist()
-    pictures = colour_jitter(
+    crops = colour_jitter(
         random_resized_crops(images, scale=(method.crop, 1.0), flip=0.0), jitter=0.0, grey=method.grey
     )
     assert len(set(drawn)) > 1
     terms, right = [], []
-    for image, target in zip(pictures, drawn, strict=True):
+    for image, target in zip(crops, drawn, strict=True):
         parts = []
         for tile in permutation_set(6)[target]:
             row, column = divmod(int(tile), 3)
@@ -122,7 +123,7 @@ def test_the_loss_matches_a_loop(tiny: Dataset) -> None:
 
 
 def test_tiles_are_smaller_than_their_cells() -> None:
-    """A quarter of a cell's side is left out by default, and a tile never vanishes."""
+    """By default a quarter of a cell's side is left out; a tile has at least one pixel."""
     method = Jigsaw(ConvNet(32, width=4), TRAIN_INFO)
     assert (method.cell, method.tile) == (10, 8)
     assert Jigsaw(ConvNet(32, width=4), TRAIN_INFO, gap=0.99).tile == 1

@@ -1,4 +1,4 @@
-"""Prototypes: what holds them still, and the loss of telling one view's assignment from another."""
+"""Prototypes: how long they stay fixed, and the loss of predicting one view's assignment from another."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sslbench.methods._prototypes import Prototypes, prototype_panels, swapped_p
 
 
 def test_scores_are_cosines() -> None:
-    """Whatever the lengths of embeddings and prototypes."""
+    """This holds for embeddings and prototypes of any length."""
     torch.manual_seed(0)
     prototypes, z = Prototypes(3, 4, 0), torch.randn(2, 3)
     torch.testing.assert_close(prototypes.weight.norm(dim=1), torch.ones(4))
@@ -23,8 +23,8 @@ def test_scores_are_cosines() -> None:
         assert row == pytest.approx(want, abs=1e-6)
 
 
-def test_prototypes_hold_still_at_first() -> None:
-    """Until so many images were seen only the embeddings learn; the count travels with the weights."""
+def test_prototypes_are_fixed_at_first() -> None:
+    """Until enough images have been seen only the embeddings learn; the count is saved with the weights."""
     prototypes, z = Prototypes(3, 4, 10), torch.randn(2, 3, requires_grad=True)
     prototypes(z).sum().backward()
     assert z.grad is not None
@@ -55,12 +55,12 @@ def test_the_loss_matches_a_loop(views: int) -> None:
 
 
 def test_a_view_is_shown_with_its_prototype() -> None:
-    """Its likeliest one, what the other view says of that, and which other image says it most."""
+    """The panels show the most probable prototype, its prediction from the other view, and the best other image."""
     first, second = torch.rand(3, 3, 4, 4), torch.rand(3, 3, 4, 4)
     targets = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
     guesses = torch.tensor([[0.7, 0.3], [0.6, 0.4], [0.2, 0.8]])
-    one, told, other = prototype_panels(first, targets, second, guesses)
+    one, second_panel, other = prototype_panels(first, targets, second, guesses)
     assert one.captions == ("0: 90%", "1: 80%", "0: 60%")
-    assert told.captions == ("70%", "40%", "20%")
+    assert second_panel.captions == ("70%", "40%", "20%")
     assert torch.equal(other.images, second[[1, 2, 0]])
     assert other.captions == ("60%", "80%", "70%")

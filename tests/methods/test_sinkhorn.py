@@ -1,4 +1,4 @@
-"""Balanced assignment: Sinkhorn-Knopp, and the queue that fills up small batches."""
+"""Balanced assignment: Sinkhorn-Knopp, and the queue that supplements small batches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.builders import balanced_assignment
 
 @pytest.mark.parametrize("iterations", [1, 3])
 def test_sinkhorn_matches_a_loop(iterations: int) -> None:
-    """The exponentials with columns and rows brought to equal sums by turns."""
+    """Columns and rows of the exponentials are scaled alternately to equal sums."""
     torch.manual_seed(0)
     scores = torch.rand(5, 3) * 2 - 1
     want = balanced_assignment(scores.tolist(), 0.2, iterations)
@@ -20,8 +20,8 @@ def test_sinkhorn_matches_a_loop(iterations: int) -> None:
         assert row == pytest.approx(other, abs=1e-5)
 
 
-def test_all_prototypes_get_equally_much() -> None:
-    """Though one is nearest to all, after enough turns each has B / K; what is nearest to another goes there first."""
+def test_all_prototypes_get_the_same_share() -> None:
+    """Even if one prototype is nearest to all images, each gets B / K of them in the end."""
     torch.manual_seed(0)
     scores = 0.1 * torch.rand(12, 3)
     scores[:, 0] += 1
@@ -33,14 +33,14 @@ def test_all_prototypes_get_equally_much() -> None:
 
 
 def test_a_small_epsilon_leaves_no_row_empty() -> None:
-    """Where exp(scores / epsilon) cannot be written down, rows still sum to 1."""
+    """Rows sum to 1 even if exp(scores / epsilon) underflows."""
     torch.manual_seed(0)
     Q = sinkhorn(torch.rand(6, 4) * 2 - 1, 1e-3, 3)
     torch.testing.assert_close(Q.sum(1), torch.ones(6))
 
 
-def test_views_are_assigned_by_themselves() -> None:
-    """Without a queue the codes are the first views' balanced assignment, and the second views'."""
+def test_views_are_assigned_separately() -> None:
+    """Without a queue, first and second views are assigned separately, each in balance."""
     torch.manual_seed(0)
     z, prototypes = F.normalize(torch.randn(8, 5), dim=1), torch.randn(5, 3)
     codes = BalancedCodes(0, 5, 0.1, 3)
@@ -51,8 +51,8 @@ def test_views_are_assigned_by_themselves() -> None:
         torch.testing.assert_close(view, sinkhorn(own @ prototypes, 0.1, 3))
 
 
-def test_the_queue_counts_once_it_is_full() -> None:
-    """Each side's last images are assigned along with the batch, from when there are as many as fit."""
+def test_the_queue_takes_part_once_it_is_full() -> None:
+    """The latest images are assigned together with the batch, once there are enough to fill the queue."""
     torch.manual_seed(0)
     z, prototypes = F.normalize(torch.randn(3, 8, 5), dim=2), torch.randn(5, 3)
     codes = BalancedCodes(6, 5, 0.1, 3)

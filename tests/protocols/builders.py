@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from uuid import uuid4
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sslbench.bench.data import Dataset, Split
 from sslbench.bench.encoders import Encoder
@@ -23,12 +23,11 @@ class GivenFeatures(Encoder):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.stages["conv5"] = nn.Identity()
         self.widths = {"conv5": dim}
 
-    def maps(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """Yields the image."""
-        yield "conv5", images.float()
+    def features(self, images: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
+        """The image as the feature maps of the tap."""
+        return {"conv5": images.float()}
 
 
 def representation_of(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> Representation:

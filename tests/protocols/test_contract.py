@@ -48,7 +48,7 @@ def test_results_repeat(protocol: Protocol) -> None:
     """All randomness of a protocol is seeded."""
     first, second = (list(protocol.evaluate(ideal_representation(shuffled=True))) for _ in range(2))
     for a, b in zip(first, second, strict=True):
-        assert (a.metric, a.value, a.low, a.high) == (b.metric, b.value, b.low, b.high)
+        assert (a.metric, a.value, a.ci_low, a.ci_high) == (b.metric, b.value, b.ci_low, b.ci_high)
 
 
 def test_the_order_of_train_images_does_not_matter(protocol: Protocol) -> None:
@@ -61,16 +61,16 @@ def test_the_order_of_train_images_does_not_matter(protocol: Protocol) -> None:
 def test_ten_test_images_are_enough(protocol: Protocol) -> None:
     """A handful of test images gives measurements with intervals."""
     for number in protocol.evaluate(ideal_representation(test=10)):
-        assert number.low is None or number.low <= number.value <= number.high
+        assert number.ci_low is None or number.ci_low <= number.value <= number.ci_high
 
 
 def test_the_headline_has_an_interval_and_predictions(protocol: Protocol) -> None:
     """The headline has an interval that contains it, and one prediction per test image."""
     number = headline(protocol, ideal_representation())
-    assert number.low is not None
-    assert number.high is not None
+    assert number.ci_low is not None
+    assert number.ci_high is not None
     assert number.predictions is not None
-    assert number.low <= number.value <= number.high
+    assert number.ci_low <= number.value <= number.ci_high
     assert number.predictions.shape == (400,)
 
 

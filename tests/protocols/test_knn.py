@@ -9,11 +9,13 @@ import numpy as np
 import torch
 
 from sslbench.bench.evaluation.representation import Representation
-from sslbench.bench.records import record as records
+from sslbench.bench.records import store
+from sslbench.bench.records.measurement import Measurement
+from sslbench.bench.records.predictions import Predictions
 from sslbench.bench.report.render import report
 from sslbench.protocols.knn import KNN
 from tests.protocols.builders import CLASSES, representation_of
-from tests.test_report import cell
+from tests.records.builders import accuracy_record
 
 
 def overlapping_representation(train: int = 60, test: int = 50) -> Representation:
@@ -41,7 +43,7 @@ def test_each_pair_equals_a_single_call() -> None:
     assert found.keys() == single.keys()
     for key, number in found.items():
         other = single[key]
-        assert (number.value, number.low, number.high) == (other.value, other.low, other.high)
+        assert (number.value, number.ci_low, number.ci_high) == (other.value, other.ci_low, other.ci_high)
         assert np.array_equal(number.predictions, other.predictions)  # type: ignore[arg-type]
         assert number.details == other.details
     answers = {tuple(found["conv5", f"accuracy_k{k}_T{t:g}"].predictions) for k in ks for t in temperatures}  # type: ignore[arg-type]
@@ -50,23 +52,26 @@ def test_each_pair_equals_a_single_call() -> None:
 
 def write_record(folder: Path, method: str, wrong: dict[tuple[int, float], int], **of: Any) -> None:
     """Writes a record with the given number of errors of each pair among 400 images, and ten more at conv5."""
-    metrics, arrays = [], {"labels": np.zeros(400, int)}
+    measurements: list[Measurement] = []
+    arrays: dict[str, np.ndarray] = {}
     for tap, more in (("conv4", 0), ("conv5", 10)):
         for place, ((k, temperature), count) in enumerate(wrong.items()):
             predictions = (np.arange(400) < count + more).astype(int)
-            value = 1 - predictions.mean()
+            value = float(1 - predictions.mean())
             names = ["accuracy"] * (place == 0) + [f"accuracy_k{k}_T{temperature:g}"] * (len(wrong) > 1)
-            number = {"tap": tap, "value": value, "low": value - 0.02, "high": value + 0.02}
-            metrics += [number | {"metric": name} for name in names]
+            measurements += [
+                Measurement(tap=tap, metric=name, value=value, ci_low=value - 0.02, ci_high=value + 0.02)
+                for name in names
+            ]
             arrays |= {f"{tap} {name}" if name != "accuracy" else tap: predictions for name in names}
-    record = cell(method, 0, 0, 0, metrics=metrics, card={"taps": ["conv4", "conv5"], "k": len(wrong)}, **of)
-    record["cell"]["protocol"] = "knn"
-    records.write(folder, record, arrays)
+    card = {"taps": ["conv4", "conv5"], "k": len(wrong)}
+    of |= {"card": card, "cell": {"protocol": "knn"}, "measurements": tuple(measurements)}
+    store.write(folder, accuracy_record(method, 0, 0, 0, **of), Predictions(np.zeros(400, int), arrays))
 
 
 def report_text(folder: Path) -> str:
     """The text of the report of the records in a folder."""
-    return report(records.read_all(folder)[0], folder=folder, formats=(), protocols={"knn": KNN}).text
+    return report(store.read_all(folder)[0], folder=folder, formats=(), protocols={"knn": KNN}).text
 
 
 def test_the_table_of_several_pairs(tmp_path: Path) -> None:
@@ -107,6 +112,6 @@ def test_a_single_pair_has_the_usual_table(tmp_path: Path) -> None:
     """Methods by taps, without a note on pairs."""
     write_record(tmp_path, "rotnet", {(20, 0.07): 80})
     write_record(tmp_path, "moco", {(20, 0.07): 40})
-    records_alone = report(records.read_all(tmp_path)[0], folder=tmp_path, formats=()).text
+    records_alone = report(store.read_all(tmp_path)[0], folder=tmp_path, formats=()).text
     assert report_text(tmp_path) == records_alone
     assert "temperature" not in records_alone

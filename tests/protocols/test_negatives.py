@@ -1,10 +1,10 @@
-"""Too few negatives and too many: the sweep, what is measured at each point, and what is said of it."""
+"""The sweep over the number of negatives: its variants, its measurements, and the conclusions in the report."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,22 +15,26 @@ from sslbench.bench.errors import UserError
 from sslbench.bench.planning.build import build_plan
 from sslbench.bench.planning.plan import Request
 from sslbench.bench.protocol import BEST, SECOND
-from sslbench.bench.records import record as records
-from sslbench.bench.report.groups import comparable
+from sslbench.bench.records import store
+from sslbench.bench.records.measurement import Measurement
+from sslbench.bench.records.predictions import Predictions
+from sslbench.bench.records.record import Record
+from sslbench.bench.report.groups import group_comparable
 from sslbench.bench.report.render import report
-from sslbench.protocols._sweep import listed, negatives, sweeps, verdicts
+from sslbench.protocols._sweep import count_negatives, iterate_sweeps, join_words, main_failures
 from sslbench.protocols.negatives import Negatives
-from tests.test_protocols_contract import given
+from tests.protocols.builders import ideal_representation
+from tests.records.builders import accuracy_record, changed_record
 
 
-def facts(classes: int = 4, train: int = 40) -> DatasetInfo:
-    """Of a data set with so many classes and train images."""
+def dataset_info(classes: int = 4, train: int = 40) -> DatasetInfo:
+    """A data set with the given numbers of classes and train images."""
     names = tuple(map(str, range(classes)))
     return DatasetInfo(name="few", identity="x", image_size=32, classes=names, train_images=train, test_images=20)
 
 
-def test_a_method_s_sweep_can_run_alone() -> None:
-    """Four encoders a method; SimCLR's differ in the batch, with the budget kept and the rate after its square root."""
+def test_each_method_has_its_own_sweep() -> None:
+    """Four encoders per method; SimCLR varies the batch size, and scales the learning rate with its square root."""
     jobs = build_plan(Request(methods=("instdisc",), protocols=("negatives",))).jobs
     assert [job.settings["negatives"] for job in jobs] == [1, 16, 256, 4096]
     jobs = build_plan(Request(methods=("simclr",), protocols=("negatives",))).jobs
@@ -43,25 +47,25 @@ def test_a_method_s_sweep_can_run_alone() -> None:
     assert "recipe.batch_size" not in jobs[0].settings
 
 
-def test_batch_sizes_that_are_compared_stand_in_one_table() -> None:
-    """What a variant changes in the recipe parts no table; what somebody else changes does."""
-    small, large = measured("simclr", "batch=16", 0.3, 0.3), measured("simclr", "batch=256", 0.3, 0.3)
-    assert len(comparable([small, large, measured("moco", "negatives=16", 0.3, 0.3)])) == 1
-    other = measured("moco", "negatives=256", 0.3, 0.3)
-    other["settings"]["recipe"]["batch_size"] = 32
-    assert len(comparable([small, other])) == 2
+def test_compared_batch_sizes_share_a_table() -> None:
+    """Recipe changes of a variant do not separate tables; other recipe changes do."""
+    small, large = sweep_record("simclr", "batch=16", 0.3, 0.3), sweep_record("simclr", "batch=256", 0.3, 0.3)
+    assert len(group_comparable([small, large, sweep_record("moco", "negatives=16", 0.3, 0.3)])) == 1
+    other = sweep_record("moco", "negatives=256", 0.3, 0.3)
+    other = changed_record(other, settings={"recipe": {**other.settings.recipe, "batch_size": 32}})
+    assert len(group_comparable([small, other])) == 2
 
 
-def test_numbers_of_clusters_lie_below_at_and_above_the_classes() -> None:
-    """Two clusters are the fewest, and none is asked for twice."""
-    assert Negatives().clusters(10) == (5, 10, 40)
-    assert Negatives().clusters(3) == (2, 3, 12)
-    assert Negatives(above=1.0).clusters(2) == (2,)
+def test_numbers_of_clusters_are_below_at_and_above_the_number_of_classes() -> None:
+    """There are at least two clusters, and no number occurs twice."""
+    assert Negatives().cluster_counts(10) == (5, 10, 40)
+    assert Negatives().cluster_counts(3) == (2, 3, 12)
+    assert Negatives(above=1.0).cluster_counts(2) == (2,)
 
 
-def test_ideal_features_suffer_from_neither() -> None:
-    """Classes are told apart with many clusters and whole with few; a class of the nearest is the query's own."""
-    numbers = {number.metric: number.value for number in Negatives(taps=("conv5",)).evaluate(given())}
+def test_ideal_features_neither_under_nor_over_cluster() -> None:
+    """Classes are separated with many clusters, whole with few, and nearest neighbours have the query's class."""
+    numbers = {number.metric: number.value for number in Negatives(taps=("conv5",)).evaluate(ideal_representation())}
     assert numbers["homogeneity_k16"] == pytest.approx(1)
     assert numbers["completeness_k2"] == pytest.approx(1)
     assert numbers["hungarian_k4"] == pytest.approx(1)
@@ -72,33 +76,37 @@ def test_ideal_features_suffer_from_neither() -> None:
 
 
 @pytest.mark.parametrize(
-    ("protocol", "data", "told"),
+    ("protocol", "data", "message"),
     [
-        (Negatives(), facts(classes=1), "one class"),
-        (Negatives(above=20.0), facts(), r"negatives.above = 20: 80 clusters are more than the 40 train images"),
-        (Negatives(clustered=8), facts(), "16 clusters are more than the 8"),
-        (Negatives(neighbours=41), facts(), r"negatives.neighbours = 41: few has only 40 train images; .*=4 fits"),
+        (Negatives(), dataset_info(classes=1), "one class"),
+        (Negatives(above=20.0), dataset_info(), r"negatives.above = 20: 80 clusters are more than the 40 train images"),
+        (Negatives(clustered=8), dataset_info(), "16 clusters are more than the 8"),
+        (
+            Negatives(neighbours=41),
+            dataset_info(),
+            r"negatives.neighbours = 41: few has only 40 train images; .*=4 fits",
+        ),
     ],
 )
-def test_data_that_cannot_answer_are_refused(protocol: Negatives, data: DatasetInfo, told: str) -> None:
-    """One class, or more clusters or neighbours than images, is one line before any work."""
-    with pytest.raises(UserError, match=told):
+def test_unsuitable_data_are_refused(protocol: Negatives, data: DatasetInfo, message: str) -> None:
+    """One class, or more clusters or neighbours than images, raises UserError before any training."""
+    with pytest.raises(UserError, match=message):
         protocol.check(data)
-    Negatives(neighbours=40).check(facts())
+    Negatives(neighbours=40).check(dataset_info())
 
 
-def test_the_usual_number_of_neighbours_is_at_most_all() -> None:
-    """With fewer train images than the default all of them vote, and the number says how many those were."""
-    Negatives().check(facts())
+def test_the_default_number_of_neighbours_is_capped() -> None:
+    """With fewer train images than the default all of them vote, and the details record their number."""
+    Negatives().check(dataset_info())
     for protocol, k in ((Negatives(taps=("conv5",)), 40), (Negatives(taps=("conv5",), neighbours=7), 7)):
-        (vote,) = (number for number in protocol.evaluate(given()) if number.metric == "knn_accuracy")
+        (vote,) = (number for number in protocol.evaluate(ideal_representation()) if number.metric == "knn_accuracy")
         assert vote.details == {"k": k, "temperature": 0.07}
 
 
-def test_features_that_are_no_numbers_are_refused() -> None:
-    """NaN features end in one line that says so."""
-    broken = given()
-    broken.features["train"] = broken.features["train"] * torch.nan
+def test_features_that_are_not_finite_are_refused() -> None:
+    """NaN features raise UserError."""
+    broken = ideal_representation()
+    broken.dataset.train.images[:] = torch.nan  # type: ignore[index]
     with pytest.raises(UserError, match="NaN"):
         list(Negatives(taps=("conv5",)).evaluate(broken))
 
@@ -116,15 +124,15 @@ def test_features_that_are_no_numbers_are_refused() -> None:
     ],
 )
 def test_settings_out_of_range_are_refused(setting: str, value: float) -> None:
-    """A setting that means nothing is one line that names it."""
+    """The message names the setting and its value."""
     with pytest.raises(UserError, match=f"negatives.{setting} = {value}"):
         Negatives(**{setting: value})
 
 
-def measured(method: str, variant: str, homogeneity: float, completeness: float, half: float = 0.01) -> records.Record:
-    """A record of one point: homogeneity grows with the clusters, completeness does not."""
-    metrics: list[dict[str, Any]] = [
-        {"metric": name, "value": value, "low": value - half, "high": value + half}
+def sweep_record(method: str, variant: str, homogeneity: float, completeness: float, half: float = 0.01) -> Record:
+    """A record of one point; homogeneity grows with the number of clusters, completeness does not."""
+    measurements = [
+        Measurement(tap="conv5", metric=name, value=value, ci_low=value - half, ci_high=value + half)
         for k, share in ((2, 0.5), (4, 0.8), (16, 1.0))
         for name, value in (
             (f"homogeneity_k{k}", share * homogeneity),
@@ -132,8 +140,9 @@ def measured(method: str, variant: str, homogeneity: float, completeness: float,
             *((f"{measure}_k{k}", 0.25) for measure in ("v_measure", "nmi", "ari", "hungarian")),
         )
     ]
-    metrics += [
-        {"metric": name, "value": 0.5, "low": 0.5 - half, "high": 0.5 + half} for name in ("accuracy", "knn_accuracy")
+    measurements += [
+        Measurement(tap="conv5", metric=name, value=0.5, ci_low=0.5 - half, ci_high=0.5 + half)
+        for name in ("accuracy", "knn_accuracy")
     ]
     others = {
         "bound": 0.6,
@@ -142,50 +151,35 @@ def measured(method: str, variant: str, homogeneity: float, completeness: float,
         "alignment": 0.3,
         "uniformity": -2.5,
     }
-    metrics += [{"metric": name, "value": value, "low": None, "high": None} for name, value in others.items()]
-    place = {
-        "method": method,
-        "checkpoint": None,
-        "encoder": "convnet",
-        "dataset": "shapes",
-        "pretrain_dataset": "shapes",
-    }
+    measurements += [Measurement(tap="conv5", metric=name, value=value) for name, value in others.items()]
     batch = int(variant.partition("=")[2]) if variant.startswith("batch") else 128
-    record: records.Record = {
-        "schema": 1,
-        "status": "ok",
-        "error": None,
-        "cell": place | {"protocol": "negatives", "variant": variant, "seed": 0, "preset": "small"},
-        "settings": {
-            "method": {},
-            "encoder": {},
-            "recipe": {"views": 250_000, "batch_size": batch},
-            "common": {"batch_size": 128} if variant.startswith("batch") else {},
-        },
-        "identity": {},
-        "deviations": {},
-        "card": {"taps": ["conv5"]},
-        "metrics": [metric | {"tap": "conv5"} for metric in metrics],
-        "source": {"kind": "pretrained", "file": None, "sha256": None},
-        "cost": {},
-        "pretext": {},
-        "provenance": {},
-    }
-    return record | {"key": records.fingerprint([method, variant])}
+    record = accuracy_record(
+        method,
+        0,
+        0,
+        0,
+        kind="pretrained",
+        cell={"protocol": "negatives", "variant": variant},
+        card={"taps": ["conv5"]},
+        measurements=tuple(measurements),
+    )
+    recipe = {"views": 250_000, "batch_size": batch}
+    unvaried = {"batch_size": 128} if variant.startswith("batch") else {}
+    return changed_record(record, settings={"recipe": recipe, "unvaried_recipe": unvaried})
 
 
 RUNS = [
-    measured("instdisc", "negatives=4096", 0.40, 0.30),
-    measured("instdisc", "negatives=256", 0.40, 0.40),
-    measured("instdisc", "negatives=1", 0.10, 0.38),
-    measured("simclr", "batch=16", 0.30, 0.40),
-    measured("simclr", "batch=64", 0.40, 0.20),
-    measured("simclr", "batch=256", 0, 0) | {"status": "failed", "error": "out of memory", "metrics": []},
+    sweep_record("instdisc", "negatives=4096", 0.40, 0.30),
+    sweep_record("instdisc", "negatives=256", 0.40, 0.40),
+    sweep_record("instdisc", "negatives=1", 0.10, 0.38),
+    sweep_record("simclr", "batch=16", 0.30, 0.40),
+    sweep_record("simclr", "batch=64", 0.40, 0.20),
+    changed_record(sweep_record("simclr", "batch=256", 0, 0), status="failed", error="out of memory", measurements=()),
 ]
 
 
-def test_the_rule_by_hand() -> None:
-    """The larger share lost of the best, if the loss is beyond both intervals; else neither."""
+def test_main_failures_by_hand() -> None:
+    """The failure with the larger relative loss, if the loss exceeds both intervals; else neither."""
     import pandas as pd
 
     half = 0.02
@@ -201,19 +195,19 @@ def test_the_rule_by_hand() -> None:
             ("completeness_k2", few),
         )
     ]
-    (sweep,) = sweeps(pd.DataFrame(rows))
-    assert sweep.ks == [2, 16]
-    assert verdicts(sweep) == {1: "under-clustering", 2: "neither", 4: "over-clustering", 8: "over-clustering"}
+    (sweep,) = iterate_sweeps(pd.DataFrame(rows))
+    assert sweep.cluster_counts == [2, 16]
+    assert main_failures(sweep) == {1: "under-clustering", 2: "neither", 4: "over-clustering", 8: "over-clustering"}
 
 
-def test_negatives_of_a_batch_are_the_views_of_all_others() -> None:
-    """Two views of each other image; a bank or queue says its number itself."""
-    assert [negatives("batch=2"), negatives("batch=64"), negatives("negatives=16")] == [2, 126, 16]
-    assert [listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
+def test_negatives_of_a_batch_are_the_views_of_the_other_images() -> None:
+    """A batch has two views of each other image; for a bank or queue the variant is the number."""
+    assert [count_negatives("batch=2"), count_negatives("batch=64"), count_negatives("negatives=16")] == [2, 126, 16]
+    assert [join_words(["a"]), join_words(["a", "b"]), join_words(["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
 
 
 def test_the_printed_table(tmp_path: Path) -> None:
-    """A part a method, published numbers among the measured, and one sentence on what each point suffers from."""
+    """A part per method with published numbers, and one sentence on under- and over-clustering."""
     made = report(
         RUNS, folder=tmp_path, methods=["instdisc", "simclr"], formats=("md", "png"), protocols={"negatives": Negatives}
     )
@@ -222,7 +216,7 @@ def test_the_printed_table(tmp_path: Path) -> None:
 
 
 def test_points_of_a_sweep_are_compared(tmp_path: Path) -> None:
-    """Marks compare linear accuracies within a sweep, not with another's; what keeps no predictions is not marked."""
+    """Marks compare linear accuracies within a sweep; results without predictions are not marked."""
     truth = np.zeros(400, int)
     for (method, variant), wrong in {
         ("moco", "negatives=16"): slice(0, 40),
@@ -234,13 +228,15 @@ def test_points_of_a_sweep_are_compared(tmp_path: Path) -> None:
         predictions = truth.copy()
         predictions[wrong] = 1
         right = float((predictions == truth).mean())
-        record = measured(method, variant, 0.4, 0.3)
-        for number in record["metrics"]:
-            if number["metric"] == "accuracy":
-                number |= {"value": right, "low": right - 0.01, "high": right + 0.01}
-        records.write(tmp_path, record, {"conv5": predictions, "labels": truth})
+        record = sweep_record(method, variant, 0.4, 0.3)
+        measurements = (
+            replace(one, value=right, ci_low=right - 0.01, ci_high=right + 0.01) if one.metric == "accuracy" else one
+            for one in record.measurements
+        )
+        record = changed_record(record, measurements=tuple(measurements))
+        store.write(tmp_path, record, Predictions(truth, {"conv5": predictions}))
     (table,) = report(
-        records.read_all(tmp_path)[0], folder=tmp_path, formats=(), protocols={"negatives": Negatives}
+        store.read_all(tmp_path)[0], folder=tmp_path, formats=(), protocols={"negatives": Negatives}
     ).tables
     assert table.own is not None
     of_instdisc, of_moco = (part.set_index(part.columns[0]).fillna("") for part in table.own.parts)
@@ -325,9 +321,9 @@ what each number of negatives suffers from, by the larger loss from its sweep's 
   intervals, of homogeneity with 16 clusters (under-clustering) or completeness with 2 (over-
   clustering): instdisc under-clustering at 1, neither at 256 and over-clustering at 4,096; simclr
   under-clustering at 30 and over-clustering at 126
-shares in %; same class: false negatives, among all train images and among the hardest, those most
-  alike; alignment and uniformity of two views' features; the bound from the method's own task at
-  the end of pretraining; best and ≈ within a line
+shares in %; same class: false negatives, among all train images and among the hardest, the most
+  similar ones; alignment and uniformity of two views' features; the bound from the method's own
+  task at the end of pretraining; best and ≈ within a line
 weights pretrained now: instdisc (negatives=1), instdisc (negatives=256), instdisc (negatives=4096),
   simclr (batch=16), simclr (batch=64)
 protocol card: taps = conv5

@@ -1,4 +1,4 @@
-"""Ablations: a protocol's variants become encoders of their own, and published numbers stand beside them."""
+"""Ablations: each variant is pretrained, and its published number is in the same row."""
 
 from __future__ import annotations
 
@@ -11,46 +11,50 @@ import pytest
 from sslbench.bench.errors import UserError
 from sslbench.bench.planning.build import build_plan
 from sslbench.bench.planning.plan import Request
-from sslbench.bench.records import record as records
+from sslbench.bench.records import store
+from sslbench.bench.records.measurement import Measurement
+from sslbench.bench.records.predictions import Predictions
+from sslbench.bench.records.record import Record
 from sslbench.bench.report.published import beside
 from sslbench.bench.report.render import report
 from sslbench.protocols.rotations import Rotations
 
 ANGLES = {(0, 90, 180, 270), (0, 45, 90, 135, 180, 225, 270, 315), (0, 180), (90, 270)}
+from tests.records.builders import accuracy_record, changed_record
 
 
 def test_each_variant_is_pretrained_once() -> None:
-    """Four sets of angles are four encoders; the usual one is shared with the plain probe of the same method."""
+    """Four sets of angles are four encoders; the default one is shared with ``linear``."""
     planned = build_plan(Request(methods=("rotnet", "jigsaw"), protocols=("linear", "rotations")))
-    turned = [job for job in planned.jobs if job.method.name == "rotnet"]
-    assert {job.settings["angles"] for job in turned} == ANGLES
-    assert [[cell.protocol.name for cell in job.cells] for job in turned] == [
+    rotnet = [job for job in planned.jobs if job.method.name == "rotnet"]
+    assert {job.settings["angles"] for job in rotnet} == ANGLES
+    assert [[cell.protocol.name for cell in job.cells] for job in rotnet] == [
         ["linear", "rotations"],
         ["rotations"],
         ["rotations"],
         ["rotations"],
     ]
-    assert [cell.variant for cell in turned[0].cells] == ["", "0,90,180,270"]
+    assert [cell.variant for cell in rotnet[0].cells] == ["", "0,90,180,270"]
     assert len({job.recipe_hash for job in planned.jobs}) == 5
     (other,) = (job for job in planned.jobs if job.method.name == "jigsaw")
     assert [cell.protocol.name for cell in other.cells] == ["linear"]
 
 
 def test_a_variant_is_a_declared_deviation() -> None:
-    """Angles that are not the paper's stand under the table."""
+    """Angles other than the paper's are listed as deviations."""
     jobs = build_plan(Request(methods=("rotnet",), protocols=("rotations",))).jobs
     assert jobs[0].deviations == {}
     assert jobs[2].deviations == {"angles": (0, 180)}
 
 
 def test_a_method_that_is_not_compared_is_refused() -> None:
-    """An ablation without its method is one line that names it."""
+    """An ablation without its method raises UserError that names the method."""
     with pytest.raises(UserError, match="compares settings of rotnet"):
         build_plan(Request(methods=("jigsaw",), protocols=("rotations",)))
 
 
-def test_published_numbers_of_an_ablation_stand_beside_any_tap() -> None:
-    """The published block is named where ours is another; numbers of a plain probe stay with their tap."""
+def test_published_numbers_of_an_ablation_match_any_tap() -> None:
+    """The published tap is named where it differs; numbers of ``linear`` match only their own tap."""
     found = beside("rotations", {"rotnet"}, ["conv4"], "accuracy")
     assert found is not None
     assert {variant: value for (_, variant, _), value in found.values.items()} == {
@@ -64,40 +68,31 @@ def test_published_numbers_of_an_ablation_stand_beside_any_tap() -> None:
     assert beside("linear", {"rotnet"}, ["conv9"], "accuracy") is None
 
 
-def measured(variant: str, accuracy: float) -> records.Record:
+def rotation_record(variant: str, accuracy: float) -> Record:
     """A record of one set of angles, probed at conv2."""
-    place = {
-        "method": "rotnet",
-        "checkpoint": None,
-        "encoder": "nin",
-        "dataset": "shapes",
-        "pretrain_dataset": "shapes",
-    }
-    record: records.Record = {
-        "schema": 1,
-        "status": "ok",
-        "error": None,
-        "cell": place | {"protocol": "rotations", "variant": variant, "seed": 0, "preset": "small"},
-        "settings": {"method": {"angles": variant.split(",")}, "encoder": {}, "recipe": {"views": 320_000}},
-        "identity": {},
-        "deviations": {},
-        "card": {"taps": ["conv2"], "head": "mlp"},
-        "metrics": [
-            {"tap": "conv2", "metric": "accuracy", "value": accuracy, "low": accuracy - 0.02, "high": accuracy + 0.02},
-            {"tap": "conv2", "metric": "macro_accuracy", "value": 0.5, "low": 0.4, "high": 0.6},
-        ],
-        "source": {"kind": "pretrained", "file": None, "sha256": None},
-        "cost": {},
-        "pretext": {},
-        "provenance": {},
-    }
-    return record | {"key": records.fingerprint(variant)}
+    return accuracy_record(
+        "rotnet",
+        0,
+        0,
+        0,
+        kind="pretrained",
+        settings={"angles": variant.split(",")},
+        cell={"encoder": "nin", "protocol": "rotations", "variant": variant},
+        card={"taps": ["conv2"], "head": "mlp"},
+        measurements=(
+            Measurement(
+                tap="conv2", metric="accuracy", value=accuracy, ci_low=accuracy - 0.02, ci_high=accuracy + 0.02
+            ),
+            Measurement(tap="conv2", metric="macro_accuracy", value=0.5, ci_low=0.4, ci_high=0.6),
+        ),
+    )
 
 
 def test_the_printed_table(tmp_path: Path) -> None:
-    """The lecture's table character by character, in the lecture's order, the published setting named below."""
-    runs = [measured("90,270", 0.66), measured("0,180", 0.7012), measured("0,90,180,270", 0.75)]
-    lost = measured("0,45,90,135,180,225,270,315", 0) | {"status": "failed", "error": "out of memory", "metrics": []}
+    """The lecture's table, character by character; the published setting is named below."""
+    runs = [rotation_record("90,270", 0.66), rotation_record("0,180", 0.7012), rotation_record("0,90,180,270", 0.75)]
+    lost = rotation_record("0,45,90,135,180,225,270,315", 0)
+    lost = changed_record(lost, status="failed", error="out of memory", measurements=())
     made = report(
         [*runs, lost], folder=tmp_path, methods=["rotnet"], formats=("md", "csv"), protocols={"rotations": Rotations}
     )
@@ -106,8 +101,8 @@ def test_the_printed_table(tmp_path: Path) -> None:
     assert pd.read_csv(made.files[1]).query("metric == 'macro_accuracy'")["mean"].dropna().tolist() == [0.5] * 3
 
 
-def test_what_may_be_chance_is_marked(tmp_path: Path) -> None:
-    """Sets of angles that err on nearly the same images are even, one far behind is not; the legend says how."""
+def test_ties_with_the_best_are_marked(tmp_path: Path) -> None:
+    """Sets of angles with errors on nearly the same images are tied, one far behind is not."""
     truth = np.zeros(400, int)
     for variant, wrong in {
         "0,90,180,270": slice(2, 106),
@@ -117,10 +112,10 @@ def test_what_may_be_chance_is_marked(tmp_path: Path) -> None:
     }.items():
         predictions = truth.copy()
         predictions[wrong] = 1
-        record = measured(variant, float((predictions == truth).mean()))
-        records.write(tmp_path, record, {"conv2": predictions, "labels": truth})
+        record = rotation_record(variant, float((predictions == truth).mean()))
+        store.write(tmp_path, record, Predictions(truth, {"conv2": predictions}))
     made = report(
-        records.read_all(tmp_path)[0], folder=tmp_path, formats=("md", "tex"), protocols={"rotations": Rotations}
+        store.read_all(tmp_path)[0], folder=tmp_path, formats=("md", "tex"), protocols={"rotations": Rotations}
     )
     markdown, latex = (path.read_text() for path in made.files)
     assert MARKED in markdown

@@ -15,11 +15,13 @@ import torch
 
 from sslbench.bench.cli import main
 from sslbench.bench.protocol import Measurement
-from sslbench.bench.records import record as records
-from sslbench.bench.records.mistakes import KEPT, sheet, surest
+from sslbench.bench.records import store
+from sslbench.bench.records.mistakes import PER_TAP, contact_sheet, most_confident_mistakes
+from sslbench.bench.records.predictions import Predictions
+from sslbench.bench.records.record import Record
 from sslbench.bench.report.page import render_page
 from sslbench.bench.report.render import report
-from tests.test_report import cell, failed
+from tests.records.builders import accuracy_record, failed_record
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 N = 60
@@ -27,7 +29,7 @@ LABELS = np.arange(N) % 3
 CLASSES = ("cat", "dog & <b>fox</b>", "</script>")
 
 
-def store_record(folder: Path, method: str, wrong: int, **changes: Any) -> records.Record:
+def store_record(folder: Path, method: str, wrong: int, **changes: Any) -> Record:
     """Store a record that predicts the wrong class for the first ``wrong`` images, with predictions and pictures."""
     predictions = np.where(np.arange(N) < wrong, (LABELS + 1) % 3, LABELS)
     number = Measurement(
@@ -38,12 +40,12 @@ def store_record(folder: Path, method: str, wrong: int, **changes: Any) -> recor
         confidences=np.linspace(0.5, 0.9, N, dtype=np.float32),
     )
     right = float((predictions == LABELS).mean())
-    found = surest(number, LABELS)
-    record = cell(method, 0, right, right - 0.1, mistakes={"conv4": found}, classes=CLASSES, **changes)
+    found = most_confident_mistakes(number, LABELS)
+    record = accuracy_record(method, 0, right, right - 0.1, mistakes={"conv4": found}, classes=CLASSES, **changes)
     images = torch.arange(N, dtype=torch.uint8)[:, None, None, None].expand(N, 3, 40, 40)
-    pictures = sheet(images, {"conv4": found})
-    arrays = {"conv4": predictions, "conv5": predictions, "labels": LABELS}
-    records.write(folder / "records", record, arrays, pictures)
+    pictures = contact_sheet(images, {"conv4": found})
+    stored = Predictions(LABELS, {"conv4": predictions, "conv5": predictions})
+    store.write(folder / "records", record, stored, pictures)
     return record
 
 
@@ -53,7 +55,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     for method, wrong in (("jigsaw", 12), ("rotnet", 6), ("random", 30)):
         store_record(folder, method, wrong)
-    records.write(folder / "records", failed("moco", 0, "loss is not finite <i>"))
+    store.write(folder / "records", failed_record("moco", 0, "loss is not finite <i>"))
     assert main(["report", "--results", str(folder), "--html"]) == 0
     return folder
 
@@ -90,7 +92,7 @@ def test_a_cell_has_its_provenance(results: Path) -> None:
 
 def test_text_of_a_record_is_escaped(tmp_path: Path) -> None:
     """A date that is markup stays text in the page's heading."""
-    record = cell("rotnet", 0, 0.5, 0.5, provenance={"created": "<script>2"})
+    record = accuracy_record("rotnet", 0, 0.5, 0.5, provenance={"created": "<script>2"})
     text = render_page(report([record], folder=tmp_path, formats=()))
     assert "newest measurement &lt;script&gt;2" in text
     assert "<script>2" not in text
@@ -98,16 +100,16 @@ def test_text_of_a_record_is_escaped(tmp_path: Path) -> None:
 
 def test_many_classes_are_shown_as_the_most_confused_pairs(tmp_path: Path) -> None:
     """Fifty classes are listed as pairs; damaged predictions leave the other cells as they are."""
-    record = cell("rotnet", 0, 0.5, 0.5)
+    record = accuracy_record("rotnet", 0, 0.5, 0.5)
     truth = np.arange(100) % 50
     predictions = truth.copy()
     predictions[[0, 50]] = 7
     predictions[1] = 9
-    records.write(tmp_path, record, {"conv4": predictions, "labels": truth})
-    other = cell("jigsaw", 0, 0.5, 0.5)
-    records.write(tmp_path, other, {"conv4": predictions, "labels": truth})
-    (tmp_path / f"{records.file_stem(other)}.npz").write_bytes(b"cut")
-    cells = page_data(render_page(report(records.read_all(tmp_path)[0], folder=tmp_path, formats=())))["cells"]
+    store.write(tmp_path, record, Predictions(truth, {"conv4": predictions}))
+    other = accuracy_record("jigsaw", 0, 0.5, 0.5)
+    store.write(tmp_path, other, Predictions(truth, {"conv4": predictions}))
+    (tmp_path / f"{store.file_stem(other)}.npz").write_bytes(b"cut")
+    cells = page_data(render_page(report(store.read_all(tmp_path)[0], folder=tmp_path, formats=())))["cells"]
     found = {one["columns"]["method"]: one for one in cells}
     assert found["rotnet"]["confusion"]["conv4"]["pairs"] == [[0, 7, 2], [1, 9, 1]]
     assert "cannot be read" in found["jigsaw"]["predictions_error"]
@@ -117,7 +119,7 @@ def test_pictures_beyond_the_budget_are_left_out(tmp_path: Path, monkeypatch: py
     """Pictures and figures that exceed the size of the page are replaced by a note."""
     for method in ("jigsaw", "rotnet"):
         store_record(tmp_path, method, 20)
-    made = report(records.read_all(tmp_path / "records")[0], folder=tmp_path, formats=("png",))
+    made = report(store.read_all(tmp_path / "records")[0], folder=tmp_path, formats=("png",))
     first = len(page_data(render_page(made))["cells"][0]["pictures"])
     monkeypatch.setattr("sslbench.bench.report.page.MAX_PICTURE_BYTES", first)
     monkeypatch.setattr("sslbench.bench.report.page.MAX_FIGURE_BYTES", 100)
@@ -191,7 +193,7 @@ def test_sorting_filters_and_details_work_in_a_browser(results: Path, tmp_path: 
     dom = browse(text, tmp_path, f"#cell={key}")
     assert "rotnet: linear on shapes" in dom
     assert "dog &amp; &lt;b&gt;fox&lt;/b&gt;" in dom
-    assert dom.count("% sure") == KEPT
+    assert dom.count("% sure") == PER_TAP
     assert "views = 320000" in dom
     assert "data:image/webp" in dom
 
@@ -199,7 +201,7 @@ def test_sorting_filters_and_details_work_in_a_browser(results: Path, tmp_path: 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (apt-get install chromium)")
 def test_a_thousand_rows_sort_quickly(tmp_path: Path) -> None:
     """Five hundred cells with two taps are sorted in less than a second."""
-    cells_of_methods = [cell(f"method{n % 100}", n // 100, 0.3 + n / 1000, 0.5) for n in range(500)]
+    cells_of_methods = [accuracy_record(f"method{n % 100}", n // 100, 0.3 + n / 1000, 0.5) for n in range(500)]
     text = render_page(report(cells_of_methods, folder=tmp_path, formats=()))
     script = """
     const milliseconds = [1, 2, 3, 4, 5].map(() => {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sslbench.bench.records import record as records
+from sslbench.bench.records import store as records
+from sslbench.bench.records.predictions import read_predictions
 from tests.builders import run_quickly
 
 
@@ -18,20 +19,20 @@ def test_a_record_says_how_to_measure_it_again(results: Path) -> None:
     )
     (record,), damaged = records.read_all(results / "records")
     assert not damaged
-    assert record["settings"]["method"]["negatives"] == 64
-    assert record["settings"]["recipe"]["views"] == 256
-    assert record["deviations"].keys() == {"negatives", "momentum", "temperature", "groups"}
-    assert record["source"]["kind"] == "pretrained"
-    assert record["settings"]["pretrain_dataset"] == record["settings"]["dataset"]
-    assert record["settings"]["dataset"]["source"] == "synthetic"
-    assert record["settings"]["dataset"]["test"] == 50
-    assert record["source"]["commit"] == record["provenance"]["commit"]
-    assert record["source"]["device"] == record["provenance"]["device"]
-    assert record["provenance"]["precision"] in ("fp32", "bf16")
-    assert record["provenance"]["versions"].keys() == {"python", "torch", "torchvision", "timm", "numpy", "scipy"}
-    assert record["cost"]["pretrain_flops"] > 1e9
-    assert record["cost"]["extract_flops"] > 1e9
-    assert record["cost"]["peak_memory_bytes"] > 1e8
-    assert {number["metric"] for number in record["metrics"]} == {"accuracy", "macro_accuracy"}
-    assert record["card"]["k"] == [20]
-    assert len(records.read_predictions(results / "records", record)["labels"]) == 50
+    assert record.settings.method["negatives"] == 64
+    assert record.settings.recipe["views"] == 256
+    assert record.deviations.keys() == {"negatives", "momentum", "temperature", "groups"}
+    assert record.source.kind == "pretrained"
+    assert record.settings.pretrain_dataset == record.settings.dataset
+    assert record.settings.dataset["source"] == "synthetic"
+    assert record.settings.dataset["test"] == 50
+    assert record.source.commit == record.provenance.commit
+    assert record.source.device == record.provenance.device
+    assert record.provenance.precision in ("fp32", "bf16")
+    assert record.provenance.versions.keys() == {"python", "torch", "torchvision", "timm", "numpy", "scipy"}
+    assert record.cost.pretrain_flops > 1e9
+    assert record.cost.extract_flops > 1e9
+    assert record.cost.peak_memory_bytes > 1e8
+    assert {measurement.metric for measurement in record.measurements} == {"accuracy", "macro_accuracy"}
+    assert record.card["k"] == [20]
+    assert len(read_predictions(record).labels) == 50

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sslbench.bench.checkpoints import store
-from sslbench.bench.records import record as records
+from sslbench.bench.records import store as records
 from tests.builders import run_quickly
 
 
@@ -22,7 +22,7 @@ def test_weights_of_another_encoder_are_refused(results: Path, capsys: pytest.Ca
     """Weights that do not fit are refused before any work."""
     assert run_quickly(results, "--methods", "rotnet", "--protocol", "knn", "--set", "knn.k=20") == 0
     (record,), _ = records.read_all(results / "records")
-    file = store.cached_encoder_path(record["identity"]["recipe"])
+    file = store.cached_encoder_path(record.identity.recipe)
     words = ["--methods", "rotnet", "--protocol", "knn", "--set", "knn.k=20", "--checkpoint", f"rotnet={file}"]
     capsys.readouterr()
     assert run_quickly(results, *words, "--encoder", "nin", "--taps", "conv2") == 2

@@ -43,7 +43,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "pirl": {"negatives": None, "dim": 4},
     "deepcluster": {"clusters": (2, 3), "every": 0.125, "hidden": 6, "dim": 4},
 }
-SINGLE = ("foretelling", "reader", "of_text")  # modules that receive float32
+SINGLE = ("predictor.context", "predictor.ahead", "text_encoder", "text_head")  # modules that receive float32
 
 
 def fixed_two_views(images: Tensor, *looks: Any) -> Tensor:
@@ -80,9 +80,9 @@ def without_randomness() -> Iterator[None]:
             stack.enter_context(mock.patch(f"sslbench.methods.{name}.two_views", fixed_two_views))
         for name in ("swav", "dino"):
             stack.enter_context(mock.patch(f"sslbench.methods.{name}.small_crops", fixed_small_crops))
-        for name in ("moco.moco_views", "instdisc.view", "pirl.pirl_views", "clip.resized_crops"):
+        for name in ("moco.moco_views", "instdisc.draw_views", "pirl.draw_views", "clip.augment.random_resized_crops"):
             stack.enter_context(mock.patch(f"sslbench.methods.{name}", to_double))
-        stack.enter_context(mock.patch("sslbench.methods.cpc.CPC.parts", fixed_patches))
+        stack.enter_context(mock.patch("sslbench.methods.cpc.CPC.cut_parts", fixed_patches))
         stack.enter_context(mock.patch("sslbench.methods.pirl.PIRL.draw_tiles", fixed_tiles))
         yield
 

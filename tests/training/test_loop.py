@@ -190,11 +190,11 @@ def test_an_interrupted_step_is_not_saved(tiny: Dataset, tmp_path: Path, monkeyp
     monkeypatch.setattr(method, "after_step", interrupt)  # the weights have moved, the step is not done
     with pytest.raises(KeyboardInterrupt):
         next(run)
-    kept = torch.load(tmp_path / "run", weights_only=True)
+    saved = torch.load(tmp_path / "run", weights_only=True)
     fresh = toy()
     list(itertools.islice(pretrain(fresh, tiny.train, recipe_of(fresh, 5), CPU, tmp_path / "fresh"), 2))
-    assert len(kept["history"]) == 2
-    assert all(torch.equal(value, kept["method"][name]) for name, value in fresh.state_dict().items())
+    assert len(saved["history"]) == 2
+    assert all(torch.equal(value, saved["method"][name]) for name, value in fresh.state_dict().items())
 
 
 def test_a_run_that_cannot_read_its_next_batch_is_saved(tiny: Dataset, tmp_path: Path) -> None:
@@ -233,12 +233,12 @@ def test_a_damaged_state_is_renamed(tiny: Dataset, tmp_path: Path, caplog: pytes
     run = pretrain(toy(), tiny.train, recipe, CPU, tmp_path / "run")
     next(run)
     run.close()
-    kept = torch.load(tmp_path / "run", weights_only=True)
+    saved = torch.load(tmp_path / "run", weights_only=True)
     damaged = {
         "short": (tmp_path / "run").read_bytes()[:-2000],
-        "optimiser": serialised(kept | {"optimiser": {}}),
-        "layers": serialised(kept | {"method": dict(reversed(list(kept["method"].items())[:-1]))}),
-        "history": serialised(kept | {"history": [("a", 0.0)]}),
+        "optimiser": serialised(saved | {"optimiser": {}}),
+        "layers": serialised(saved | {"method": dict(reversed(list(saved["method"].items())[:-1]))}),
+        "history": serialised(saved | {"history": [("a", 0.0)]}),
     }
     for name, content in damaged.items():
         (tmp_path / name).write_bytes(content)

@@ -10,14 +10,13 @@ from .clusters import Clusters, assign_clusters, k_means
 from .finetune import Classifier, fine_tune, predict_classes
 from .geometry import alignment, false_negative_shares, uniformity
 from .label_subset import label_subset, subset_digest
-from .linear import STRENGTHS, ProbeResult, linear_probe
+from .linear import ProbeResult, linear_probe
 from .logistic import LogisticModels, logistic_regression
 from .mlp import mlp_probe
 from .neighbours import knn_predictions, nearest_neighbours
 from .ridge import ridge_regression
 
 __all__ = [
-    "STRENGTHS",
     "Classifier",
     "Clusters",
     "LogisticModels",

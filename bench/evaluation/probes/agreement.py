@@ -21,7 +21,7 @@ def clustering_agreement(
     """Labels and cluster numbers int64 (N,) -> for each measure its value and the ends of a 95 % interval over images.
 
     The interval is a bootstrap interval, shifted so that the mean of the resamples is the measured value. Without the
-    shift it would lie too high: a resample contains some images twice, and repeated images look like agreement.
+    shift it would be too high: a resample contains some images twice, and repeated images look like agreement.
     """
     from scipy.optimize import linear_sum_assignment
 

@@ -74,7 +74,7 @@ def squared_distances(features: Tensor, centres: Tensor, assignments: Tensor) ->
 def k_means_plus_plus(features: Tensor, k: int, generator: torch.Generator) -> Tensor:
     """Draws k images (k, D) as first centres, each with probability proportional to its squared distance to the rest.
 
-    That distance is to the nearest of the centres drawn before.
+    That distance is to the nearest centre chosen before.
     """
     closest = torch.ones(len(features), dtype=torch.float64, device=features.device)
     centres: list[Tensor] = []

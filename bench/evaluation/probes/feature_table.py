@@ -53,10 +53,10 @@ class FeatureTable:
         self._cached_chunks.clear()
 
 
-def check_features(features: Tensor, labels: Tensor | None = None, classes: int = 0) -> Tensor:
+def check_features(features: Tensor, labels: Tensor | None = None, num_classes: int = 0) -> Tensor:
     """Checks features (N, D) and labels (N,); returns the labels as int64 on the features' device.
 
-    Raises UserError where a feature is not finite, or a label is not within 0 ... classes - 1.
+    Raises UserError where a feature is not finite, or a label is not within 0 ... num_classes - 1.
     """
     if features.ndim != 2 or not features.numel():
         raise UserError(
@@ -68,7 +68,7 @@ def check_features(features: Tensor, labels: Tensor | None = None, classes: int 
         return torch.empty(0, dtype=torch.int64)
     require(len(labels) == len(features), "labels", len(labels), f"{len(features)}, one per image")
     low, high = int(labels.min()), int(labels.max())
-    require(low >= 0 and high < classes, "labels", f"{low} ... {high}", f"within 0 ... {classes - 1}")
+    require(low >= 0 and high < num_classes, "labels", f"{low} ... {high}", f"within 0 ... {num_classes - 1}")
     return labels.to(features.device, torch.int64)
 
 

@@ -33,7 +33,7 @@ class Classifier(nn.Module):
         encoder: Encoder,
         spec: FeatureSpec,
         features: int,
-        classes: int,
+        num_classes: int,
         *,
         head: str = "linear",
         train_encoder: bool,
@@ -41,7 +41,7 @@ class Classifier(nn.Module):
         """``features`` is D, the number of pooled features; ``head`` is "linear" or "mlp"."""
         super().__init__()
         self.encoder, self.spec, self.train_encoder = encoder.requires_grad_(train_encoder), spec, train_encoder
-        top = nn.Linear(features, classes) if head == "linear" else mlp_head(features, classes)
+        top = nn.Linear(features, num_classes) if head == "linear" else mlp_head(features, num_classes)
         self.head = nn.Sequential(nn.BatchNorm1d(features, eps=EPS, affine=False), top)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ def uniformity(features: Tensor) -> float:
 def false_negative_shares(
     features: Tensor, labels: Tensor, queries: Tensor, query_labels: Tensor, hardest: float
 ) -> tuple[float, float]:
-    """How often an image drawn as a negative has the query's own class.
+    """How often a negative has the class of its query, and so is a false negative.
 
     Features (N, D), labels (N,), queries (M, D) and their labels (M,) -> the share among all N images, and the share
     among the most similar ones, whose number is ``hardest`` times N.

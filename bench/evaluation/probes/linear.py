@@ -14,7 +14,7 @@ from torch import Tensor
 from .feature_table import FeatureTable, check_features, rows_per_chunk, training_mask
 from .logistic import LogisticModels, LogisticProblem
 
-STRENGTHS = tuple(10.0 ** (e / 2) for e in range(-12, 1))
+DEFAULT_STRENGTHS = tuple(10.0 ** (e / 2) for e in range(-12, 1))
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ def linear_probe(
     train_features: Tensor,
     train_labels: Tensor,
     test_features: Tensor,
-    classes: int,
+    num_classes: int,
     *,
-    strengths: Sequence[float] | Tensor = STRENGTHS,
+    strengths: Sequence[float] | Tensor = DEFAULT_STRENGTHS,
     held_out: float = 0.1,
     seed: int = 0,
     tolerance: float = 1e-5,
@@ -47,17 +47,17 @@ def linear_probe(
     strengths with equal accuracy the strongest regularisation (the smallest C) wins. Until the last fit the held-out
     images do not contribute to mean and scale. The choice uses a loose tolerance, the last fit the one given.
     """
-    labels = check_features(train_features, train_labels, classes)
+    labels = check_features(train_features, train_labels, num_classes)
     check_features(test_features)
     C = torch.as_tensor(strengths, dtype=torch.float64)
     keep = training_mask(labels, held_out, seed)
-    whole = LogisticProblem(FeatureTable(train_features, standardise=True), labels, classes)
+    whole = LogisticProblem(FeatureTable(train_features, standardise=True), labels, num_classes)
     whole.table.free_memory()  # one standardised copy at a time
     if whole.directions is None:
         table = FeatureTable(train_features, standardise=True, keep=keep)
-        part = LogisticProblem(table, labels, classes, whole.curvature)
+        part = LogisticProblem(table, labels, num_classes, whole.curvature)
     else:  # the rows to keep are few enough to copy, and must span their own space
-        part = LogisticProblem(FeatureTable(train_features[keep], standardise=True), labels[keep], classes)
+        part = LogisticProblem(FeatureTable(train_features[keep], standardise=True), labels[keep], num_classes)
     mask = keep if whole.directions is None else None
     trials = part.solve(C, part.initial_parameters(C), max(tolerance, 1e-3), 100, precision, mask)
     part.table.free_memory()

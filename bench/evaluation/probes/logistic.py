@@ -43,7 +43,7 @@ class LogisticModels:
 def logistic_regression(
     features: Tensor,
     labels: Tensor,
-    classes: int,
+    num_classes: int,
     strengths: Sequence[float] | Tensor,
     *,
     tolerance: float = 1e-5,
@@ -57,8 +57,8 @@ def logistic_regression(
     has converged when the next step is expected to lower its objective by less than ``tolerance`` nats.
     ``precision`` is "auto", "bf16" or "fp32". Raises UserError where all labels are the same.
     """
-    labels = check_features(features, labels, classes)
-    problem = LogisticProblem(FeatureTable(features, standardise=False), labels, classes)
+    labels = check_features(features, labels, num_classes)
+    problem = LogisticProblem(FeatureTable(features, standardise=False), labels, num_classes)
     return problem.solve(strengths, problem.initial_parameters(strengths), tolerance, max_iterations, precision)
 
 
@@ -68,9 +68,11 @@ class LogisticProblem:
     Where images are few, the rows are replaced by their coordinates (N, R) along the directions that they span.
     """
 
-    def __init__(self, table: FeatureTable, labels: Tensor, classes: int, curvature: Curvature | None = None) -> None:
+    def __init__(
+        self, table: FeatureTable, labels: Tensor, num_classes: int, curvature: Curvature | None = None
+    ) -> None:
         """``curvature`` may be that of similar rows, if known: it only preconditions the search."""
-        self.table, self.classes = table, classes
+        self.table, self.num_classes = table, num_classes
         self.present, self.labels = torch.unique(labels, return_inverse=True)
         if len(self.present) < 2:
             raise UserError("all training images have the same label: a classifier needs at least two classes.")
@@ -229,9 +231,9 @@ class LogisticProblem:
         weights = x[..., :-1] if self.directions is None else x[..., :-1] @ self.directions.T
         weights = weights * self.table.scale
         bias = x[..., -1].double() - weights.double() @ self.table.mean.double()
-        all_weights = torch.zeros(len(x), self.classes, weights.shape[-1], device=x.device)
+        all_weights = torch.zeros(len(x), self.num_classes, weights.shape[-1], device=x.device)
         all_weights.index_copy_(1, self.present, weights)
-        all_bias = torch.full((len(x), self.classes), -torch.inf, device=x.device)
+        all_bias = torch.full((len(x), self.num_classes), -torch.inf, device=x.device)
         return LogisticModels(all_weights.mT, all_bias.index_copy_(1, self.present, bias.float()), objective, passes)
 
 

@@ -14,10 +14,10 @@ from .feature_table import FeatureTable, check_features, training_mask
 from .linear import ProbeResult
 
 
-def mlp_head(features: int, classes: int, hidden: int = 200) -> nn.Sequential:
-    """Two hidden layers with batch norm and ReLU, and an output layer: (N, features) -> (N, classes)."""
+def mlp_head(features: int, num_classes: int, hidden: int = 200) -> nn.Sequential:
+    """Two hidden layers with batch norm and ReLU, and an output layer: (N, features) -> (N, num_classes)."""
     layers = [nn.Linear(features, hidden), nn.BatchNorm1d(hidden), nn.ReLU()]
-    layers += [nn.Linear(hidden, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, classes)]
+    layers += [nn.Linear(hidden, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, num_classes)]
     return nn.Sequential(*layers)
 
 
@@ -25,7 +25,7 @@ def mlp_probe(
     train_features: Tensor,
     train_labels: Tensor,
     test_features: Tensor,
-    classes: int,
+    num_classes: int,
     *,
     strengths: Sequence[float] = (1e-2,),
     held_out: float = 0.1,
@@ -40,13 +40,13 @@ def mlp_probe(
     The strength is the weight decay. Of several, one is chosen on the share ``held_out`` of train, and the classifier
     is trained again on all of train. Until then the held-out images do not contribute to mean and scale.
     """
-    labels = check_features(train_features, train_labels, classes)
+    labels = check_features(train_features, train_labels, num_classes)
     check_features(test_features)
     sizes = (epochs, batch_size, hidden)
     require(min(sizes) >= 1, "epochs, batch_size, hidden", sizes, "1 or more each")
     if int(labels.min()) == int(labels.max()):
         raise UserError("all training images have the same label: a classifier needs at least two classes.")
-    training = MLPTraining(classes, seed, hidden, epochs, batch_size, learning_rate)
+    training = MLPTraining(num_classes, seed, hidden, epochs, batch_size, learning_rate)
     decays = torch.as_tensor(strengths, dtype=torch.float64)
     validation, best = torch.full((len(decays),), torch.nan, dtype=torch.float64), 0
     if len(decays) > 1:
@@ -68,7 +68,7 @@ def mlp_probe(
 class MLPTraining:
     """How an MLP head is trained, apart from its weight decay."""
 
-    classes: int
+    num_classes: int
     seed: int
     hidden: int
     epochs: int
@@ -80,7 +80,7 @@ class MLPTraining:
         generator = torch.Generator().manual_seed(self.seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            head = mlp_head(table.features.shape[1], self.classes, self.hidden).to(labels.device)
+            head = mlp_head(table.features.shape[1], self.num_classes, self.hidden).to(labels.device)
         optimiser = torch.optim.AdamW(head.parameters(), lr=self.learning_rate, weight_decay=weight_decay)
         batches = -(-len(rows) // self.batch_size)
         steps = self.epochs * batches

@@ -23,7 +23,7 @@ def knn_predictions(
     train_features: Tensor,
     train_labels: Tensor,
     test_features: Tensor,
-    classes: int,
+    num_classes: int,
     *,
     k: Sequence[int] = (200,),
     temperature: Sequence[float] = (0.07,),
@@ -34,7 +34,7 @@ def knn_predictions(
     One search serves every pair of k and temperature: the result maps each pair to its predictions (M,).
     Wu et al., "Unsupervised Feature Learning via Non-Parametric Instance Discrimination", CVPR 2018, section 3.4.
     """
-    labels = check_features(train_features, train_labels, classes)
+    labels = check_features(train_features, train_labels, num_classes)
     check_features(test_features)
     require(min(k) >= 1, "k", min(k), "1 or more")
     require(min(temperature) > 0, "temperature", min(temperature), "above 0")
@@ -43,7 +43,7 @@ def knn_predictions(
         voters = labels[neighbours]
         for (n, t), of_pair in predictions.items():
             weights = ((s[:, :n] - s[:, :1]) / t).exp()  # the nearest weighs 1, so nothing overflows
-            votes = weights.new_zeros(len(s), classes).scatter_add_(1, voters[:, :n], weights)
+            votes = weights.new_zeros(len(s), num_classes).scatter_add_(1, voters[:, :n], weights)
             of_pair.append(votes.argmax(1))
     return {pair: torch.cat(of_pair) for pair, of_pair in predictions.items()}
 

@@ -18,9 +18,11 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ...errors import UserError
-from ...records.mistakes import KEPT
-from ...records.record import Record, read_predictions
-from ..card import command
+from ...records.measurement import Measurement, is_shown_in_percent
+from ...records.mistakes import PER_TAP
+from ...records.predictions import read_predictions
+from ...records.record import Record, to_json
+from ..card import rerun_command
 from ..overview import Overview
 from ..render import Report, hypertext
 from ..tables import CEILING, FLOOR, Table
@@ -45,7 +47,7 @@ def render_page(report: Report) -> str:
         script=(FOLDER / "page.js").read_text(encoding="utf-8"),
         tables=[hypertext(table) for table in tables],
         figures=embed_figures(report.files),
-        data={"cells": cells, "pictures_per_tap": KEPT},
+        data={"cells": cells, "pictures_per_tap": PER_TAP},
     )
 
 
@@ -63,49 +65,53 @@ def collect_cells(tables: Iterable[Table]) -> list[dict[str, Any]]:
     bytes_left = MAX_PICTURE_BYTES
     for table in tables:
         for record in table.group:
-            if record["key"] in cells:
+            if record.key in cells:
                 continue
-            cells[record["key"]] = cell = cell_data(record, table)
+            cells[record.key] = cell = cell_data(record, table)
             if cell["pictures"] and (bytes_left := bytes_left - len(cell["pictures"])) < 0:
                 cell |= {
                     "pictures": None,
-                    "pictures_note": f"Pictures left out for size; see {Path(record['pictures']).name}.",
+                    "pictures_note": f"Pictures left out for size; see {record.pictures}.",
                 }
     return list(cells.values())
 
 
 def cell_data(record: Record, table: Table) -> dict[str, Any]:
     """One record for the page: its numbers, its provenance, its confusions and its most confident mistakes."""
-    cell, source = record["cell"], record["source"]
+    cell = record.cell
     headline = [
         {
-            "tap": number["tap"],
-            "metric": number["metric"],
-            "value": number["value"],
-            "ci_half_width": ci_half_width(number),
-            "percent": "accuracy" in number["metric"],
+            "tap": found.tap,
+            "metric": found.metric,
+            "value": None if math.isnan(found.value) else found.value,
+            "ci_half_width": ci_half_width(found),
+            "percent": is_shown_in_percent(found.metric),
         }
-        for number in record["metrics"]
-        if number["metric"] == table.metric
+        for found in record.measurements
+        if found.metric == table.metric
     ]
     missing = {"tap": None, "metric": table.metric, "value": None, "ci_half_width": None, "percent": True}
     return {
-        "key": record["key"],
+        "key": record.key,
         "columns": {
-            "method": ", ".join(str(cell[part]) for part in ("method", "checkpoint", "variant") if cell[part]),
-            **{name: cell[name] for name in ("protocol", "dataset", "encoder", "preset", "seed")},
-            "weights": source.get("kind"),
-            "status": record["status"],
-            "role": {CEILING: "ceiling", FLOOR: "floor"}.get(cell["method"], ""),
+            "method": ", ".join(part for part in (cell.method, cell.checkpoint, cell.variant) if part),
+            "protocol": cell.protocol,
+            "dataset": cell.dataset,
+            "encoder": cell.encoder,
+            "preset": cell.preset,
+            "seed": cell.seed,
+            "weights": record.source.kind,
+            "status": record.status,
+            "role": {CEILING: "ceiling", FLOOR: "floor"}.get(cell.method, ""),
             "group": table.name,
         },
         "headline": headline or [missing],
-        "metrics": [format_metric(number) for number in record["metrics"]],
+        "metrics": [format_metric(found) for found in record.measurements],
         "provenance": provenance_of(record),
-        "command": command(record),
-        "error": record["error"],
-        "classes": record.get("classes"),
-        "mistakes": record.get("mistakes"),
+        "command": rerun_command(record),
+        "error": record.error,
+        "classes": record.classes,
+        "mistakes": to_json(record)["mistakes"],
         "pictures": mistakes_picture(record),
         **count_confusions(record),
     }
@@ -113,37 +119,40 @@ def cell_data(record: Record, table: Table) -> dict[str, Any]:
 
 def provenance_of(record: Record) -> dict[str, Any]:
     """Everything that is needed to judge a record's numbers, by the names that the page prints."""
+    parts = to_json(record)
     return {
-        **{name: value for name, value in record["cell"].items() if value not in ("", None)},
-        "method_settings": record["settings"].get("method"),
-        "deviations_from_the_paper": record["deviations"],
-        "recipe": record["settings"].get("recipe"),
-        "encoder_settings": record["settings"].get("encoder"),
-        "data_settings": record["settings"].get("dataset"),
-        "protocol_card": record["card"],
-        "weights": record["source"],
-        "identity": record["identity"],
-        "cost": {name: f"{value:,.4g}" for name, value in record["cost"].items() if value},
-        "pretext": {name: f"{value:.4g}" for name, value in record["pretext"].items() if value is not None},
-        **record["provenance"],
-        "key": record["key"],
+        **{name: value for name, value in parts["cell"].items() if value not in ("", None)},
+        "method_settings": record.settings.method,
+        "deviations_from_the_paper": record.deviations,
+        "recipe": record.settings.recipe,
+        "encoder_settings": record.settings.encoder,
+        "data_settings": record.settings.dataset,
+        "protocol_card": record.card,
+        "weights": {name: value for name, value in parts["source"].items() if name != "checkpoint"},
+        "checkpoint_settings": parts["source"]["checkpoint"],
+        "identity": parts["identity"],
+        "cost": {name: f"{value:,.4g}" for name, value in parts["cost"].items() if value},
+        "pretext": {name: f"{value:.4g}" for name, value in parts["pretext"].items() if value is not None},
+        **parts["provenance"],
+        "key": record.key,
     }
 
 
-def ci_half_width(number: dict[str, Any]) -> float | None:
-    """Half the width of a number's 95 % interval, None where it has no interval."""
-    low, high = number.get("low"), number.get("high")
+def ci_half_width(measurement: Measurement) -> float | None:
+    """Half the width of a measurement's 95 % interval, None where it has no interval."""
+    low, high = measurement.ci_low, measurement.ci_high
     return None if low is None or high is None else (high - low) / 2
 
 
-def format_metric(number: dict[str, Any]) -> list[str]:
-    """A number as a row of text: tap, metric, value, 95 % interval and details, accuracies in percent."""
-    scale, digits = (100, 2) if "accuracy" in number["metric"] else (1, 4)
+def format_metric(measurement: Measurement) -> list[str]:
+    """A measurement as a row of text: tap, metric, value, 95 % interval and details, accuracies in percent."""
+    scale, digits = (100, 2) if is_shown_in_percent(measurement.metric) else (1, 4)
     value, low, high = (
-        "–" if number.get(name) is None else f"{scale * number[name]:.{digits}f}" for name in ("value", "low", "high")
+        "–" if number is None or math.isnan(number) else f"{scale * number:.{digits}f}"
+        for number in (measurement.value, measurement.ci_low, measurement.ci_high)
     )
-    details = "; ".join(f"{name} = {value}" for name, value in (number.get("details") or {}).items())
-    return [number["tap"], number["metric"], value, f"{low} to {high}" if low != "–" else "–", details]
+    details = "; ".join(f"{name} = {value}" for name, value in (measurement.details or {}).items())
+    return [measurement.tap, measurement.metric, value, f"{low} to {high}" if low != "–" else "–", details]
 
 
 def count_confusions(record: Record) -> dict[str, Any]:
@@ -152,16 +161,17 @@ def count_confusions(record: Record) -> dict[str, Any]:
     With many classes only the most confused pairs are counted.
     """
     try:
-        predictions = read_predictions(Path(), record)
+        predictions = read_predictions(record)
     except UserError as error:
         return {"predictions_error": str(error)}
-    labels = predictions.pop("labels", np.empty(0, int))
-    taps = {number["tap"] for number in record["metrics"]}
+    if predictions is None:
+        return {"confusion": {}}
+    taps = {found.tap for found in record.measurements}
     return {
         "confusion": {
-            tap: confusion(labels, predicted)
-            for tap, predicted in predictions.items()
-            if tap in taps and len(predicted) == len(labels) > 0
+            tap: confusion(predictions.labels, predicted)
+            for tap, predicted in predictions.by_name.items()
+            if tap in taps
         }
     }
 
@@ -179,9 +189,8 @@ def confusion(labels: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
 
 def mistakes_picture(record: Record) -> str | None:
     """The record's picture of its most confident mistakes as a data URI, None where it has none."""
-    if not (name := record.get("pictures")) or not (path := Path(name)).is_file():
-        return None
-    return webp_uri(path.read_bytes())
+    path = record.path_of(record.pictures)
+    return webp_uri(path.read_bytes()) if path and path.is_file() else None
 
 
 def embed_figures(files: Iterable[Path]) -> list[tuple[str, str | None]]:

@@ -9,7 +9,7 @@ from tests.builders import overlapping_classes
 
 
 def test_k_means_finds_clear_clusters_as_scikit_learn_does():
-    """Well-separated groups come back whole with scikit-learn's inertia, and a seed repeats them."""
+    """Well-separated groups are found with scikit-learn's inertia, and a seed repeats the result."""
     X, y = overlapping_classes(200, 5)
     X = X / X.std(0) + 50 * torch.nn.functional.one_hot(y, 5)
     found = k_means(X, 4)
@@ -19,13 +19,13 @@ def test_k_means_finds_clear_clusters_as_scikit_learn_does():
 
 
 def test_k_means_fills_empty_clusters():
-    """Centres placed where no image is are moved to images."""
+    """Centres far from all images are moved to images."""
     X = torch.tensor([[0.0], [1.0], [10.0], [11.0], [30.0]])
     found = lloyd(X, torch.tensor([[0.0], [500.0], [900.0]]), 20)
     assert sorted(torch.bincount(found.assignments, minlength=3).tolist()) == [1, 2, 2]
 
 
 def test_k_means_with_as_many_clusters_as_images_leaves_no_distance():
-    """Every image is its own centre, and equal images do not trip it."""
+    """Every image is its own centre, and equal images cause no error."""
     assert k_means(torch.arange(6.0)[:, None], 6).inertia == 0
     assert k_means(torch.ones(6, 2), 3).inertia == 0

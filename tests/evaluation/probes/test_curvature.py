@@ -8,8 +8,8 @@ from sslbench.bench.evaluation.probes.logistic import LogisticProblem, logistic_
 from tests.builders import overlapping_classes
 
 
-def test_sketched_curvature_changes_the_way_and_not_the_goal():
-    """With Nyström's approximation in the place of the covariance the optimum is the same."""
+def test_the_nystroem_approximation_reaches_the_same_optimum():
+    """The optimum is the same with Nyström's approximation instead of the covariance."""
     X, y = overlapping_classes(150, 40)
     exact = LogisticProblem(FeatureTable(X, standardise=True), y, 4)
     sketched = LogisticProblem(FeatureTable(X, standardise=True), y, 4)
@@ -19,8 +19,8 @@ def test_sketched_curvature_changes_the_way_and_not_the_goal():
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=0)
 
 
-def test_row_space_gives_back_the_rows():
-    """Coordinates times directions are the rows; constant features span nothing and are no trouble."""
+def test_row_space_represents_the_rows():
+    """Coordinates times directions are the rows; constant features span nothing and cause no error."""
     table = FeatureTable(overlapping_classes(20, 50)[0], standardise=True)
     coordinates, directions, _ = row_space(table)
     torch.testing.assert_close(coordinates @ directions.T, torch.cat(list(table)), rtol=1e-3, atol=1e-3)
@@ -28,7 +28,7 @@ def test_row_space_gives_back_the_rows():
     assert logistic_regression(torch.ones(3, 5), y, 2, [1.0]).predict(torch.ones(2, 5)).tolist() == [[0, 0]]
 
 
-def test_full_sketch_is_the_covariance():
+def test_a_full_rank_approximation_is_the_covariance():
     """Nyström's approximation at full rank solves as the eigendecomposition does."""
     X, _ = overlapping_classes(150, 30)
     table = FeatureTable(X, standardise=True)
@@ -38,7 +38,7 @@ def test_full_sketch_is_the_covariance():
 
 
 def test_covariance_by_blocks_is_the_covariance():
-    """Upper blocks, mirrored, equal X'X."""
+    """The mirrored upper blocks equal X'X."""
     X, _ = overlapping_classes(50, 600)
     table = FeatureTable(X, standardise=True)
     Z = torch.cat(list(table))

@@ -12,8 +12,8 @@ from sslbench.bench.evaluation.probes.feature_table import FeatureTable
 from tests.builders import overlapping_classes
 
 
-def test_features_read_in_chunks_give_the_same(monkeypatch):
-    """Neither the chunk size nor whether a prepared copy fits in memory matters."""
+def test_the_chunk_size_does_not_matter(monkeypatch):
+    """Results depend neither on the chunk size nor on whether a standardised copy fits in memory."""
     X, y = overlapping_classes(230, 16)
     test, _ = overlapping_classes(50, 16, seed=1)
     whole = probes.linear_probe(X, y, test, 4)
@@ -27,7 +27,7 @@ def test_features_read_in_chunks_give_the_same(monkeypatch):
         assert torch.equal(votes, probes.knn_predictions(X, y, test, 4, k=(5, 20), chunk=7)[key])
 
 
-def test_the_held_out_part_is_the_same_whatever_the_features():
+def test_the_held_out_part_does_not_depend_on_the_features():
     """Two encoders, or two processors that round differently, choose the strength on the same images."""
     X, y = overlapping_classes(240, 16)
     test, _ = overlapping_classes(100, 16, seed=1)
@@ -41,15 +41,15 @@ def test_the_held_out_part_is_the_same_whatever_the_features():
 
 @pytest.mark.parametrize("probe", [probes.linear_probe, probes.mlp_probe])
 def test_probe_of_ideal_features_is_perfect(probe):
-    """Features that name the class give accuracy 1, constant columns among them do no harm, and float16 will do."""
+    """One-hot features give accuracy 1, also with constant columns and in float16."""
     y = torch.arange(120) % 3
     X = torch.nn.functional.one_hot(y, 5).half() * 4
     assert torch.equal(probe(X, y, X[:20], 3).predictions, y[:20])
 
 
 @pytest.mark.parametrize(("n", "d"), [(300, 8), (90, 120)])
-def test_what_is_held_out_has_no_part_in_the_choice(n, d, monkeypatch):
-    """Held-out rows far off the others change neither mean and scale nor the accuracies that choose the strength."""
+def test_held_out_images_do_not_influence_the_training(n, d, monkeypatch):
+    """Held-out outliers change neither mean and scale nor the accuracies by which the strength is chosen."""
     X, y = overlapping_classes(n, d, 3, apart=3.0)
     keep = torch.arange(n) % 5 > 0
     X[~keep, : d // 2] += 100
@@ -66,14 +66,14 @@ def test_what_is_held_out_has_no_part_in_the_choice(n, d, monkeypatch):
 
 
 def test_ties_go_to_the_strongest_regularisation():
-    """Where every strength is perfect on the held-out part, the smallest C is taken, wherever it stands in the list."""
+    """Where every strength is perfect on the held-out part, the smallest C wins, whatever the order."""
     y = torch.arange(120) % 3
     X = torch.nn.functional.one_hot(y, 3).float()
     assert probes.linear_probe(X, y, X, 3, strengths=[1.0, 1e-2, 10.0]).strength == 1e-2
 
 
 def test_a_class_without_images_is_never_predicted():
-    """Ten classes of which three occur: the others have no say."""
+    """Of ten classes only the three that occur are predicted."""
     X, y = overlapping_classes(90, 8, 3)
-    answers = probes.linear_probe(X, y * 3, X, 10).predictions
-    assert set(answers.tolist()) <= {0, 3, 6}
+    predictions = probes.linear_probe(X, y * 3, X, 10).predictions
+    assert set(predictions.tolist()) <= {0, 3, 6}

@@ -6,7 +6,7 @@ from sslbench.bench.evaluation.probes import linear_probe, mlp_probe
 
 
 def test_mlp_probe_learns_what_no_linear_probe_can():
-    """Exclusive or: the MLP solves it, the linear probe is at chance; a seed repeats it; decay can be chosen."""
+    """The MLP solves exclusive or, where the linear probe is at chance; a seed repeats it."""
     X = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
     y = ((X[:, 0] > 0) ^ (X[:, 1] > 0)).long()
     mlp = mlp_probe(X, y, X, 2, strengths=(1e-3, 1e-1), epochs=30, batch_size=50)

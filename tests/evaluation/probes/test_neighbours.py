@@ -27,22 +27,22 @@ def test_four_points_by_hand():
 
 
 def test_knn_agrees_with_a_loop():
-    """Prediction for prediction Wu et al.'s rule, written as a loop in float64."""
+    """Every prediction equals Wu et al.'s rule, written as a loop in float64."""
     X, y = overlapping_classes(300, 8, apart=0.5)
     test, _ = overlapping_classes(40, 8, seed=1)
     found = knn_predictions(X, y, test, 4, k=(1, 10, 200), temperature=(0.07, 1.0))
-    for (k, t), answers in found.items():
-        for query, answer in zip(test, answers.tolist(), strict=True):
+    for (k, t), predictions in found.items():
+        for query, predicted in zip(test, predictions.tolist(), strict=True):
             s = torch.nn.functional.cosine_similarity(query.double()[None], X.double())
             votes = [0.0] * 4
             for i in s.argsort(descending=True)[:k].tolist():
                 votes[int(y[i])] += float(torch.exp((s[i] - 1) / t))
-            assert answer == votes.index(max(votes))
+            assert predicted == votes.index(max(votes))
 
 
 @pytest.mark.parametrize(("k", "temperature"), LIGHTLY_PREDICTIONS)
 def test_knn_agrees_with_lightly_image_by_image(k, temperature):
-    """On the same features, each of 80 images gets the class that lightly's rule gave it, the wrong ones too."""
+    """On the same features, each of 80 images gets the class that lightly gave it, whether right or wrong."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(300) % 5
     centres = torch.randn(5, 16, generator=generator)
@@ -53,15 +53,15 @@ def test_knn_agrees_with_lightly_image_by_image(k, temperature):
 
 
 def test_knn_survives_a_bank_smaller_than_k_and_zero_vectors():
-    """k is clamped to the bank; an all-zero image is answered, not a NaN."""
+    """k is capped at the size of the bank, and an all-zero image gets a class and not NaN."""
     found = knn_predictions(
         torch.zeros(3, 4), torch.tensor([0, 1, 1]), torch.zeros(2, 4), 2, k=(200,), temperature=(1e-3,)
     )
     assert found[200, 1e-3].tolist() == [1, 1]
 
 
-def test_bank_in_tiles_finds_the_same_neighbours(monkeypatch):
-    """A bank too large to be prepared whole, in more than one tile, has the same neighbours."""
+def test_a_bank_in_tiles_gives_the_same_neighbours(monkeypatch):
+    """A bank of more than one tile, without a normalised copy, gives the exact neighbours."""
     bank, queries = torch.randn(70000, 4), torch.randn(5, 4)
     monkeypatch.setattr(neighbours, "COPY_BYTES", 0)
     ((s, i),) = nearest_neighbours(bank, queries, 20, 256)
@@ -71,8 +71,8 @@ def test_bank_in_tiles_finds_the_same_neighbours(monkeypatch):
 
 
 @pytest.mark.parametrize("k", [1, 7, 24, 97, 98])
-def test_highest_is_topk(k):
-    """In groups as in one, with a few columns left over, with k at the last place, and with two that are equal."""
+def test_grouped_topk_equals_topk(k):
+    """It equals torch.topk with and without groups, with remaining columns, with k = N, and with ties."""
     scores = torch.randn(6, 98, generator=torch.Generator().manual_seed(0))
     scores[0, 3] = scores[0, 90] = 9.0
     s, i = neighbours.grouped_topk(scores, k)

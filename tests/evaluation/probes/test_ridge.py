@@ -11,7 +11,7 @@ from tests.builders import overlapping_classes
 
 @pytest.mark.parametrize(("n", "d"), [(60, 10), (20, 50)])
 def test_ridge_agrees_with_scikit_learn(n, d):
-    """Weights and bias of every penalty, with fewer and with more features than images."""
+    """Weights and bias agree for every penalty, with fewer and with more features than images."""
     X, _ = overlapping_classes(n, d)
     Y = torch.randn(n, 3, generator=torch.Generator().manual_seed(1))
     weights, bias = ridge_regression(X, Y, [0.1, 10.0])

@@ -1,0 +1,109 @@
+"""Which records may be compared: the one definition that tables, overviews, comparisons and forecasts share.
+
+Each function returns named values; two records are alike in that respect if the values are equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .record import Record, Values
+
+
+def question(record: Record) -> dict[str, Any]:
+    """What was asked of which images, whatever the encoder: the protocol with its settings, and the data."""
+    return {
+        "protocol": record.cell.protocol,
+        "protocol settings": record.settings.protocol,
+        "dataset": record.cell.dataset,
+        "data": record.identity.dataset,
+    }
+
+
+def conditions(record: Record) -> dict[str, Any]:
+    """What must be equal to rank two records, whatever weights they are of."""
+    return {
+        "protocol": record.cell.protocol,
+        "dataset": record.cell.dataset,
+        "encoder": record.cell.encoder,
+        "data": record.identity.dataset,
+        "encoder settings": record.settings.encoder,
+        "card": record.card,
+    }
+
+
+def planned_conditions(record: Record) -> dict[str, Any]:
+    """Conditions that are known even if the run failed: the protocol's settings replace its card."""
+    return conditions(record) | {"card": record.settings.protocol}
+
+
+def budget(record: Record) -> dict[str, Any]:
+    """What must be equal besides the conditions to rank weights that were pretrained here: data and recipe.
+
+    A setting of the recipe that an ablation varies counts with its unvaried value, since it is what is compared.
+    """
+    recipe = {**record.settings.recipe, **record.settings.unvaried_recipe}
+    return {
+        "preset": record.cell.preset,
+        "pretrain_dataset": record.cell.pretrain_dataset,
+        "pretrain_data": record.identity.pretrain_dataset,
+        **{name: value for name, value in recipe.items() if name != "seed"},
+    }
+
+
+def has_no_budget(record: Record) -> bool:
+    """Whether the weights owe nothing to a recipe here: they are untrained, from a file or external."""
+    return record.source.kind in ("untrained", "file", "published") or record.is_external
+
+
+def ranking_conditions(record: Record) -> dict[str, Any]:
+    """Conditions and budget, setting by setting."""
+    flat: dict[str, Any] = {}
+    for name, value in (conditions(record) | budget(record)).items():
+        flat |= value if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def overview_conditions(record: Record) -> dict[str, Any]:
+    """What must be equal to show two tables side by side: all but the question itself."""
+    both = conditions(record) | budget(record)
+    return {name: value for name, value in both.items() if name not in ("protocol", "card")}
+
+
+def network(record: Record) -> dict[str, Any]:
+    """The encoder as far as it decides how long a pass takes: its settings and the input it expects."""
+    checkpoint = record.source.checkpoint
+    return {
+        "encoder": record.cell.encoder,
+        "encoder settings": record.settings.encoder,
+        "input": checkpoint.input if checkpoint else {},
+    }
+
+
+def obstacle(before: Record, after: Record) -> str:
+    """Why two measurements of one cell must not be compared; "" if they may be."""
+    for name, what in (("dataset", "test"), ("pretrain_dataset", "pretraining")):
+        hashes = [str(getattr(record.identity, name)) for record in (before, after)]
+        if hashes[0] != hashes[1]:
+            return f"other {what} data: {' → '.join(digest[:12] for digest in hashes)}"
+    changed = changed_values(before.card, after.card)
+    return f"other protocol card: {changed}" if changed else ""
+
+
+def settings_by_name(record: Record) -> dict[str, Any]:
+    """Every setting as ``part.name``, without the seed and the data: cells that agree in these are the same cell."""
+    settings = record.settings
+    parts = {
+        "method": settings.method,
+        "encoder": settings.encoder,
+        "recipe": settings.recipe,
+        "protocol": settings.protocol,
+    }
+    return {f"{part}.{name}": value for part, of in parts.items() for name, value in of.items() if name != "seed"}
+
+
+def changed_values(old: Values, new: Values) -> str:
+    """Which values differ, and how."""
+    names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+    return "; ".join(f"{name} {old.get(name)} → {new.get(name)}" for name in names)

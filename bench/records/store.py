@@ -1,0 +1,98 @@
+"""Record files: one JSON file per cell, written whole or not at all.
+
+The per-image predictions and the pictures of mistakes are files of the same name next to it. With one file per cell
+any number of writers can share a disk: nobody appends and nobody locks.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from pathlib import Path
+
+from ..storage.atomic import atomic_write
+from .predictions import Predictions
+from .record import Record, from_json, to_json
+
+
+def write(folder: Path, record: Record, predictions: Predictions | None = None, pictures: bytes | None = None) -> Path:
+    """Store a record with its predictions and a WebP of its most confident mistakes; returns the record's path.
+
+    A record with the same key is replaced. Raises ValueError for a record that could not be read again.
+    """
+    stem = file_stem(record)
+    content = to_json(record) | {
+        "predictions": f"{stem}.npz" if predictions else None,
+        "pictures": f"{stem}.webp" if pictures else None,
+    }
+    from_json(content)
+    # The record goes last, so that its other files exist as soon as it is seen.
+    if predictions:
+        atomic_write(folder / f"{stem}.npz", predictions.to_bytes())
+    if pictures:
+        atomic_write(folder / f"{stem}.webp", pictures)
+    path = folder / f"{stem}.json"
+    atomic_write(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+    return path
+
+
+def read(path: Path) -> Record:
+    """The record in a file; raises ValueError with the reason if there is none."""
+    try:
+        content = json.loads(path.read_bytes(), parse_constant=_finite, parse_float=_finite)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not whole JSON: {error}") from None
+    except UnicodeDecodeError:
+        raise ValueError("not text") from None
+    return from_json(content, folder=Path(os.path.abspath(path.parent)))
+
+
+def read_all(folder: Path) -> tuple[list[Record], list[tuple[Path, str]]]:
+    """All records of a folder in the order of file names, and each file that is no record with the reason.
+
+    Two files have the same key only after somebody renamed one: the newer record counts.
+    """
+    newest: dict[str, Record] = {}
+    damaged = []
+    for path in sorted(folder.glob("[!.]*.json"), key=str):
+        try:
+            record = read(path)
+        except (ValueError, OSError) as error:
+            damaged.append((path, str(error)))
+            continue
+        other = newest.get(record.key)
+        if other is None or record.provenance.created > other.provenance.created:
+            newest[record.key] = record
+    return list(newest.values()), damaged
+
+
+def find(folder: Path, key: str) -> Path | None:
+    """The file of the record with a key, None if that cell was not measured, failed or is damaged."""
+    for path in folder.glob(f"[!.]*-{key}.json"):
+        try:
+            if not read(path).failed:
+                return path
+        except (ValueError, OSError):
+            continue
+    return None
+
+
+def file_stem(record: Record) -> str:
+    """The name of a record's files without ending; unique, since it ends in the key."""
+    cell = record.cell
+    return file_name(cell.dataset, cell.encoder, cell.method, cell.protocol, f"s{cell.seed}", record.key)
+
+
+def file_name(*names: str) -> str:
+    """Names joined by dashes; any other sign that file systems may not like becomes an underscore."""
+    return "-".join(re.sub(r"[^\w.]+", "_", name) for name in names)
+
+
+def _finite(text: str) -> float:
+    """A JSON number; raises ValueError for infinities and NaN, which records do not hold."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a number that a record may hold")
+    return number

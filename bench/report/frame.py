@@ -1,0 +1,37 @@
+"""Records as a data frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields
+
+import pandas as pd
+
+from ..records.record import CellNames, Cost, Record
+from ..storage.hashing import fingerprint
+
+CELL = [field.name for field in fields(CellNames)]
+COSTS = [field.name for field in fields(Cost)]
+MEASURED = ["tap", "metric", "value", "ci_low", "ci_high"]
+
+
+def records_frame(records: Iterable[Record]) -> pd.DataFrame:
+    """A row per record, tap and metric. A failed record is one row without tap, metric and value."""
+    rows = []
+    for record in records:
+        common = {
+            "key": record.key,
+            "status": record.status,
+            "error": record.error,
+            **{name: getattr(record.cell, name) for name in CELL},
+            "card": fingerprint(record.card),
+            "source": record.source.kind,
+            **{name: getattr(record.cost, name) for name in COSTS},
+        }
+        if record.failed:
+            rows.append(common)
+        else:
+            rows += [common | {name: getattr(m, name) for name in MEASURED} for m in record.measurements]
+    columns = ["key", "status", "error", *CELL, "card", "source", *COSTS, *MEASURED]
+    numbers = dict.fromkeys((*COSTS, "value", "ci_low", "ci_high"), "float64")
+    return pd.DataFrame(rows, columns=columns).astype(numbers)

@@ -1,0 +1,98 @@
+"""Builders of records that tests of several files share."""
+
+from __future__ import annotations
+
+from dataclasses import is_dataclass, replace
+from typing import Any
+
+from sslbench.bench.records.measurement import Measurement
+from sslbench.bench.records.record import (
+    CellNames,
+    CellSettings,
+    Cost,
+    Identity,
+    Provenance,
+    Record,
+    WeightsSource,
+    to_json,
+)
+from sslbench.bench.storage.hashing import fingerprint
+
+
+def example_record(key: str = "0123456789abcdef", **changes: Any) -> Record:
+    """A record with a value in every part; ``changes`` as for `changed_record`."""
+    record = Record(
+        key=key,
+        cell=CellNames(
+            method="rotnet",
+            checkpoint=None,
+            encoder="convnet",
+            dataset="shapes",
+            pretrain_dataset="shapes",
+            protocol="linear",
+            variant="",
+            seed=0,
+            preset="smoke",
+        ),
+        settings=CellSettings(method={"turns": 4}, recipe={"views": 12_000}),
+        identity=Identity(dataset="aa", pretrain_dataset="aa", recipe="bb", weights="cc"),
+        deviations={},
+        card={"taps": ["conv4", "conv5"]},
+        measurements=(
+            Measurement(tap="conv4", metric="accuracy", value=0.5, ci_low=0.4, ci_high=0.6, details={"strength": 0.1}),
+            Measurement(tap="conv5", metric="accuracy", value=0.25),
+        ),
+        source=WeightsSource(kind="bundled", file="rotnet.pt", sha256="dd"),
+        cost=Cost(pretrain_seconds=2.5, pretrain_views=12_000, probe_seconds=0.1),
+        pretext={"first_loss": 1.4, "last_loss": 0.7},
+        provenance=Provenance(created="2026-01-01T00:00:00+00:00"),
+    )
+    return changed_record(record, **changes)
+
+
+def accuracy_record(
+    method: str,
+    seed: int,
+    conv4: float,
+    conv5: float,
+    *,
+    kind: str = "bundled",
+    head: str = "linear",
+    views: int = 320_000,
+    settings: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Record:
+    """A record of accuracies at two taps, each with an interval of 2 percent to both sides; its key is a hash of it."""
+    record = example_record(
+        cell={"method": method, "seed": seed, "preset": "small"},
+        settings={"method": settings or {}, "recipe": {"views": views, "seed": seed}},
+        identity={"recipe": None, "weights": None},
+        card={"taps": ["conv4", "conv5"], "head": head},
+        measurements=tuple(
+            Measurement(tap=tap, metric="accuracy", value=value, ci_low=value - 0.02, ci_high=value + 0.02)
+            for tap, value in (("conv4", conv4), ("conv5", conv5))
+        ),
+        source=WeightsSource(kind=kind),
+        cost=Cost(),
+        pretext={},
+        provenance=Provenance(),
+    )
+    record = changed_record(record, **changes)
+    content = to_json(record)
+    return replace(record, key=fingerprint([content[part] for part in ("cell", "settings", "card")]))
+
+
+def failed_record(method: str, seed: int, error: str, **changes: Any) -> Record:
+    """A record of a cell that failed."""
+    return accuracy_record(method, seed, 0, 0, status="failed", error=error, measurements=(), **changes)
+
+
+def changed_record(record: Record, **changes: Any) -> Record:
+    """The record with other parts; ``cell={"seed": 1}`` changes one field of a part and keeps the others."""
+    parts = {
+        name: replace(getattr(record, name), **change)
+        if is_dataclass(getattr(record, name)) and isinstance(change, dict)
+        else change
+        for name, change in changes.items()
+    }
+    return replace(record, **parts)

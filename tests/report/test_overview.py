@@ -1,0 +1,122 @@
+"""Methods by protocols: which columns stand side by side, what they show, and the figures of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sslbench.bench.records.record import Record
+from sslbench.bench.report.groups import group_comparable
+from sslbench.bench.report.overview import overviews
+from sslbench.bench.report.render import Report, report
+from sslbench.bench.report.tables import CEILING, FLOOR, tables_of
+from tests.records.builders import accuracy_record, failed_record
+
+
+def asked(protocol: str, *arguments: Any, **changes: Any) -> Record:
+    """A record of another protocol's."""
+    card = {"taps": ["conv4", "conv5"], "question": protocol}
+    return accuracy_record(*arguments, card=card, cell={"protocol": protocol}, **changes)
+
+
+COST = {"jigsaw": 1e12, "rotnet": 4e12, "moco": 2e12}
+RECORDS = [
+    asked(
+        protocol,
+        method,
+        0,
+        conv4 - less,
+        conv5 - less,
+        cost={"pretrain_flops": COST.get(method, 0), "pretrain_seconds": 60.0},
+    )
+    for protocol, less in (("knn", 0.25), ("linear", 0.0))
+    for method, conv4, conv5 in (
+        ("jigsaw", 0.6, 0.7),
+        ("rotnet", 0.75, 0.65),
+        ("moco", 0.5, 0.4),
+        (FLOOR, 0.3, 0.3),
+        (CEILING, 0.9, 0.95),
+    )
+    if (protocol, method) != ("knn", "moco")
+]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    return report(RECORDS, folder=tmp_path_factory.mktemp("results"), whole=True)
+
+
+def test_methods_by_protocols(made: Report) -> None:
+    """Ceiling and floor first, each column with its own marks, the mean rank of those that are in every column."""
+    assert PRINTED in made.text
+
+
+def test_all_kinds_of_files_are_written(made: Report) -> None:
+    """Tables in four forms; bars and cost for each protocol, heat map and no rank plot of two methods."""
+    names = {path.name.partition("-")[0] + path.suffix for path in made.files}
+    tables = {f"{name}.{ending}" for name in ("knn", "linear", "overview") for ending in ("md", "csv", "tex", "html")}
+    figures = {f"{name}.{ending}" for name in ("knn", "linear", "cost", "heatmap") for ending in ("png", "svg")}
+    assert names == tables | figures
+
+
+def test_the_web_table_is_escaped_and_marked(made: Report) -> None:
+    """Best in strong, second underlined, what a name holds is text."""
+    page = next(path for path in made.files if path.name.startswith("linear") and path.suffix == ".html").read_text()
+    assert "<strong>75.0 ± 2.0</strong>" in page
+    assert "<u>60.0 ± 2.0</u>" in page
+    assert "<caption>linear: accuracy (%) on shapes, convnet, small</caption>" in page
+    evil = report(
+        [accuracy_record("<script>", 0, 0.5, 0.5)], folder=made.files[0].parents[1] / "evil", formats=("html",)
+    )
+    assert "<script>" not in evil.files[0].read_text()
+
+
+def test_other_conditions_stand_in_another_overview() -> None:
+    """Another budget is another overview, named by it; one protocol alone is none; two cards of one are told apart."""
+    long = [asked(name, "rotnet", 1, 0.5, 0.5, views=640_000) for name in ("knn", "linear")]
+    both = overviews(tables_of(group_comparable([*RECORDS, *long]), (), {}, {}))
+    assert [overview.title.partition("; ")[2] for overview in both] == ["views = 320000", "views = 640000"]
+    assert overviews(tables_of(group_comparable([accuracy_record("rotnet", 0, 0.5, 0.5)]), (), {}, {})) == []
+    cards = [accuracy_record("rotnet", 0, 0.5, 0.5, head=head) for head in ("linear", "mlp")]
+    (cells,) = overviews(tables_of(group_comparable(cards), (), {}, {}))
+    assert [column.heading for column in cells.columns[::2]] == ["linear, head = linear", "linear, head = mlp"]
+
+
+def test_what_failed_has_no_rank(tmp_path: Path) -> None:
+    """A method that failed in one protocol keeps its other numbers and is left out of the mean ranks."""
+    lost = failed_record("moco", 0, "loss is not finite", card=RECORDS[0].card, cell={"protocol": "knn"})
+    (overview,) = overviews(tables_of(group_comparable([*RECORDS, lost]), (), {}, {}))
+    assert overview.mean_ranks.keys() == {"jigsaw", "rotnet"}
+    assert overview.columns[0].cells["moco"].failed
+
+
+def test_many_columns_still_fit_a_terminal(tmp_path: Path) -> None:
+    """What is too wide is broken into parts, the mean rank in the last."""
+    records = [asked(f"protocol{n}", method, 0, 0.5, 0.6) for n in range(4) for method in ("jigsaw", "rotnet")]
+    text = report(records, folder=tmp_path, formats=(), whole=True).text
+    assert max(map(len, text.splitlines())) <= 100
+    assert text.count("mean rank\n") == 1
+
+
+PRINTED = """\
+methods by protocols on shapes, convnet, small
+
+method                    knn      knn    linear    linear    mean rank
+                        conv4    conv5     conv4     conv5
+--------------------  -------  -------  --------  --------  -----------
+supervised (ceiling)     65.0     70.0      90.0      95.0            -
+random (floor)            5.0      5.0      30.0      30.0            -
+jigsaw                   35.0    *45.0      60.0     *70.0         1.50
+rotnet                  *50.0     40.0     *75.0      65.0         1.50
+moco                        -        -      50.0      40.0            -
+
+* best of the methods, supervised and random aside
+knn: accuracy (%)
+linear: accuracy (%)
+protocol card, knn: taps = conv4, conv5; question = knn
+protocol card, linear: taps = conv4, conv5; question = linear
+mean rank: over the 4 columns, of the methods with a number in each; columns share their images, so
+  it describes and does not test
+"""
