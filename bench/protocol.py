@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     from .data import DatasetInfo
     from .evaluation.representation import FeatureSpec, Representation
-
-BEST, SECOND = "\ue000{}\ue002", "\ue001{}\ue003"
-"""A cell that is best or second best, until its table is printed and each kind of file marks it in its own way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +66,8 @@ class Protocol(ABC):
         return asdict(self)
 
     # The methods below are needed only where a report should show more than a table of methods by taps. ``measured``
-    # is what `bench.report.tables` computes: a row for each label, tap and metric. ``published`` has the rows of the
+    # is what `bench.report.tables` computes: a row for each label, tap and metric, with the columns method, variant,
+    # role, mean and ci_half_width (over seeds), failed, rank and tied_with_best. ``published`` has the rows of the
     # protocol's file in results/published about the same methods.
 
     @classmethod
@@ -79,7 +77,7 @@ class Protocol(ABC):
 
     @classmethod
     def table(cls, measured: DataFrame, published: DataFrame) -> list[DataFrame]:
-        """The protocol's own table in one or more parts, with cells as printed; [] means methods by taps."""
+        """The protocol's own table in one or more parts; [] means methods by taps. A cell is text or a `TableCell`."""
         return []
 
     @classmethod
@@ -92,26 +90,40 @@ class Protocol(ABC):
         """Draws the protocol's own figure. If nothing is drawn, the report draws one bar per method."""
 
 
-def percent(mean: float, half: float = math.nan, digits: int = 1) -> str:
-    """A fraction and half its interval as a table prints them, in percent; a dash where nothing was measured."""
+@dataclass(frozen=True)
+class TableCell:
+    """The text of a table's cell and its marks, which each file format shows in its own way."""
+
+    text: str
+    mark: Literal["", "best", "second best"] = ""
+    tied_with_best: bool = False  # not significantly worse than the best
+
+
+def as_percent(mean: float, ci_half_width: float = math.nan, digits: int = 1) -> str:
+    """A fraction and half the width of its interval in percent; a dash if nothing was measured."""
     if math.isnan(mean):
         return "-"
-    return f"{100 * mean:.{digits}f}" + ("" if math.isnan(half) else f" ± {100 * half:.{digits}f}")
+    interval = "" if math.isnan(ci_half_width) else f" ± {100 * ci_half_width:.{digits}f}"
+    return f"{100 * mean:.{digits}f}{interval}"
 
 
-def named(label: str, role: str) -> str:
-    """A row's name, with its role if it is measured against."""
+def row_name(label: str, role: str) -> str:
+    """The first cell of a row: its label, and its role if it is the floor or the ceiling."""
     return f"{label} ({role})" if role else label
 
 
-def marked(text: str, rank: float, even: bool) -> str:
-    """A cell's text with its marks: best, second best, not surely worse than the best."""
-    return {1.0: BEST, 2.0: SECOND}.get(rank, "{}").format("≈" * bool(even) + text)
+def ranked_cell(text: str, rank: float, tied_with_best: bool) -> TableCell:
+    """A cell that is marked by its rank; NaN is a cell that is not ranked."""
+    if rank == 1:
+        return TableCell(text, "best", tied_with_best)
+    return TableCell(text, "second best" if rank == 2 else "", tied_with_best)
 
 
-def shown(row: Any, digits: int = 1) -> str:
-    """An accuracy among the measured rows as a table prints it, with its marks."""
-    return "failed" if row.failed else marked(percent(row.mean, row.half, digits), row.rank, row.even)
+def accuracy_cell(row: Any, digits: int = 1) -> TableCell:
+    """The cell of an accuracy among the measured rows."""
+    if row.failed:
+        return TableCell("failed")
+    return ranked_cell(as_percent(row.mean, row.ci_half_width, digits), row.rank, bool(row.tied_with_best))
 
 
 def accuracy_measurements(

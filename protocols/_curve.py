@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import log
 from typing import TYPE_CHECKING, Any
 
-from sslbench import named, percent, shown
+from sslbench import TableCell, accuracy_cell, as_percent, row_name
 
 from ._sweep import join_words
 
@@ -61,12 +61,15 @@ def build_tables(measured: DataFrame, published: DataFrame) -> list[DataFrame]:
     shares = {labels: share.get(f"share_{name}", 0.0) for labels, name in names.items()}
     for way, way_name in WAYS.items():
         for (tap, label), rows in curve[curve["way"] == way].groupby(["tap", "label"], sort=False):
-            line = {"way": way_name, "method": named(str(label), rows["role"].iloc[0]) or "any"}
+            line: dict[str, str | TableCell] = {
+                "way": way_name,
+                "method": row_name(str(label), rows["role"].iloc[0]) or "any",
+            }
             line |= {"tap": str(tap)} if curve["tap"].nunique() > 1 else {}
             row: Any
             for row in rows.itertuples():
                 percentage = f" ({shares[row.labels]:.0%})" if shares[row.labels] in COMMON_SHARES else ""
-                line[names[row.labels] + percentage] = shown(row)
+                line[names[row.labels] + percentage] = accuracy_cell(row)
             lines.append(line)
     return [pd.DataFrame(lines), *([published_table(published)] if len(published) else [])]
 
@@ -76,7 +79,7 @@ def published_table(published: DataFrame) -> DataFrame:
     rows: dict[str, dict[str, str]] = {}
     for row in published.to_dict("records"):
         source = ", ".join(str(row[name]) for name in ("label", "dataset", "encoder", "protocol"))
-        rows.setdefault(source, {"published": source})[row["setting"].rpartition("=")[2]] = percent(row["value"])
+        rows.setdefault(source, {"published": source})[row["setting"].rpartition("=")[2]] = as_percent(row["value"])
     order = sorted({n for row in rows.values() for n in row} - {"published"}, key=lambda n: (n[-1] == "%", len(n), n))
     return type(published)(rows.values(), columns=["published", *order]).fillna("-")
 
@@ -153,7 +156,7 @@ def draw_curves(measured: DataFrame, published: DataFrame, figure: Figure) -> No
 
 def draw_line(axes: Axes, rows: DataFrame, colour: Any, name: str, style: str) -> None:
     """One curve, with the confidence interval of each of its points."""
-    labels, mean, half = (rows[column].to_numpy() for column in ("labels", "mean", "half"))
+    labels, mean, half = (rows[column].to_numpy() for column in ("labels", "mean", "ci_half_width"))
     axes.plot(labels, 100 * mean, style, color=colour, markersize=4, label=name)
     axes.fill_between(labels, 100 * (mean - half), 100 * (mean + half), color=colour, alpha=0.15, linewidth=0)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from sslbench import marked, percent
+from sslbench import TableCell, as_percent, ranked_cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +38,7 @@ class Sweep:
 
     title: str
     method: str
-    points: DataFrame  # a row per number of negatives, ascending; columns (mean, half, rank or even, metric)
+    points: DataFrame  # a row per number of negatives; columns (mean, ci_half_width, rank or tied_with_best, metric)
 
     @property
     def cluster_counts(self) -> list[int]:
@@ -51,9 +51,11 @@ def iterate_sweeps(measured: DataFrame) -> Iterator[Sweep]:
     """Yields the sweep of each method at each tap, without failed runs."""
     rows = measured[measured["mean"].notna()]
     rows = rows.assign(
-        negatives=rows["variant"].map(count_negatives), sweep=sweep_names(rows), even=rows["even"].astype(float)
+        negatives=rows["variant"].map(count_negatives),
+        sweep=sweep_names(rows),
+        tied_with_best=rows["tied_with_best"].astype(float),
     )
-    values = ["mean", "half", "rank", "even"]
+    values = ["mean", "ci_half_width", "rank", "tied_with_best"]
     several = rows["tap"].nunique() > 1
     for (name, tap), group in rows.groupby(["sweep", "tap"], sort=False):
         points = group.pivot(index="negatives", columns="metric", values=values).sort_index()
@@ -79,21 +81,24 @@ def build_table(sweep: Sweep, published: DataFrame) -> DataFrame:
     known = known.assign(negatives=known["setting"].map(count_negatives))
     counts = sorted({*sweep.points.index, *known["negatives"]})
     points = sweep.points.reindex(counts)
-    lines: dict[str, list[str]] = {}
+    names = ("mean", "ci_half_width", "rank", "tied_with_best")
+    accuracies = zip(*(points[name, "accuracy"] for name in names), strict=True)
+    lines: dict[str, Sequence[str | TableCell]] = {
+        "linear accuracy": [
+            ranked_cell(as_percent(mean, half), rank, tied == 1) for mean, half, rank, tied in accuracies
+        ]
+    }
 
-    def add_measured(name: str, metric: str, format_value: Callable[..., str] = percent) -> None:
+    def add_measured(name: str, metric: str, format_value: Callable[..., str] = as_percent) -> None:
         if metric in points["mean"]:
-            values = zip(points["mean", metric], points["half", metric], strict=True)
+            values = zip(points["mean", metric], points["ci_half_width", metric], strict=True)
             lines[name] = [format_value(mean, half) for mean, half in values]
 
     def add_published(name: str, protocol: str) -> None:
         values = known[known["protocol"] == protocol].set_index("negatives")["value"]
         if len(values):
-            lines[f"published, {name}"] = [percent(values.get(count, math.nan)) for count in counts]
+            lines[f"published, {name}"] = [as_percent(values.get(count, math.nan)) for count in counts]
 
-    add_measured("linear accuracy", "accuracy")
-    marks = zip(lines["linear accuracy"], points["rank", "accuracy"], points["even", "accuracy"], strict=True)
-    lines["linear accuracy"] = [marked(text, rank, even == 1) for text, rank, even in marks]
     add_published("linear SVM", "linear SVM")
     add_measured("kNN accuracy", "knn_accuracy")
     add_published("kNN", "nearest neighbour")
@@ -128,7 +133,7 @@ def relative_losses(sweep: Sweep) -> dict[str, DataFrame]:
     losses = {}
     for failure, metric in ((UNDER, f"homogeneity_k{many}"), (OVER, f"completeness_k{few}")):
         mean = sweep.points["mean", metric].astype(float)
-        half = sweep.points["half", metric].astype(float).fillna(0)
+        half = sweep.points["ci_half_width", metric].astype(float).fillna(0)
         best, lost = int(mean.argmax()), mean.max() - mean
         significant = lost**2 > half**2 + half.iloc[best] ** 2
         losses[failure] = pd.DataFrame(

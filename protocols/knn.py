@@ -21,11 +21,12 @@ from sslbench import (
     Positive,
     Protocol,
     Representation,
+    TableCell,
     UserError,
+    accuracy_cell,
     accuracy_measurements,
-    named,
     probes,
-    shown,
+    row_name,
 )
 
 if TYPE_CHECKING:
@@ -84,10 +85,14 @@ class KNN(Protocol):
         lines, pairs = [], accuracies_by_pair(measured)
         for (label, tap), cells in pairs.groupby(["label", "tap"], sort=False):
             for k, rows in cells.sort_values("temperature").groupby("k"):
-                line = {"method": named(str(label), rows["role"].iloc[0]), "tap": str(tap), "k": str(k)}
+                line: dict[str, str | TableCell] = {
+                    "method": row_name(str(label), rows["role"].iloc[0]),
+                    "tap": str(tap),
+                    "k": str(k),
+                }
                 row: Any
                 for row in rows.itertuples():
-                    line[f"T = {row.temperature:g}"] = shown(row)
+                    line[f"T = {row.temperature:g}"] = accuracy_cell(row)
                 lines.append(line)
         return [pd.DataFrame(lines).fillna("-")] if lines else []
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sslbench import percent, shown
+from sslbench import TableCell, accuracy_cell, as_percent
 
 from ._probing import Probing
 
@@ -44,10 +44,13 @@ class Rotations(Probing):
         for _, rows in measured[measured["metric"] == cls.headline].groupby("label", sort=False):
             variant = rows["variant"].iloc[0]
             angles = variant.split(",")
-            line = {"# Rotations": str(len(angles)), "Rotations": ", ".join(f"{angle}°" for angle in angles)}
+            line: dict[str, str | TableCell] = {
+                "# Rotations": str(len(angles)),
+                "Rotations": ", ".join(f"{angle}°" for angle in angles),
+            }
             row: Any
             for row in rows.itertuples():
                 name = f"Accuracy at {row.tap}" if len(rows) > 1 else "Accuracy"
-                line[name] = shown(row, digits=2)
-            lines.append(line | {"Published": percent(known.get(variant, float("nan")), digits=2)})
+                line[name] = accuracy_cell(row, digits=2)
+            lines.append(line | {"Published": as_percent(known.get(variant, float("nan")), digits=2)})
         return [pd.DataFrame(lines)]

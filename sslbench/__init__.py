@@ -16,7 +16,15 @@ __path__.append(str(Path(__file__).resolve().parents[1]))
 PUBLIC = {
     "bench.method": ("Batch", "Method", "Panel", "TrainInfo"),
     "bench.records.measurement": ("Measurement",),
-    "bench.protocol": ("Protocol", "accuracy_measurements", "marked", "named", "percent", "shown"),
+    "bench.protocol": (
+        "Protocol",
+        "TableCell",
+        "accuracy_cell",
+        "accuracy_measurements",
+        "as_percent",
+        "ranked_cell",
+        "row_name",
+    ),
     "bench.evaluation.representation": ("FeatureSpec", "Representation", "evenly_spaced"),
     "bench.evaluation": ("probes",),
     "bench.encoders": ("Encoder",),
@@ -62,11 +70,12 @@ if TYPE_CHECKING:
     from .bench.precision import without_autocast as without_autocast
     from .bench.protocol import (
         Protocol as Protocol,
+        TableCell as TableCell,
+        accuracy_cell as accuracy_cell,
         accuracy_measurements as accuracy_measurements,
-        marked as marked,
-        named as named,
-        percent as percent,
-        shown as shown,
+        as_percent as as_percent,
+        ranked_cell as ranked_cell,
+        row_name as row_name,
     )
     from .bench.records.measurement import Measurement as Measurement
     from .bench.training import distributed as distributed

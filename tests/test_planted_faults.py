@@ -17,7 +17,7 @@ import pytest
 from sslbench.bench.evaluation import probes
 from sslbench.bench.evaluation.representation import Representation
 from sslbench.bench.plugins.discovery import ROOT
-from sslbench.bench.report.compare import compared
+from sslbench.bench.report.compare import compare_folders
 from sslbench.bench.training import loop
 from sslbench.methods import barlow_twins, rotnet
 from tests import gate
@@ -130,7 +130,7 @@ def test_the_gate_detects_it(name: str, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("SSLBENCH_CACHE", str(tmp_path / "cache"))
     plant(name, monkeypatch)
     assert gate.measure(tmp_path / "results", [method], [protocol]) == 0
-    result = compared(gate.BASELINE, tmp_path / "results", tolerance=gate.TOLERANCE, methods=[method])
+    result = compare_folders(gate.BASELINE, tmp_path / "results", tolerance=gate.TOLERANCE, methods=[method])
     assert not result.counts.get("incomparable")
     assert result.counts.get("worse")
     assert result.exit_code == 1

@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sslbench.bench.plugins.discovery import find_plugins
-from sslbench.bench.protocol import Protocol, percent
-from sslbench.bench.report.render import report
+from sslbench.bench.protocol import Protocol, as_percent
+from sslbench.bench.report.render import write_report
 from tests.records.builders import accuracy_record, failed_record
 
 
@@ -29,7 +29,7 @@ class Spread(Protocol):
         known = published[published["protocol"] == "non-linear classifier"].set_index("method")
         known = known[known["tap"] == "conv5"]["value"]
         lines = [
-            {"Who & what": row.label, "How well": percent(row.mean, row.half), "Then": percent(known[row.method])}
+            {"Who & what": row.label, "How well": as_percent(row.mean, row.ci_half_width), "Then": as_percent(known[row.method])}
             for row in rows.itertuples()
         ]
         return [pd.DataFrame(lines), pd.DataFrame({"Rows": [str(len(measured))]})]
@@ -48,7 +48,7 @@ RUNS = [accuracy_record("rotnet", 0, 0.5, 0.75), accuracy_record("jigsaw", 0, 0.
 
 def test_a_protocol_has_its_own_table_and_notes(tmp_path: Path) -> None:
     """Its parts replace the table of methods by taps; its notes and all published sources are below."""
-    made = report(
+    made = write_report(
         RUNS, folder=tmp_path, methods=["rotnet", "jigsaw"], formats=("md", "csv", "tex"), protocols={"linear": Spread}
     )
     assert made.text.startswith(PRINTED)
@@ -64,19 +64,19 @@ def test_a_protocol_has_its_own_table_and_notes(tmp_path: Path) -> None:
 
 def test_a_protocol_draws_its_own_figure(tmp_path: Path) -> None:
     """Its figure replaces the bars; equal numbers give equal bytes and are not drawn again."""
-    own = report(RUNS, folder=tmp_path / "own", formats=("svg",), protocols={"linear": Spread}).files[0]
-    again = report(RUNS, folder=tmp_path / "again", formats=("svg",), protocols={"linear": Spread}).files[0]
-    bars = report(RUNS, folder=tmp_path / "bars", formats=("svg",)).files[0]
+    own = write_report(RUNS, folder=tmp_path / "own", formats=("svg",), protocols={"linear": Spread}).files[0]
+    again = write_report(RUNS, folder=tmp_path / "again", formats=("svg",), protocols={"linear": Spread}).files[0]
+    bars = write_report(RUNS, folder=tmp_path / "bars", formats=("svg",)).files[0]
     assert own.read_bytes() == again.read_bytes() != bars.read_bytes()
     stamp = own.stat().st_mtime_ns
-    report(RUNS, folder=tmp_path / "own", formats=("svg",), protocols={"linear": Spread})
+    write_report(RUNS, folder=tmp_path / "own", formats=("svg",), protocols={"linear": Spread})
     assert own.stat().st_mtime_ns == stamp
 
 
 def test_a_report_without_results_does_not_use_the_protocol(tmp_path: Path) -> None:
     """Where all runs failed, the report has the usual table, and the protocol gets no empty one."""
     lost = failed_record("rotnet", 0, "out of memory")
-    assert "rotnet      failed" in report([lost], folder=tmp_path, protocols={"linear": Spread}).text
+    assert "rotnet      failed" in write_report([lost], folder=tmp_path, protocols={"linear": Spread}).text
 
 
 def test_only_a_protocol_with_a_table_of_its_own_is_loaded_for_a_report() -> None:
@@ -88,8 +88,8 @@ def test_only_a_protocol_with_a_table_of_its_own_is_loaded_for_a_report() -> Non
 
 def test_percent_formats_fractions() -> None:
     """One decimal by default, half the interval if there is one, and a dash for a missing value."""
-    assert [percent(0.5), percent(0.5, 0.0123), percent(0.8906, digits=2)] == ["50.0", "50.0 ± 1.2", "89.06"]
-    assert percent(math.nan) == percent(math.nan, 0.1) == "-"
+    assert [as_percent(0.5), as_percent(0.5, 0.0123), as_percent(0.8906, digits=2)] == ["50.0", "50.0 ± 1.2", "89.06"]
+    assert as_percent(math.nan) == as_percent(math.nan, 0.1) == "-"
 
 
 PRINTED = """\

@@ -48,8 +48,8 @@ def print_tables(
     *,
     whole: bool = False,
 ) -> Report:
-    """Prints and saves the tables of records, and names damaged files and those written; see `render.report`."""
-    from ..report.render import report as render_report
+    """Prints and saves the tables of records, and names damaged files and those written; see `render.write_report`."""
+    from ..report.render import write_report
 
     print_damaged(damaged)
     protocols = find_plugins("protocol", plugin_files)
@@ -57,7 +57,7 @@ def print_tables(
     headlines = {name: str(protocols[name].constants.get("headline") or "accuracy") for name in used}
     # Loading a protocol may import torch, so only those that draw their own tables or figures are loaded.
     own = {name: protocols[name].load() for name in used if protocols[name].functions & {"table", "notes", "plot"}}
-    rendered = render_report(found, folder=results, methods=methods, headlines=headlines, protocols=own, whole=whole)
+    rendered = write_report(found, folder=results, methods=methods, headlines=headlines, protocols=own, whole=whole)
     print(rendered.text)
     for path in rendered.files:
         print(f"{path.parent.name:8} {path}")

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Interval
 from numpy.typing import NDArray
 
 from ..errors import UserError, require
@@ -141,7 +142,7 @@ class DownloadableSource(DatasetSource):
 
     dataset: ClassVar[DownloadableDataset]
     data_dir: str | None = None  # where the files are or will be put; by default the cache
-    image_size: int | None = None  # pixels; by default as published
+    image_size: Annotated[int, Interval(ge=8, le=1024)] | None = None  # pixels; by default as published
 
     def check(self) -> DatasetInfo:
         """Describes the published data. Raises UserError if ``data_dir`` cannot hold the files."""

@@ -35,6 +35,9 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+CORES = available_cores()
+
+
 def decode_picture(path: Path | str, size: int) -> Pixels:
     """A file's central square, upright and in RGB: uint8 (3, size, size). PIL raises many errors on damaged files."""
     from PIL import Image, ImageOps

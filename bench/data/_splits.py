@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..errors import UserError, require
+from ..errors import UserError
 from . import Dataset, DatasetInfo, Split
 from ._pictures import (
     PREPARATION,
@@ -30,7 +30,6 @@ SCAN_SIZE = 8  # pixels: to find broken pictures they are decoded at this size, 
 
 def load_tree(tree: Tree, info: DatasetInfo, *, skip_unreadable: bool, workers: int) -> Dataset:
     """Both splits. Raises UserError for pictures that cannot be read, unless they are skipped and others are left."""
-    require(workers >= 1, "workers", workers, "at least 1")
     small = info.image_size <= SMALL
     resident = small and (len(tree.train) + len(tree.test)) * 3 * info.image_size**2 <= RESIDENT
     broken: list[tuple[str, str]] = []

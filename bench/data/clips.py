@@ -20,17 +20,19 @@ import logging
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 
-from ..errors import UserError, require
+from ..errors import UserError
+from ..plugins.ranges import Count
 from ..storage.hashing import fingerprint
 from . import Dataset, DatasetInfo, DatasetSource, Split
 from ._archive import dataset_name
 from ._frames import LAYOUT, Video, VideoSplit, list_videos, load_frames, load_masks, split_identity
-from ._pictures import available_cores, describe_unreadable, unreadable_error
+from ._pictures import CORES, describe_unreadable, unreadable_error
 from ._splits import RESIDENT
 from ._tree import locate_root
 
@@ -45,14 +47,16 @@ class Clips(DatasetSource):
     """Videos of a directory, each a folder of frames."""
 
     data_dir: str | None = None
-    image_size: int = 32  # pixels
-    frames: int = 8  # per clip
-    stride: int = 2  # frames of the video from one frame of a clip to the next
-    test: float = 0.2  # share of each sequence, at its end, that is test; at least the length of a clip
-    gap: int = 8  # frames between train and test that are in neither
+    image_size: Annotated[int, Interval(ge=8, le=1024)] = 32  # pixels
+    frames: Annotated[int, Ge(2)] = 8  # per clip
+    stride: Count = 2  # frames of the video from one frame of a clip to the next
+    test: Annotated[float, Interval(gt=0, lt=1)] = (
+        0.2  # share of each sequence, at its end, that is test; at least the length of a clip
+    )
+    gap: Annotated[int, Ge(0)] = 8  # frames between train and test that are in neither
     name: str | None = None  # in records; by default that of the directory
     skip_unreadable: bool = False  # leave broken frames out instead of refusing the whole set
-    workers: int = available_cores()  # threads that decode
+    workers: Count = CORES  # threads that decode
 
     provides: ClassVar[frozenset[str]] = frozenset({"labels", "clips", "masks"})
 
@@ -100,12 +104,6 @@ class Clips(DatasetSource):
 
     def _check_settings(self) -> None:
         """Raises UserError for a setting out of its range."""
-        require(8 <= self.image_size <= 1024, "image_size", self.image_size, "from 8 to 1024 pixels")
-        require(self.frames >= 2, "frames", self.frames, "at least 2")
-        require(self.stride >= 1, "stride", self.stride, "at least 1")
-        require(0 < self.test < 1, "test", self.test, "a share, above 0 and below 1")
-        require(self.gap >= 0, "gap", self.gap, "0 or more frames")
-        require(self.workers >= 1, "workers", self.workers, "at least 1")
 
     def _check_lengths(self, root: Path, videos: tuple[Video, ...]) -> None:
         """Raises UserError unless each video has room for a clip, and one for a train and a test clip."""

@@ -12,11 +12,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
-from ..errors import require
+from annotated_types import Interval
+
+from ..plugins.ranges import Count
 from . import Dataset, DatasetInfo, DatasetSource
 from ._archive import dataset_name
-from ._pictures import available_cores
+from ._pictures import CORES
 from ._splits import load_tree
 from ._tree import LAYOUT, Tree, list_tree, locate_root, tree_info
 
@@ -28,14 +31,13 @@ class Folder(DatasetSource):
     """Pictures of a directory; the folders are the classes."""
 
     data_dir: str | None = None
-    image_size: int | None = None  # pixels
+    image_size: Annotated[int, Interval(ge=8, le=1024)] | None = None  # pixels
     name: str | None = None  # in records; by default that of the directory
     skip_unreadable: bool = False  # leave broken pictures out instead of refusing the whole set
-    workers: int = available_cores()  # threads that decode
+    workers: Count = CORES  # threads that decode
 
     def check(self) -> DatasetInfo:
         """Describes the listed files and a sample of their headers. Raises UserError for any other layout."""
-        require(self.workers >= 1, "workers", self.workers, "at least 1")
         name = dataset_name(self.name, self.data_dir)
         return tree_info(self._tree, name, self.image_size)
 

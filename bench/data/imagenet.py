@@ -13,10 +13,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
-from ..errors import UserError, require
+from annotated_types import Interval
+
+from ..errors import UserError
+from ..plugins.ranges import Count
 from . import Dataset, DatasetInfo, DatasetSource
-from ._pictures import available_cores
+from ._pictures import CORES
 from ._splits import load_tree
 from ._tree import Tree, list_tree, locate_root, tree_info
 
@@ -32,13 +36,12 @@ class ImageNet(DatasetSource):
     """Photographs of a thousand classes, or of fewer if the directory holds fewer."""
 
     data_dir: str | None = None
-    image_size: int | None = None  # pixels; by default 224
+    image_size: Annotated[int, Interval(ge=8, le=1024)] | None = None  # pixels; by default 224
     skip_unreadable: bool = False  # leave broken pictures out instead of refusing the whole set
-    workers: int = available_cores()  # threads that decode
+    workers: Count = CORES  # threads that decode
 
     def check(self) -> DatasetInfo:
         """Describes the listed files. Raises UserError for any other layout."""
-        require(self.workers >= 1, "workers", self.workers, "at least 1")
         tree = self._tree
         name = "imagenet" if len(tree.classes) == 1000 else f"imagenet{len(tree.classes)}"
         return tree_info(tree, name, 224 if self.image_size is None else self.image_size)

@@ -13,12 +13,12 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
+from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 
-from ..errors import require
 from ..storage.cache import cache_folder
 from . import Dataset, DatasetInfo, DatasetSource, Split
 from ._arrays import Array, load_or_make_array
@@ -42,20 +42,16 @@ Groups = Iterator[tuple[NDArray[np.int64], Scenes]]  # scenes of one class, and 
 class Synthetic(DatasetSource):
     """Houses, trees, cars and other objects composed of plain shapes."""
 
-    image_size: int = 32  # pixels
-    train: int = 10_000
-    test: int = 2_000
+    image_size: Annotated[int, Interval(ge=16, le=512)] = 32  # pixels
+    train: Annotated[int, Ge(10)] = 10_000  # images; at least one per class
+    test: Annotated[int, Ge(10)] = 2_000
     horizon: bool = False
-    seed: int = 0
+    seed: Annotated[int, Ge(0)] = 0
 
     provides: ClassVar[frozenset[str]] = frozenset({"labels", "clips", "masks", "depth", "captions"})
 
     def check(self) -> DatasetInfo:
         """Describes the images that the settings define; they can always be rendered."""
-        require(16 <= self.image_size <= 512, "image_size", self.image_size, "from 16 to 512")
-        require(self.train >= 10, "train", self.train, "at least 10, one image of each class")
-        require(self.test >= 10, "test", self.test, "at least 10, one image of each class")
-        require(self.seed >= 0, "seed", self.seed, "0 or more")
         # From the settings and not from pixels, whose last bit may differ between processors.
         identity = hashlib.sha256(json.dumps([RENDERER, asdict(self)]).encode()).hexdigest()
         return DatasetInfo(

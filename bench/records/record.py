@@ -181,7 +181,7 @@ class Record:
 
 def to_json(record: Record) -> dict[str, Any]:
     """A record as JSON can hold it."""
-    return {"schema": SCHEMA} | _plain(record)
+    return {"schema": SCHEMA, **_plain(record)}
 
 
 def from_json(content: Any, folder: Path | None = None) -> Record:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from ..records.comparable import question
 from ..records.record import ExternalCheckpoint, Record
 from ..storage.hashing import fingerprint
-from .published import Beside
+from .published import ReferenceNumbers
 
 OWN_ENCODERS = "encoders of their own"
 """Where a table names its encoder, if all of its rows are external."""
@@ -45,8 +45,8 @@ def as_row_of(table: Record | None, record: Record, checkpoint: ExternalCheckpoi
 
 
 def with_checkpoint_references(
-    known: Beside | None, group: Sequence[Record], taps: Sequence[str], metric: str
-) -> Beside | None:
+    known: ReferenceNumbers | None, group: Sequence[Record], taps: Sequence[str], metric: str
+) -> ReferenceNumbers | None:
     """Published numbers with those of the group's external checkpoints added."""
     values: dict[tuple[str, str, str], float] = {}
     sources: dict[str, None] = {}
@@ -61,8 +61,8 @@ def with_checkpoint_references(
         return known
     setting = "checkpoints: ImageNet-1k, each as its source probes it"
     if known is None:
-        return Beside(values=values, setting=setting, sources=tuple(sources))
-    return Beside(
+        return ReferenceNumbers(values=values, setting=setting, sources=tuple(sources))
+    return ReferenceNumbers(
         values=known.values | values, setting=f"{known.setting}; {setting}", sources=(*known.sources, *sources)
     )
 

@@ -1,4 +1,7 @@
-"""What a reader must know to judge a table: weights, deviations, protocol card, data and budget, sources, failures."""
+"""Footnotes: what a reader must know to judge a table.
+
+They name the weights, deviations from the papers, the protocol card, data and budget, sources and failures.
+"""
 
 from __future__ import annotations
 
@@ -8,68 +11,101 @@ from pathlib import Path
 from typing import Any
 
 from ..records.record import Record
-from .published import Beside
+from .published import ReferenceNumbers
 
-SOURCES = {"pretrained": "pretrained now", "file": "from a file"}
-MANY = 4  # neighbours named below a table
+ORIGINS = {"pretrained": "pretrained now", "file": "from a file"}
+MANY = 4  # neighbours that a footnote names
 
 
 def footnotes(
-    lead: Record, group: list[Record], labels: dict[str, str], published: Beside | None, neighbours: Sequence[str]
+    lead: Record,
+    group: list[Record],
+    labels: Mapping[str, str],
+    references: ReferenceNumbers | None,
+    neighbours: Sequence[str],
 ) -> list[str]:
-    """The notes of a group of comparable records; ``neighbours`` say what is measured otherwise beside it."""
-    origins: dict[str, dict[str, None]] = defaultdict(dict)  # dictionaries keep the order of the rows
-    deviations, failures = {}, []
-    for record in group:
-        label, source = labels[record.key], record.source
-        if record.failed:
-            failures.append(f"failed: {label}, seed {record.cell.seed}: {_last_line(record.error)}")
-            continue
-        if record.collapsed:
-            alike = f"all images embed alike, spread {record.pretext['spread']:.3f} of 1"
-            failures.append(f"collapsed in pretraining: {label}, seed {record.cell.seed}: {alike}")
-        file = f" ({Path(source.file).name})" if source.kind == "file" and source.file else ""
-        origins[SOURCES.get(source.kind, source.kind)][label + file] = None
-        deviations[label] = said(record.deviations)
-    cell, views = lead.cell, lead.settings.recipe.get("views")
-    seeds = ", ".join(str(seed) for seed in sorted({record.cell.seed for record in group}))
-    budget = f", budget {views:,} views" if views else ""
+    """The footnotes of a group of comparable records.
+
+    ``lead`` decides the group's conditions, ``labels``: key -> label of the row, ``neighbours`` distinguish the other
+    tables of the same protocol and place.
+    """
+    measured = [record for record in group if not record.failed]
     more = f" | {len(neighbours) - MANY} more" if len(neighbours) > MANY else ""
     return [
-        *(f"weights {origin}: {', '.join(of)}" for origin, of in origins.items()),
-        *(f"not the paper's settings, {label}: {what}" for label, what in deviations.items() if what),
-        *([f"protocol card: {said(lead.card)}"] if lead.card else []),
-        f"data {cell.dataset}, encoder {cell.encoder}, preset {cell.preset}{budget}, seeds {seeds}",
+        *weights_notes(measured, labels),
+        *deviation_notes(measured, labels),
+        *([f"protocol card: {settings_text(lead.card)}"] if lead.card else []),
+        conditions_note(lead, group),
         *([f"a table apart, not to be ranked with this: {' | '.join(neighbours[:MANY])}{more}"] if neighbours else []),
-        *([f"published, never ranked with ours: {published.setting}"] if published else []),
-        *(f"published in {source}" for source in (published.sources if published else ())),
-        *failures,
+        *([f"published, never ranked with ours: {references.setting}"] if references else []),
+        *(f"published in {source}" for source in (references.sources if references else ())),
+        *failure_notes(group, labels),
     ]
 
 
-def apart(names: Sequence[Hashable], facts: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For each of several things, those of its facts that are not the same in all things of its name."""
-    alike: dict[Hashable, list[Mapping[str, Any]]] = defaultdict(list)
-    for name, own in zip(names, facts, strict=True):
-        if own not in alike[name]:
-            alike[name].append(own)
-    return [telling(own, alike[name]) for name, own in zip(names, facts, strict=True)]
+def weights_notes(measured: Sequence[Record], labels: Mapping[str, str]) -> list[str]:
+    """A note for each origin of weights with the rows that have it."""
+    origins: dict[str, dict[str, None]] = defaultdict(dict)  # dictionaries keep the order of the rows
+    for record in measured:
+        source = record.source
+        file = f" ({Path(source.file).name})" if source.kind == "file" and source.file else ""
+        origins[ORIGINS.get(source.kind, source.kind)][labels[record.key] + file] = None
+    return [f"weights {origin}: {', '.join(rows)}" for origin, rows in origins.items()]
 
 
-def telling(own: Mapping[str, Any], others: list[Mapping[str, Any]]) -> str:
-    """Those of one's settings that are not the same everywhere."""
-    return said({name: value for name, value in own.items() if any(other.get(name) != value for other in others)})
+def deviation_notes(measured: Sequence[Record], labels: Mapping[str, str]) -> list[str]:
+    """A note for each row whose settings are not its paper's."""
+    deviations = {labels[record.key]: settings_text(record.deviations) for record in measured}
+    return [f"not the paper's settings, {label}: {settings}" for label, settings in deviations.items() if settings]
 
 
-def said(settings: Mapping[str, Any]) -> str:
-    """Settings as a reader wants them."""
-    words = {
+def conditions_note(lead: Record, group: Sequence[Record]) -> str:
+    """Data, encoder, preset, budget and seeds."""
+    cell, views = lead.cell, lead.settings.recipe.get("views")
+    seeds = ", ".join(str(seed) for seed in sorted({record.cell.seed for record in group}))
+    budget = f", budget {views:,} views" if isinstance(views, int) and views else ""
+    return f"data {cell.dataset}, encoder {cell.encoder}, preset {cell.preset}{budget}, seeds {seeds}"
+
+
+def failure_notes(group: Sequence[Record], labels: Mapping[str, str]) -> list[str]:
+    """A note for each run that failed or collapsed."""
+    notes = []
+    for record in group:
+        run = f"{labels[record.key]}, seed {record.cell.seed}"
+        if record.failed:
+            notes.append(f"failed: {run}: {last_line(record.error)}")
+        elif record.collapsed:
+            spread = record.pretext.get("spread")
+            measured = "" if spread is None else f", spread {spread:.3f} of 1"
+            notes.append(f"collapsed in pretraining: {run}: all images embed alike{measured}")
+    return notes
+
+
+def distinguishing_settings(names: Sequence[Hashable], settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For each of several things: those of its settings that are not the same in all things with its name."""
+    alternatives: dict[Hashable, list[Mapping[str, Any]]] = defaultdict(list)
+    for name, own in zip(names, settings, strict=True):
+        if own not in alternatives[name]:
+            alternatives[name].append(own)
+    return [differing_settings(own, alternatives[name]) for name, own in zip(names, settings, strict=True)]
+
+
+def differing_settings(own: Mapping[str, Any], alternatives: Sequence[Mapping[str, Any]]) -> str:
+    """Those settings that have another value in any of the alternatives."""
+    return settings_text(
+        {name: value for name, value in own.items() if any(other.get(name) != value for other in alternatives)}
+    )
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Settings in one line: ``taps = conv4, conv5; head = linear``."""
+    texts = {
         name: ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
         for name, value in settings.items()
     }
-    return "; ".join(f"{name} = {value}" for name, value in words.items())
+    return "; ".join(f"{name} = {text}" for name, text in texts.items())
 
 
-def _last_line(error: str | None) -> str:
-    """What a traceback comes to."""
+def last_line(error: str | None) -> str:
+    """The last line of an error, which in a traceback says what went wrong."""
     return (error or "").strip().rpartition("\n")[2] or "no reason recorded"

@@ -13,7 +13,7 @@ from ..records.comparable import overview_conditions
 from ..records.store import file_name
 from ..statistics import average_ranks
 from ..storage.hashing import fingerprint
-from .footnotes import apart, said
+from .footnotes import distinguishing_settings, settings_text
 from .groups import measured_where
 from .tables import Table
 
@@ -22,7 +22,7 @@ from .tables import Table
 class Column:
     """One tap of one table."""
 
-    heading: str  # "linear", or "linear, head = mlp" where there is another
+    heading: str  # "linear", or "linear, head = mlp" if there is another table of that protocol
     tap: str
     table: Table
     cells: dict[str, Any]  # label -> row of the table
@@ -30,14 +30,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Overview:
-    """Rows that may be ranked together column by column, and never across."""
+    """Several tables side by side. Rows may be ranked column by column, never across columns."""
 
     name: str  # of its files, without ending
     title: str
     columns: list[Column]
     labels: list[str]
     roles: dict[str, str]  # label -> "ceiling", "floor" or ""
-    mean_ranks: dict[str, float]  # over the columns, of the methods measured in each of them
+    mean_ranks: dict[str, float]  # over the columns, of the methods that were measured in all of them
     notes: list[str]
 
     @property
@@ -46,7 +46,7 @@ class Overview:
         return pd.DataFrame(
             {
                 f"{column.heading} {column.tap}": {
-                    label: column.table.shown(column.cells[label].mean) if label in column.cells else math.nan
+                    label: column.table.in_unit(column.cells[label].mean) if label in column.cells else math.nan
                     for label in self.labels
                 }
                 for column in self.columns
@@ -55,49 +55,44 @@ class Overview:
         )
 
 
-def overviews(tables: Sequence[Table]) -> list[Overview]:
-    """One for each place where two protocols or more were asked; ablations, which compare no methods, are left out."""
-    homes: dict[str, list[Table]] = {}
+def build_overviews(tables: Sequence[Table]) -> list[Overview]:
+    """An overview for each place with two tables or more. Tables of ablations are left out: they compare no methods."""
+    by_place: dict[str, list[Table]] = {}
     for table in tables:
         if table.rows["variant"].eq("").any():
-            homes.setdefault(fingerprint(overview_conditions(table.group[0])), []).append(table)
-    several = [of for of in homes.values() if len(of) > 1]
-    names = [measured_where(of[0].group[0]) for of in several]
-    tellings = apart(names, [overview_conditions(of[0].group[0]) for of in several])
+            by_place.setdefault(fingerprint(overview_conditions(table.records[0])), []).append(table)
+    several = [group for group in by_place.values() if len(group) > 1]
+    leads = [group[0].records[0] for group in several]
+    places = list(map(measured_where, leads))
+    differences = distinguishing_settings(places, list(map(overview_conditions, leads)))
     return [
-        overview(of, name + (f"; {telling}" if telling else ""))
-        for of, name, telling in zip(several, names, tellings, strict=True)
+        build_overview(group, place + (f"; {difference}" if difference else ""))
+        for group, place, difference in zip(several, places, differences, strict=True)
     ]
 
 
-def overview(tables: Sequence[Table], where: str) -> Overview:
-    """Tables of one place side by side."""
-    tellings = apart([table.protocol for table in tables], [table.group[0].card for table in tables])
-    columns = []
-    for table, telling in zip(tables, tellings, strict=True):
-        heading = table.protocol + (f", {telling}" if telling else "")
-        for at, tap in enumerate(table.taps):
-            columns.append(Column(heading, tap, table, {label: cells[at] for label, cells in table.lines}))
+def build_overview(tables: Sequence[Table], where: str) -> Overview:
+    """The overview of the tables of one place."""
+    lead = tables[0].records[0]
+    columns = build_columns(tables)
     roles: dict[str, str] = {}
     for role in ("ceiling", "floor", ""):
         for table in tables:
-            rows = table.rows[table.rows["role"] == role]
-            roles |= dict.fromkeys(rows["label"], role)
-    cell = tables[0].group[0].cell
-    digest = fingerprint(overview_conditions(tables[0].group[0]))[:6]
+            roles |= dict.fromkeys(table.rows.loc[table.rows["role"] == role, "label"], role)
     ranks = mean_ranks(columns, [label for label, role in roles.items() if not role])
-    metrics = {f"{table.protocol}: {table.heading}": None for table in tables}
+    metrics = dict.fromkeys(f"{table.protocol}: {table.heading}" for table in tables)
     notes = [
         *metrics,
-        *(f"protocol card, {table.protocol}: {said(table.group[0].card)}" for table in tables),
+        *(f"protocol card, {table.protocol}: {settings_text(table.records[0].card)}" for table in tables),
     ]
     if ranks:
         notes.append(
             f"mean rank: over the {len(columns)} columns, of the methods with a number in each; "
             "columns share their images, so it describes and does not test"
         )
+    digest = fingerprint(overview_conditions(lead))[:6]
     return Overview(
-        name=file_name("overview", cell.dataset, cell.encoder, cell.preset, digest),
+        name=file_name("overview", lead.cell.dataset, lead.cell.encoder, lead.cell.preset, digest),
         title=f"methods by protocols {where}",
         columns=columns,
         labels=list(roles),
@@ -107,8 +102,20 @@ def overview(tables: Sequence[Table], where: str) -> Overview:
     )
 
 
+def build_columns(tables: Sequence[Table]) -> list[Column]:
+    """The columns of tables, a heading with what distinguishes the protocol's card from that of its other tables."""
+    cards = [table.records[0].card for table in tables]
+    differences = distinguishing_settings([table.protocol for table in tables], cards)
+    columns = []
+    for table, difference in zip(tables, differences, strict=True):
+        heading = table.protocol + (f", {difference}" if difference else "")
+        for at, tap in enumerate(table.taps):
+            columns.append(Column(heading, tap, table, {label: rows[at] for label, rows in table.rows_by_label}))
+    return columns
+
+
 def mean_ranks(columns: Sequence[Column], labels: Sequence[str]) -> dict[str, float]:
-    """Average rank of each method that every column has a number of; empty where there is nothing to rank."""
+    """Average rank of each method that has a number in every column; empty if there are fewer than two of either."""
     measured = [
         label
         for label in labels

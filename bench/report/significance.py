@@ -1,10 +1,10 @@
-"""Which of a table's differences may be chance: paired tests on the images that both methods answered."""
+"""Which differences in a table may be chance: paired tests on the images that both methods predicted."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,70 +19,72 @@ if TYPE_CHECKING:
 
 LEVEL = 0.05
 
-Right = dict[tuple[str, str], np.ndarray]  # tap and metric -> right answers (N,)
+Correct = dict[tuple[str, str], np.ndarray]  # (tap, metric) -> which images were right (N,)
 
 
-def even(table: DataFrame, among: Iterable[Any], answers: Answers) -> list[bool]:
-    """For each row, ranked in its tap and ``among`` those alike in this, whether nothing says that it is not the best.
+def tied_with_best(table: DataFrame, groups: Iterable[Any], answers: CorrectAnswers) -> list[bool]:
+    """For each row: is it statistically tied with the best row of the same tap and group?
 
-    Each is compared with the best on the images and seeds that both have: by McNemar's test for one
-    seed, by randomisation for more; Holm corrects for the comparisons with one best.
+    A row is tied if a paired test does not find it worse than the best row on the images and seeds that both have: by
+    McNemar's test for one seed, by a randomisation test for more. Holm's method corrects for the number of rows that
+    are compared with one best row.
     """
     rows: list[Any] = list(table.itertuples())
-    marks = [False] * len(rows)
-    found: dict[Any, list[tuple[float, int]]] = defaultdict(list)
-    for at, (row, alike) in enumerate(zip(rows, among, strict=True)):
+    tied = [False] * len(rows)
+    ranked: dict[Any, list[tuple[float, int]]] = defaultdict(list)
+    for at, (row, group) in enumerate(zip(rows, groups, strict=True)):
         if row.rank > 0:
-            found[row.tap, alike].append((row.rank, at))
-    for ranked in map(sorted, found.values()):
-        best, rivals = rows[ranked[0][1]], [at for _, at in ranked[1:]]
-        chances = {at: answers.chance(best, rows[at], len(rivals)) for at in rivals}
-        tested = {at: chance for at, chance in chances.items() if chance is not None}
+            ranked[row.tap, group].append((row.rank, at))
+    for (_, best), *others in map(sorted, ranked.values()):
+        rivals = [at for _, at in others]
+        p_values = {at: answers.p_value(rows[best], rows[at], len(rivals)) for at in rivals}
+        tested = {at: p for at, p in p_values.items() if p is not None}
         for at, adjusted in zip(tested, holm(list(tested.values())), strict=True):
-            marks[at] = bool(adjusted >= LEVEL)
-    return marks
+            tied[at] = bool(adjusted >= LEVEL)
+    return tied
 
 
-class Answers:
-    """Which test images the methods of a table got right, read as far as they are needed."""
+class CorrectAnswers:
+    """Which test images the methods of a table got right. Predictions are read when they are needed."""
 
-    def __init__(self, group: list[Record], labels: dict[str, str]) -> None:
-        self.images = group[0].card.get("test_images")
-        self.records: dict[str, dict[int, Record]] = {}  # label -> seed
+    def __init__(self, group: list[Record], labels: Mapping[str, str]) -> None:
+        self.unread: dict[str, str] = {}  # label -> why its predictions cannot be read
+        self._images = group[0].card_count("test_images")
+        self._records: dict[str, dict[int, Record]] = {}  # label -> seed
         for record in group:
             if record.predictions:
-                self.records.setdefault(labels[record.key], {})[record.cell.seed] = record
-        self.found: dict[str, dict[int, Right]] = {}  # label -> seed
-        self.unread: dict[str, str] = {}  # label -> why
+                self._records.setdefault(labels[record.key], {})[record.cell.seed] = record
+        self._correct: dict[str, dict[int, Correct]] = {}  # label -> seed
 
-    def chance(self, best: Any, rival: Any, rivals: int) -> float | None:
-        """p that both rows are equally often right, over the seeds of both; None where they saw no images alike.
+    def p_value(self, best: Any, rival: Any, rivals: int) -> float | None:
+        """p of two rows being right equally often, over the seeds of both; None if they share no images.
 
-        Of ``rivals`` comparisons one that Holm would call significant whatever the others say is 0 without being read.
+        0 without reading any predictions if Holm's method would call the difference significant among ``rivals``
+        comparisons whatever the predictions are.
         """
         if not rival.metric.startswith("accuracy"):
             return None
-        whose = [self.records.get(row.label, {}).keys() for row in (best, rival)]
-        whole = whose[0] == whose[1] and len(whose[0]) == best.seeds == rival.seeds
-        if whole and self.images and at_most(best.mean, rival.mean, self.images) < LEVEL / rivals:
+        seeds_of = [self._records.get(row.label, {}).keys() for row in (best, rival)]
+        complete = seeds_of[0] == seeds_of[1] and len(seeds_of[0]) == best.seeds == rival.seeds
+        if complete and self._images and p_value_bound(best.mean, rival.mean, self._images) < LEVEL / rivals:
             return 0.0
-        ours, theirs = self.of(best), self.of(rival)
-        seeds = [seed for seed in ours if seed in theirs]
-        if not seeds or len({len(side[seed]) for side in (ours, theirs) for seed in seeds}) > 1:
+        a, b = self.of_row(best), self.of_row(rival)
+        seeds = [seed for seed in a if seed in b]
+        if not seeds or len({len(side[seed]) for side in (a, b) for seed in seeds}) > 1:
             return None
-        a, b = (np.stack([side[seed] for seed in seeds]) for side in (ours, theirs))
-        return mcnemar(a[0], b[0]) if len(seeds) == 1 else randomisation_test(a, b)
+        of_best, of_rival = (np.stack([side[seed] for seed in seeds]) for side in (a, b))
+        return mcnemar(of_best[0], of_rival[0]) if len(seeds) == 1 else randomisation_test(of_best, of_rival)
 
-    def of(self, row: Any) -> dict[int, np.ndarray]:
+    def of_row(self, row: Any) -> dict[int, np.ndarray]:
         """Which images a row got right (N,), by seed; seeds without predictions are left out."""
-        found = {seed: right.get((row.tap, row.metric)) for seed, right in self.right(row.label).items()}
-        return {seed: right for seed, right in found.items() if right is not None}
+        found = {seed: correct.get((row.tap, row.metric)) for seed, correct in self._read(row.label).items()}
+        return {seed: correct for seed, correct in found.items() if correct is not None}
 
-    def right(self, label: str) -> dict[int, Right]:
-        """A label's right answers, seed by seed; of damaged predictions the reason is kept instead."""
-        if label not in self.found:
-            self.found[label] = {}
-            for seed, record in self.records.get(label, {}).items():
+    def _read(self, label: str) -> dict[int, Correct]:
+        """The correct answers of a label by seed; damaged predictions are noted in `unread`."""
+        if label not in self._correct:
+            self._correct[label] = {}
+            for seed, record in self._records.get(label, {}).items():
                 try:
                     predictions = read_predictions(record)
                 except UserError as error:
@@ -90,16 +92,16 @@ class Answers:
                     continue
                 if predictions:
                     known = {(m.tap, m.metric): predictions.correct(m) for m in record.measurements}
-                    self.found[label][seed] = {name: right for name, right in known.items() if right is not None}
-        return self.found[label]
+                    self._correct[label][seed] = {name: right for name, right in known.items() if right is not None}
+        return self._correct[label]
 
 
-def at_most(best: float, rival: float, images: int) -> float:
-    """What p can be at most for two accuracies (means over the same seeds), however the answers lie.
+def p_value_bound(best: float, rival: float, images: int) -> float:
+    """The largest p that two accuracies (means over the same seeds) can have, whichever images were right.
 
-    Hoeffding, "Probability inequalities for sums of bounded random variables", JASA 1963, on coins for the images that
-    only one got right, of which there are at most as many as the worse one got wrong, or the better one right.
+    Hoeffding, "Probability inequalities for sums of bounded random variables", JASA 1963, for the images that only one
+    of the two got right. There are at most as many of these as the worse one got wrong, or the better one right.
     """
     gap = best - rival
-    apart = 2 * min(best, 1 - rival) - gap  # share of images that only one got right, at most
-    return 2 * math.exp(-images * gap**2 / (2 * apart)) if gap > 0 else 1.0
+    discordant = 2 * min(best, 1 - rival) - gap  # the largest share of images that only one got right
+    return 2 * math.exp(-images * gap**2 / (2 * discordant)) if gap > 0 else 1.0

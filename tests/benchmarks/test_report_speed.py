@@ -17,7 +17,7 @@ from sslbench.bench.records.mistakes import PER_TAP, SIDE
 from sslbench.bench.records.predictions import Predictions
 from sslbench.bench.records.record import Mistake
 from sslbench.bench.report.page import render_page
-from sslbench.bench.report.render import report
+from sslbench.bench.report.render import write_report
 from tests.records.builders import accuracy_record, changed_record
 
 pytestmark = pytest.mark.slow
@@ -28,10 +28,10 @@ READ = r"""
 import json, re, sys, time
 from pathlib import Path
 folder = Path(sys.argv[1])
-from sslbench.bench.records.store import read_all; from sslbench.bench.report.render import report
+from sslbench.bench.records.store import read_all; from sslbench.bench.report.render import write_report
 began = time.process_time()
 found, damaged = read_all(folder / "records")
-made = report(found, folder=folder, formats=("md", "csv", "tex", "html"), whole=False)
+made = write_report(found, folder=folder, formats=("md", "csv", "tex", "html"), whole=False)
 seconds = time.process_time() - began
 # The resource module would report the peak of the parent process where that was higher.
 peak = int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
@@ -91,7 +91,7 @@ def test_the_page_of_five_hundred_cells(tmp_path: Path, benchmark: Any) -> None:
     for record in store.read_all(tmp_path / "records")[0]:
         Image.fromarray(noise).save(tmp_path / "records" / f"{record.key}.webp", "webp", quality=75)
         found.append(changed_record(record, mistakes=mistakes, pictures=f"{record.key}.webp"))
-    made = report(found, folder=tmp_path, formats=("png",), whole=True)
+    made = write_report(found, folder=tmp_path, formats=("png",), whole=True)
     text = benchmark.pedantic(lambda: render_page(made), rounds=1)
     assert len(found) == count
     assert 500_000 < len(text.encode()) < 5_000_000

@@ -37,7 +37,12 @@ def test_it_estimates_the_minutes_of_missing_cells(
     ) -> Record:
         """A record of 2,000 and 500 images and 1,000 views with these seconds."""
         made = records.read(whole)
-        cost = {"pretrain_seconds": pretrain, "pretrain_views": 1000, "extract_seconds": extract, "probe_seconds": probe}
+        cost = {
+            "pretrain_seconds": pretrain,
+            "pretrain_views": 1000,
+            "extract_seconds": extract,
+            "probe_seconds": probe,
+        }
         return changed_record(
             made,
             cell={"method": method, "protocol": protocol},

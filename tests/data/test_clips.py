@@ -141,7 +141,7 @@ def test_a_wrong_layout_is_reported_in_one_line(
 )
 def test_settings_out_of_range_are_refused(videos: Path, setting: str, value: float) -> None:
     """The message begins with the setting and its value."""
-    with pytest.raises(UserError, match=f"^{setting} = {value}"):
+    with pytest.raises(UserError, match=rf"^clips\.{setting} = {value}"):
         open_clips(videos, **{setting: value}).check()
 
 

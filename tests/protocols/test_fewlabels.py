@@ -25,8 +25,8 @@ from sslbench.bench.records import store
 from sslbench.bench.records.measurement import Measurement
 from sslbench.bench.records.predictions import Predictions, read_predictions
 from sslbench.bench.records.record import Record
-from sslbench.bench.report.published import published
-from sslbench.bench.report.render import report
+from sslbench.bench.report.published import published_frame
+from sslbench.bench.report.render import write_report
 from sslbench.bench.run import runner
 from sslbench.bench.statistics import holm, mcnemar
 from sslbench.protocols import _probing
@@ -184,7 +184,7 @@ RUNS = [
 
 def test_the_table_shows_the_curve(tmp_path: Path) -> None:
     """A row per way and method, from scratch once; then the published numbers, and what pretraining gains."""
-    made = report(
+    made = write_report(
         RUNS, folder=tmp_path, methods=["rotnet", "jigsaw"], formats=("md",), protocols={"fewlabels": FewLabels}
     )
     assert PRINTED in made.text
@@ -224,19 +224,21 @@ def test_methods_and_ways_are_compared_with_as_many_labels(tmp_path: Path) -> No
         measurements = (replace(one, **values.get(one.metric, {})) for one in record.measurements)
         record = changed_record(record, measurements=tuple(measurements))
         store.write(tmp_path, record, Predictions(truth, kept))
-    made = report(store.read_all(tmp_path)[0], folder=tmp_path, formats=("md",), protocols={"fewlabels": FewLabels})
+    made = write_report(
+        store.read_all(tmp_path)[0], folder=tmp_path, formats=("md",), protocols={"fewlabels": FewLabels}
+    )
     assert MARKED in made.files[0].read_text()
     (table,) = made.tables
-    assert table.own is not None
-    even = table.own.measured.set_index(["metric", "label"])["even"]
+    assert table.custom is not None
+    tied = table.custom.measured.set_index(["metric", "label"])["tied_with_best"]
     for n in (10, 20):
         rows = {key: found for key, found in right.items() if key[2] == n and key[0] != "random"}
         del rows["jigsaw", "scratch", n]
         best = max(rows, key=lambda key: rows[key].mean())
         chances = {key: mcnemar(rows[best], found) for key, found in rows.items() if key != best}
         for (method, way, _), chance in zip(chances, holm(list(chances.values())), strict=True):
-            assert even[f"accuracy_{way}_{n}", method] == (chance >= 0.05)
-        assert not even.xs("random", level="label").any()
+            assert tied[f"accuracy_{way}_{n}", method] == (chance >= 0.05)
+        assert not tied.xs("random", level="label").any()
 
 
 MARKED = """\
@@ -256,7 +258,7 @@ MARKED = """\
 def test_a_training_with_too_few_views_is_noted(tmp_path: Path, views: int, numbers: str) -> None:
     """There is a note exactly where there are more labelled images than views."""
     runs = [changed_record(run, card=CARD | {"views": views}) for run in RUNS]
-    text = " ".join(report(runs, folder=tmp_path, formats=(), protocols={"fewlabels": FewLabels}).text.split())
+    text = " ".join(write_report(runs, folder=tmp_path, formats=(), protocols={"fewlabels": FewLabels}).text.split())
     assert (f"from scratch: with {numbers} labels per class a training saw" in text) == bool(numbers)
     assert ("a training saw" in text) == bool(numbers)
 
@@ -273,7 +275,7 @@ def test_a_failed_method_and_differing_scratches_are_shown(tmp_path: Path) -> No
     lost = failed_record("simclr", 0, "no memory", card=CARD, cell={"protocol": "fewlabels"})
     other = curve("split_brain", 0, (0.4, 0.6), (0.2, 0.6))
     text = " ".join(
-        report(
+        write_report(
             [*RUNS, other, lost], folder=tmp_path, formats=("md", "png"), protocols={"fewlabels": FewLabels}
         ).text.split()
     )
@@ -286,13 +288,21 @@ def test_a_failed_method_and_differing_scratches_are_shown(tmp_path: Path) -> No
 def test_the_figure_shows_the_curve() -> None:
     """A panel per way, a line per method in percent, from scratch in both panels, labels on a log axis."""
     rows = [
-        {"label": m, "method": m, "role": "", "tap": "conv5", "metric": f"accuracy_{w}_{n}", "mean": v, "half": 0.02}
+        {
+            "label": m,
+            "method": m,
+            "role": "",
+            "tap": "conv5",
+            "metric": f"accuracy_{w}_{n}",
+            "mean": v,
+            "ci_half_width": 0.02,
+        }
         for m in ("rotnet", "moco")
         for w in ("frozen", "tuned", "scratch")
         for n, v in ((1000, 0.9), (20, 0.5))
     ]
     figure = Figure(layout="constrained")
-    FewLabels.plot(pd.DataFrame(rows), published("fewlabels"), figure)
+    FewLabels.plot(pd.DataFrame(rows), published_frame("fewlabels"), figure)
     assert [axes.get_title() for axes in figure.axes] == ["frozen", "fine-tuned"]
     for axes in figure.axes:
         assert axes.get_xscale() == "log"
@@ -316,12 +326,12 @@ def test_every_method_has_its_own_line_style() -> None:
             "tap": "conv5",
             "metric": "accuracy_frozen_20",
             "mean": 0.5,
-            "half": 0.02,
+            "ci_half_width": 0.02,
         }
         for n in range(25)
     ]
     figure = Figure(layout="constrained")
-    FewLabels.plot(pd.DataFrame(rows), published("fewlabels").iloc[:0], figure)
+    FewLabels.plot(pd.DataFrame(rows), published_frame("fewlabels").iloc[:0], figure)
     assert len({(line.get_color(), line.get_marker()) for line in figure.axes[0].lines}) == 25
 
 

@@ -12,7 +12,7 @@ from sslbench.bench.evaluation.representation import Representation
 from sslbench.bench.records import store
 from sslbench.bench.records.measurement import Measurement
 from sslbench.bench.records.predictions import Predictions
-from sslbench.bench.report.render import report
+from sslbench.bench.report.render import write_report
 from sslbench.protocols.knn import KNN
 from tests.protocols.builders import CLASSES, representation_of
 from tests.records.builders import accuracy_record
@@ -71,7 +71,7 @@ def write_record(folder: Path, method: str, wrong: dict[tuple[int, float], int],
 
 def report_text(folder: Path) -> str:
     """The text of the report of the records in a folder."""
-    return report(store.read_all(folder)[0], folder=folder, formats=(), protocols={"knn": KNN}).text
+    return write_report(store.read_all(folder)[0], folder=folder, formats=(), protocols={"knn": KNN}).text
 
 
 def test_the_table_of_several_pairs(tmp_path: Path) -> None:
@@ -112,6 +112,6 @@ def test_a_single_pair_has_the_usual_table(tmp_path: Path) -> None:
     """Methods by taps, without a note on pairs."""
     write_record(tmp_path, "rotnet", {(20, 0.07): 80})
     write_record(tmp_path, "moco", {(20, 0.07): 40})
-    records_alone = report(store.read_all(tmp_path)[0], folder=tmp_path, formats=()).text
+    records_alone = write_report(store.read_all(tmp_path)[0], folder=tmp_path, formats=()).text
     assert report_text(tmp_path) == records_alone
     assert "temperature" not in records_alone

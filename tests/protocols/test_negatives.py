@@ -14,13 +14,13 @@ from sslbench.bench.data import DatasetInfo
 from sslbench.bench.errors import UserError
 from sslbench.bench.planning.build import build_plan
 from sslbench.bench.planning.plan import Request
-from sslbench.bench.protocol import BEST, SECOND
+from sslbench.bench.protocol import TableCell
 from sslbench.bench.records import store
 from sslbench.bench.records.measurement import Measurement
 from sslbench.bench.records.predictions import Predictions
 from sslbench.bench.records.record import Record
 from sslbench.bench.report.groups import group_comparable
-from sslbench.bench.report.render import report
+from sslbench.bench.report.render import write_report
 from sslbench.protocols._sweep import count_negatives, iterate_sweeps, join_words, main_failures
 from sslbench.protocols.negatives import Negatives
 from tests.protocols.builders import ideal_representation
@@ -186,7 +186,7 @@ def test_main_failures_by_hand() -> None:
     points = [(1, 0.10, 0.30), (2, 0.38, 0.40), (4, 0.40, 0.30), (8, 0.30, 0.20)]
     rows = [
         {"label": f"moco (negatives={n})", "method": "moco", "variant": f"negatives={n}", "tap": "conv5"}
-        | {"metric": metric, "mean": value, "half": half, "rank": 1.0, "even": False}
+        | {"metric": metric, "mean": value, "ci_half_width": half, "rank": 1.0, "tied_with_best": False}
         for n, many, few in points
         for metric, value in (
             ("homogeneity_k16", many),
@@ -208,7 +208,7 @@ def test_negatives_of_a_batch_are_the_views_of_the_other_images() -> None:
 
 def test_the_printed_table(tmp_path: Path) -> None:
     """A part per method with published numbers, and one sentence on under- and over-clustering."""
-    made = report(
+    made = write_report(
         RUNS, folder=tmp_path, methods=["instdisc", "simclr"], formats=("md", "png"), protocols={"negatives": Negatives}
     )
     assert made.text == PRINTED
@@ -235,19 +235,19 @@ def test_points_of_a_sweep_are_compared(tmp_path: Path) -> None:
         )
         record = changed_record(record, measurements=tuple(measurements))
         store.write(tmp_path, record, Predictions(truth, {"conv5": predictions}))
-    (table,) = report(
+    (table,) = write_report(
         store.read_all(tmp_path)[0], folder=tmp_path, formats=(), protocols={"negatives": Negatives}
     ).tables
-    assert table.own is not None
-    of_instdisc, of_moco = (part.set_index(part.columns[0]).fillna("") for part in table.own.parts)
+    assert table.custom is not None
+    of_instdisc, of_moco = (part.set_index(part.columns[0]).fillna("") for part in table.custom.parts)
     assert of_moco.loc["linear accuracy"].tolist() == [
-        BEST.format("90.0 ± 1.0"),
-        SECOND.format("≈89.0 ± 1.0"),
-        "70.0 ± 1.0",
+        TableCell("90.0 ± 1.0", "best"),
+        TableCell("89.0 ± 1.0", "second best", tied_with_best=True),
+        TableCell("70.0 ± 1.0"),
     ]
     assert of_instdisc.loc["linear accuracy", ["1", "256"]].tolist() == [
-        SECOND.format("50.0 ± 1.0"),
-        BEST.format("60.0 ± 1.0"),
+        TableCell("50.0 ± 1.0", "second best"),
+        TableCell("60.0 ± 1.0", "best"),
     ]
     assert of_moco.loc["kNN accuracy"].tolist() == ["50.0 ± 1.0"] * 3
 

@@ -15,12 +15,12 @@ from sslbench.bench.records import store
 from sslbench.bench.records.measurement import Measurement
 from sslbench.bench.records.predictions import Predictions
 from sslbench.bench.records.record import Record
-from sslbench.bench.report.published import beside
-from sslbench.bench.report.render import report
+from sslbench.bench.report.published import find_references
+from sslbench.bench.report.render import write_report
 from sslbench.protocols.rotations import Rotations
+from tests.records.builders import accuracy_record, changed_record
 
 ANGLES = {(0, 90, 180, 270), (0, 45, 90, 135, 180, 225, 270, 315), (0, 180), (90, 270)}
-from tests.records.builders import accuracy_record, changed_record
 
 
 def test_each_variant_is_pretrained_once() -> None:
@@ -55,7 +55,7 @@ def test_a_method_that_is_not_compared_is_refused() -> None:
 
 def test_published_numbers_of_an_ablation_match_any_tap() -> None:
     """The published tap is named where it differs; numbers of ``linear`` match only their own tap."""
-    found = beside("rotations", {"rotnet"}, ["conv4"], "accuracy")
+    found = find_references("rotations", {"rotnet"}, ["conv4"], "accuracy")
     assert found is not None
     assert {variant: value for (_, variant, _), value in found.values.items()} == {
         "0,90,180,270": 0.8906,
@@ -65,7 +65,7 @@ def test_published_numbers_of_an_ablation_match_any_tap() -> None:
     }
     assert {tap for *_, tap in found.values} == {"conv4"}
     assert "at conv2" in found.setting
-    assert beside("linear", {"rotnet"}, ["conv9"], "accuracy") is None
+    assert find_references("linear", {"rotnet"}, ["conv9"], "accuracy") is None
 
 
 def rotation_record(variant: str, accuracy: float) -> Record:
@@ -93,7 +93,7 @@ def test_the_printed_table(tmp_path: Path) -> None:
     runs = [rotation_record("90,270", 0.66), rotation_record("0,180", 0.7012), rotation_record("0,90,180,270", 0.75)]
     lost = rotation_record("0,45,90,135,180,225,270,315", 0)
     lost = changed_record(lost, status="failed", error="out of memory", measurements=())
-    made = report(
+    made = write_report(
         [*runs, lost], folder=tmp_path, methods=["rotnet"], formats=("md", "csv"), protocols={"rotations": Rotations}
     )
     assert made.text == PRINTED
@@ -114,7 +114,7 @@ def test_ties_with_the_best_are_marked(tmp_path: Path) -> None:
         predictions[wrong] = 1
         record = rotation_record(variant, float((predictions == truth).mean()))
         store.write(tmp_path, record, Predictions(truth, {"conv2": predictions}))
-    made = report(
+    made = write_report(
         store.read_all(tmp_path)[0], folder=tmp_path, formats=("md", "tex"), protocols={"rotations": Rotations}
     )
     markdown, latex = (path.read_text() for path in made.files)

@@ -9,9 +9,9 @@ import pytest
 
 from sslbench.bench.records.record import Record
 from sslbench.bench.report.groups import group_comparable
-from sslbench.bench.report.overview import overviews
-from sslbench.bench.report.render import Report, report
-from sslbench.bench.report.tables import CEILING, FLOOR, tables_of
+from sslbench.bench.report.overview import build_overviews
+from sslbench.bench.report.render import Report, write_report
+from sslbench.bench.report.tables import CEILING, FLOOR, build_tables
 from tests.records.builders import accuracy_record, failed_record
 
 
@@ -45,7 +45,7 @@ RECORDS = [
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    return report(RECORDS, folder=tmp_path_factory.mktemp("results"), whole=True)
+    return write_report(RECORDS, folder=tmp_path_factory.mktemp("results"), whole=True)
 
 
 def test_methods_by_protocols(made: Report) -> None:
@@ -67,7 +67,7 @@ def test_the_web_table_is_escaped_and_marked(made: Report) -> None:
     assert "<strong>75.0 ± 2.0</strong>" in page
     assert "<u>60.0 ± 2.0</u>" in page
     assert "<caption>linear: accuracy (%) on shapes, convnet, small</caption>" in page
-    evil = report(
+    evil = write_report(
         [accuracy_record("<script>", 0, 0.5, 0.5)], folder=made.files[0].parents[1] / "evil", formats=("html",)
     )
     assert "<script>" not in evil.files[0].read_text()
@@ -76,18 +76,18 @@ def test_the_web_table_is_escaped_and_marked(made: Report) -> None:
 def test_other_conditions_stand_in_another_overview() -> None:
     """Another budget is another overview, named by it; one protocol alone is none; two cards of one are told apart."""
     long = [asked(name, "rotnet", 1, 0.5, 0.5, views=640_000) for name in ("knn", "linear")]
-    both = overviews(tables_of(group_comparable([*RECORDS, *long]), (), {}, {}))
+    both = build_overviews(build_tables(group_comparable([*RECORDS, *long]), (), {}, {}))
     assert [overview.title.partition("; ")[2] for overview in both] == ["views = 320000", "views = 640000"]
-    assert overviews(tables_of(group_comparable([accuracy_record("rotnet", 0, 0.5, 0.5)]), (), {}, {})) == []
+    assert build_overviews(build_tables(group_comparable([accuracy_record("rotnet", 0, 0.5, 0.5)]), (), {}, {})) == []
     cards = [accuracy_record("rotnet", 0, 0.5, 0.5, head=head) for head in ("linear", "mlp")]
-    (cells,) = overviews(tables_of(group_comparable(cards), (), {}, {}))
+    (cells,) = build_overviews(build_tables(group_comparable(cards), (), {}, {}))
     assert [column.heading for column in cells.columns[::2]] == ["linear, head = linear", "linear, head = mlp"]
 
 
 def test_what_failed_has_no_rank(tmp_path: Path) -> None:
     """A method that failed in one protocol keeps its other numbers and is left out of the mean ranks."""
     lost = failed_record("moco", 0, "loss is not finite", card=RECORDS[0].card, cell={"protocol": "knn"})
-    (overview,) = overviews(tables_of(group_comparable([*RECORDS, lost]), (), {}, {}))
+    (overview,) = build_overviews(build_tables(group_comparable([*RECORDS, lost]), (), {}, {}))
     assert overview.mean_ranks.keys() == {"jigsaw", "rotnet"}
     assert overview.columns[0].cells["moco"].failed
 
@@ -95,7 +95,7 @@ def test_what_failed_has_no_rank(tmp_path: Path) -> None:
 def test_many_columns_still_fit_a_terminal(tmp_path: Path) -> None:
     """What is too wide is broken into parts, the mean rank in the last."""
     records = [asked(f"protocol{n}", method, 0, 0.5, 0.6) for n in range(4) for method in ("jigsaw", "rotnet")]
-    text = report(records, folder=tmp_path, formats=(), whole=True).text
+    text = write_report(records, folder=tmp_path, formats=(), whole=True).text
     assert max(map(len, text.splitlines())) <= 100
     assert text.count("mean rank\n") == 1
 

@@ -20,7 +20,7 @@ from sslbench.bench.records.mistakes import PER_TAP, contact_sheet, most_confide
 from sslbench.bench.records.predictions import Predictions
 from sslbench.bench.records.record import Record
 from sslbench.bench.report.page import render_page
-from sslbench.bench.report.render import report
+from sslbench.bench.report.render import write_report
 from tests.records.builders import accuracy_record, failed_record
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -93,7 +93,7 @@ def test_a_cell_has_its_provenance(results: Path) -> None:
 def test_text_of_a_record_is_escaped(tmp_path: Path) -> None:
     """A date that is markup stays text in the page's heading."""
     record = accuracy_record("rotnet", 0, 0.5, 0.5, provenance={"created": "<script>2"})
-    text = render_page(report([record], folder=tmp_path, formats=()))
+    text = render_page(write_report([record], folder=tmp_path, formats=()))
     assert "newest measurement &lt;script&gt;2" in text
     assert "<script>2" not in text
 
@@ -109,7 +109,7 @@ def test_many_classes_are_shown_as_the_most_confused_pairs(tmp_path: Path) -> No
     other = accuracy_record("jigsaw", 0, 0.5, 0.5)
     store.write(tmp_path, other, Predictions(truth, {"conv4": predictions}))
     (tmp_path / f"{store.file_stem(other)}.npz").write_bytes(b"cut")
-    cells = page_data(render_page(report(store.read_all(tmp_path)[0], folder=tmp_path, formats=())))["cells"]
+    cells = page_data(render_page(write_report(store.read_all(tmp_path)[0], folder=tmp_path, formats=())))["cells"]
     found = {one["columns"]["method"]: one for one in cells}
     assert found["rotnet"]["confusion"]["conv4"]["pairs"] == [[0, 7, 2], [1, 9, 1]]
     assert "cannot be read" in found["jigsaw"]["predictions_error"]
@@ -119,7 +119,7 @@ def test_pictures_beyond_the_budget_are_left_out(tmp_path: Path, monkeypatch: py
     """Pictures and figures that exceed the size of the page are replaced by a note."""
     for method in ("jigsaw", "rotnet"):
         store_record(tmp_path, method, 20)
-    made = report(store.read_all(tmp_path / "records")[0], folder=tmp_path, formats=("png",))
+    made = write_report(store.read_all(tmp_path / "records")[0], folder=tmp_path, formats=("png",))
     first = len(page_data(render_page(made))["cells"][0]["pictures"])
     monkeypatch.setattr("sslbench.bench.report.page.MAX_PICTURE_BYTES", first)
     monkeypatch.setattr("sslbench.bench.report.page.MAX_FIGURE_BYTES", 100)
@@ -202,7 +202,7 @@ def test_sorting_filters_and_details_work_in_a_browser(results: Path, tmp_path: 
 def test_a_thousand_rows_sort_quickly(tmp_path: Path) -> None:
     """Five hundred cells with two taps are sorted in less than a second."""
     cells_of_methods = [accuracy_record(f"method{n % 100}", n // 100, 0.3 + n / 1000, 0.5) for n in range(500)]
-    text = render_page(report(cells_of_methods, folder=tmp_path, formats=()))
+    text = render_page(write_report(cells_of_methods, folder=tmp_path, formats=()))
     script = """
     const milliseconds = [1, 2, 3, 4, 5].map(() => {
       const start = performance.now();

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sslbench.bench.errors import UserError
-from sslbench.bench.report.published import COLUMNS, FOLDER, beside, published
+from sslbench.bench.report.published import COLUMNS, FOLDER, find_references, published_frame
 
 ROW = dict.fromkeys(COLUMNS, "x") | {
     "metric": "accuracy",
@@ -27,7 +27,7 @@ def write(folder: Path, *rows: dict[str, str]) -> None:
 @pytest.mark.parametrize("protocol", [path.stem for path in sorted(FOLDER.glob("*.csv"))])
 def test_every_published_file_loads(protocol: str) -> None:
     """Each row in results/published has a source, a place to read it and an accuracy as a fraction."""
-    rows = published(protocol)
+    rows = published_frame(protocol)
     assert len(rows)
     assert rows["value"].between(0, 1).all()
     assert not rows.duplicated(["method", "label", "dataset", "encoder", "protocol", "setting", "tap", "metric"]).any()
@@ -35,7 +35,7 @@ def test_every_published_file_loads(protocol: str) -> None:
 
 def test_the_lectures_table_is_there() -> None:
     """Conv4 and Conv5 of the non-linear classifier on ImageNet, as RotNet's Table 4 prints them."""
-    rows = published("linear")
+    rows = published_frame("linear")
     rows = rows[rows["source"] == "RotNet (Gidaris 2018), Table 4"]
     printed = {
         "supervised": (0.597, 0.597),
@@ -58,20 +58,20 @@ def test_the_lectures_table_is_there() -> None:
 
 def test_the_rotations_table_is_there() -> None:
     """RotNet's Table 2: four rotations are best."""
-    assert published("rotations")["value"].tolist() == [0.8906, 0.8851, 0.8746, 0.8552]
+    assert published_frame("rotations")["value"].tolist() == [0.8906, 0.8851, 0.8746, 0.8552]
 
 
 def test_a_protocol_without_published_numbers_has_none() -> None:
     """No file, no rows, no column in the table."""
-    assert published("no_such_protocol").empty
-    assert beside("no_such_protocol", {"rotnet"}, ["conv4"], "accuracy") is None
+    assert published_frame("no_such_protocol").empty
+    assert find_references("no_such_protocol", {"rotnet"}, ["conv4"], "accuracy") is None
 
 
 def test_published_numbers_do_not_vanish_in_silence(tmp_path: Path) -> None:
     """A protocol may have no file; that the whole folder is gone is one line that names it."""
-    assert published("linear", tmp_path).empty
+    assert published_frame("linear", tmp_path).empty
     with pytest.raises(UserError, match=r"gone: the published numbers are missing; .* install sslbench again"):
-        published("linear", tmp_path / "gone")
+        published_frame("linear", tmp_path / "gone")
 
 
 @pytest.mark.parametrize(
@@ -89,23 +89,23 @@ def test_a_row_without_a_source_is_rejected(tmp_path: Path, change: dict[str, st
     """The error names the file, the line and what is missing there."""
     write(tmp_path, ROW, ROW | change)
     with pytest.raises(UserError, match=rf"linear\.csv, line 3: .*{reason}"):
-        published("linear", tmp_path)
+        published_frame("linear", tmp_path)
 
 
 def test_a_file_without_a_column_is_rejected(tmp_path: Path) -> None:
     """A column that is not there is no empty column."""
     (tmp_path / "linear.csv").write_text("method,value\nrotnet,0.5\n")
     with pytest.raises(UserError, match=r"linear\.csv: column label"):
-        published("linear", tmp_path)
+        published_frame("linear", tmp_path)
 
 
 def test_one_setting_stands_beside_a_table() -> None:
     """Numbers of two data sets or classifiers never share a column; the setting that covers more taps is shown."""
-    lecture = beside("linear", {"rotnet", "nat"}, ["conv4", "conv5"], "accuracy")
+    lecture = find_references("linear", {"rotnet", "nat"}, ["conv4", "conv5"], "accuracy")
     assert lecture is not None
     assert lecture.setting == "ImageNet-1k, AlexNet, non-linear classifier"
     assert lecture.values == {("rotnet", "", "conv4"): 0.5, ("rotnet", "", "conv5"): 0.438, ("nat", "", "conv5"): 0.36}
-    every_tap = beside("linear", {"rotnet"}, ["conv1", "conv2", "conv3", "conv4", "conv5"], "accuracy")
+    every_tap = find_references("linear", {"rotnet"}, ["conv1", "conv2", "conv3", "conv4", "conv5"], "accuracy")
     assert every_tap is not None
     assert every_tap.setting == "ImageNet-1k, AlexNet, linear classifier"
-    assert beside("linear", {"simclr"}, ["conv4"], "accuracy") is None
+    assert find_references("linear", {"simclr"}, ["conv4"], "accuracy") is None

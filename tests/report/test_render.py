@@ -16,8 +16,8 @@ from sslbench.bench.records.measurement import Measurement
 from sslbench.bench.records.record import to_json
 from sslbench.bench.report.frame import records_frame
 from sslbench.bench.report.groups import group_comparable
-from sslbench.bench.report.render import Report, report
-from sslbench.bench.report.tables import CEILING, FLOOR, half_width, tap_table
+from sslbench.bench.report.render import Report, write_report
+from sslbench.bench.report.tables import CEILING, FLOOR, ci_half_width, tap_table
 from tests.records.builders import accuracy_record, changed_record, failed_record
 
 EXAMPLE = [
@@ -35,7 +35,9 @@ METHODS = ["rotnet", "jigsaw", "moco", "swav"]
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    return report(EXAMPLE, folder=tmp_path_factory.mktemp("results"), methods=METHODS, formats=("md", "csv", "tex"))
+    return write_report(
+        EXAMPLE, folder=tmp_path_factory.mktemp("results"), methods=METHODS, formats=("md", "csv", "tex")
+    )
 
 
 def test_the_printed_table(made: Report) -> None:
@@ -96,7 +98,7 @@ def test_a_collapsed_run_is_flagged(tmp_path: Path) -> None:
     runs = [accuracy_record("swav", seed, 0.3, 0.3, pretext=pretext) for seed, pretext in enumerate((fine, flat))]
     old = accuracy_record("moco", 0, 0.5, 0.5, pretext={"spread": 0.01})  # of a time when it was measured otherwise
     text = (
-        report([*runs, old, accuracy_record("rotnet", 0, 0.6, 0.6)], folder=tmp_path, methods=METHODS)
+        write_report([*runs, old, accuracy_record("rotnet", 0, 0.6, 0.6)], folder=tmp_path, methods=METHODS)
         .files[0]
         .read_text()
     )
@@ -120,7 +122,9 @@ def test_a_failure_before_the_protocol_stands_in_its_table() -> None:
 def test_titles_tell_neighbours_apart(tmp_path: Path) -> None:
     """Two tables that differ in one setting name it, and no other."""
     runs = [accuracy_record("rotnet", 0, 0.5, 0.5, views=views) for views in (1000, 2000)]
-    titles = [line for line in report(runs, folder=tmp_path, formats=()).text.splitlines() if line.startswith("linear")]
+    titles = [
+        line for line in write_report(runs, folder=tmp_path, formats=()).text.splitlines() if line.startswith("linear")
+    ]
     assert titles == [f"linear: accuracy (%) on shapes, convnet, small; views = {views}" for views in (1000, 2000)]
 
 
@@ -129,14 +133,14 @@ def test_two_settings_of_a_method_are_two_rows(tmp_path: Path) -> None:
     runs = [
         accuracy_record("rotnet", 0, 0.5 + turns / 10, 0.5, settings={"turns": turns, "flip": 0.5}) for turns in (2, 4)
     ]
-    text = report(runs, folder=tmp_path, formats=()).text
+    text = write_report(runs, folder=tmp_path, formats=()).text
     assert "rotnet, turns = 2   70.0 ± 2.0" in text
     assert "rotnet, turns = 4  *90.0 ± 2.0" in text
 
 
 def test_a_method_alone_is_not_the_best(tmp_path: Path) -> None:
     """A mark needs a rival other than floor and ceiling."""
-    text = report(
+    text = write_report(
         [accuracy_record("rotnet", 0, 0.5, 0.5), accuracy_record(CEILING, 0, 0.9, 0.9)], folder=tmp_path, formats=()
     ).text
     assert "*" not in text
@@ -149,9 +153,9 @@ def test_intervals_are_over_seeds_where_there_are_several() -> None:
         "tap == 'conv4'"
     )
     parts = ["value", "ci_low", "ci_high"]
-    assert half_width(*one[parts].to_numpy().T) == pytest.approx(0.02)
-    assert half_width(*two[parts].to_numpy().T) == pytest.approx(12.706 * 0.05, rel=1e-3)
-    assert math.isnan(half_width(*one[parts].assign(ci_low=math.nan).to_numpy().T))
+    assert ci_half_width(*one[parts].to_numpy().T) == pytest.approx(0.02)
+    assert ci_half_width(*two[parts].to_numpy().T) == pytest.approx(12.706 * 0.05, rel=1e-3)
+    assert math.isnan(ci_half_width(*one[parts].assign(ci_low=math.nan).to_numpy().T))
 
 
 def test_a_tap_that_a_method_lacks_is_left_open() -> None:
@@ -166,7 +170,7 @@ def test_a_tap_that_a_method_lacks_is_left_open() -> None:
 
 def test_nothing_but_failures_is_still_a_table(tmp_path: Path) -> None:
     """The report of a bad night says so, draws nothing and does not fail itself."""
-    made = report([failed_record("rotnet", 0, "out of memory")], folder=tmp_path)
+    made = write_report([failed_record("rotnet", 0, "out of memory")], folder=tmp_path)
     assert "rotnet      failed" in made.text
     assert "failed: rotnet, seed 0: out of memory" in made.text
     assert {path.suffix for path in made.files} == {".md", ".csv", ".tex", ".html"}
@@ -174,14 +178,14 @@ def test_nothing_but_failures_is_still_a_table(tmp_path: Path) -> None:
 
 def test_no_records_no_tables(tmp_path: Path) -> None:
     """Nothing in, nothing out."""
-    assert report([], folder=tmp_path) == Report()
+    assert write_report([], folder=tmp_path) == Report()
 
 
 def test_another_metric_is_not_a_percentage(tmp_path: Path) -> None:
     """A protocol without the headline shows its first metric, as it is."""
     psnr = Measurement(tap="conv4", metric="psnr", value=21.5)
     run = accuracy_record("rotnet", 0, 0.5, 0.5, measurements=(psnr,))
-    text = report([run], folder=tmp_path, formats=()).text
+    text = write_report([run], folder=tmp_path, formats=()).text
     assert "linear: psnr on shapes" in text
     assert "21.500" in text
 
@@ -191,7 +195,7 @@ def test_many_taps_still_fit_a_terminal(tmp_path: Path) -> None:
     taps = [f"conv{depth}" for depth in range(1, 6)]
     measurements = tuple(Measurement(tap=tap, metric="accuracy", value=0.5, ci_low=0.4, ci_high=0.6) for tap in taps)
     runs = [accuracy_record(method, 0, 0, 0, measurements=measurements) for method in ("context_encoder", "rotnet")]
-    text = report(runs, folder=tmp_path, formats=()).text
+    text = write_report(runs, folder=tmp_path, formats=()).text
     assert max(map(len, text.splitlines())) <= 100
     assert "38.7" in text
     assert "ImageNet-1k, AlexNet, linear classifier" in text
@@ -201,7 +205,7 @@ def test_rows_stand_in_the_lectures_order_with_its_rank_correlation(tmp_path: Pa
     """Conv4 and conv5 as the lecture prints them; the correlation needs three methods that are measured and printed."""
     asked = ["rotnet", "moco", "nat", "jigsaw", "colorization", "tracking"]
     better = [accuracy_record(method, 0, 0.5 + place / 100, 0.9 - place / 100) for place, method in enumerate(asked)]
-    text = report(
+    text = write_report(
         [*better, accuracy_record(FLOOR, 0, 0.99, 0.01, kind="untrained")], folder=tmp_path, methods=asked
     ).text
     rows = [line.split() for line in text.splitlines() if " ± " in line]
@@ -210,19 +214,19 @@ def test_rows_stand_in_the_lectures_order_with_its_rank_correlation(tmp_path: Pa
     # Published conv4: tracking < colorization < jigsaw < rotnet, measured the other way round. Of conv5's five the
     # ranks 1 3 2 4 5 meet 1 2 3 4 5: one less six times two over five times twenty-four.
     assert "random aside: conv4 -1.00 (4 rows), conv5 0.90 (5 rows)" in " ".join(text.split())
-    assert "rank correlation" not in report(better[:3], folder=tmp_path, formats=()).text
+    assert "rank correlation" not in write_report(better[:3], folder=tmp_path, formats=()).text
 
 
 def test_figures_are_drawn_once_and_the_same(tmp_path: Path) -> None:
     """Same records, same bytes; an unchanged figure is not drawn again, a changed one is."""
-    first = report(EXAMPLE[:4], folder=tmp_path / "a")
-    again = report(EXAMPLE[:4], folder=tmp_path / "b", formats=("svg",))
+    first = write_report(EXAMPLE[:4], folder=tmp_path / "a")
+    again = write_report(EXAMPLE[:4], folder=tmp_path / "b", formats=("svg",))
     assert [path.suffix for path in first.files] == [".md", ".csv", ".tex", ".html", ".png", ".svg"]
     assert first.files[-1].read_bytes() == again.files[-1].read_bytes()
     stamps = [path.stat().st_mtime_ns for path in first.files]
-    report(EXAMPLE[:4], folder=tmp_path / "a")
+    write_report(EXAMPLE[:4], folder=tmp_path / "a")
     assert [path.stat().st_mtime_ns for path in first.files] == stamps
-    report(EXAMPLE[1:4], folder=tmp_path / "a", formats=("svg",))
+    write_report(EXAMPLE[1:4], folder=tmp_path / "a", formats=("svg",))
     assert [path.stat().st_mtime_ns > stamp for path, stamp in zip(first.files, stamps, strict=True)] == [False] * 5 + [
         True
     ]
@@ -237,7 +241,7 @@ def test_two_thousand_records_are_read_and_tabulated(tmp_path: Path, benchmark: 
             path.write_text(json.dumps(to_json(record)))
 
     def made() -> Report:
-        return report(store.read_all(tmp_path)[0], folder=tmp_path / "out", formats=("md",))
+        return write_report(store.read_all(tmp_path)[0], folder=tmp_path / "out", formats=("md",))
 
     assert "method9" in benchmark.pedantic(made, rounds=1).text
 
@@ -320,14 +324,14 @@ LATEX = r"""
 \caption{linear: accuracy (\%) on shapes, convnet, small; head = linear}
 \begin{tabular}{lrrrr}
 \toprule
- method               &         conv4 &        conv5 &   conv4 (published) &   conv5 (published) \\
+ method               &                       conv4 &                      conv5 & conv4 (published) & conv5 (published) \\
 \midrule
- supervised (ceiling) &    95.0 $\pm$ 2.0 &   96.0 $\pm$ 2.0 &                59.7 &                59.7 \\
- random (floor)       &    30.5 $\pm$ 6.4 &   20.0 $\pm$ 0.0 &                27.1 &                12.0 \\
- jigsaw               & \underline{62.0 $\pm$ 12.7} & \textbf{72.1 $\pm$ 1.3} &                45.3 &                34.6 \\
- rotnet               &  \textbf{75.5 $\pm$ 6.4} & \underline{69.5 $\pm$ 6.4} &                50.0 &                43.8 \\
- moco                 &    50.0 $\pm$ 0.0 &   40.0 $\pm$ 0.0 &                   - &                   - \\
- swav                 &        failed &       failed &                   - &                   - \\
+ supervised (ceiling) &              95.0 $\pm$ 2.0 &             96.0 $\pm$ 2.0 &              59.7 &              59.7 \\
+ random (floor)       &              30.5 $\pm$ 6.4 &             20.0 $\pm$ 0.0 &              27.1 &              12.0 \\
+ jigsaw               & \underline{62.0 $\pm$ 12.7} &    \textbf{72.1 $\pm$ 1.3} &              45.3 &              34.6 \\
+ rotnet               &     \textbf{75.5 $\pm$ 6.4} & \underline{69.5 $\pm$ 6.4} &              50.0 &              43.8 \\
+ moco                 &              50.0 $\pm$ 0.0 &             40.0 $\pm$ 0.0 &                 - &                 - \\
+ swav                 &                      failed &                     failed &                 - &                 - \\
 \bottomrule
 \end{tabular}
 \par\footnotesize bold: best, underlined: second best of the methods, supervised and random aside

@@ -10,8 +10,8 @@ import pytest
 from sslbench.bench.records import store
 from sslbench.bench.records.predictions import Predictions, read_predictions
 from sslbench.bench.records.record import Record
-from sslbench.bench.report.render import report
-from sslbench.bench.report.significance import at_most
+from sslbench.bench.report.render import write_report
+from sslbench.bench.report.significance import p_value_bound
 from sslbench.bench.statistics import holm, mcnemar, randomisation_test
 from tests.records.builders import accuracy_record
 
@@ -30,9 +30,9 @@ def answered(folder: Path, method: str, seed: int, wrong: slice, **changes: obje
 
 
 def marks(folder: Path) -> dict[str, list[bool]]:
-    """Label -> whether it is marked as even with the best, at each tap."""
-    (table,) = report(store.read_all(folder / "records")[0], folder=folder, formats=()).tables
-    return {str(label): rows["even"].tolist() for label, rows in table.rows.groupby("label", sort=False)}
+    """Label -> whether it is marked as tied with the best, at each tap."""
+    (table,) = write_report(store.read_all(folder / "records")[0], folder=folder, formats=()).tables
+    return {str(label): rows["tied_with_best"].tolist() for label, rows in table.rows.groupby("label", sort=False)}
 
 
 def test_only_what_may_be_chance_is_marked(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_the_bound_is_never_below_the_test(seeds: int) -> None:
         if a.mean() < b.mean():
             a, b = b, a
         p = mcnemar(a[0], b[0]) if seeds == 1 else randomisation_test(a, b)
-        assert p <= at_most(a.mean(), b.mean(), 80)
+        assert p <= p_value_bound(a.mean(), b.mean(), 80)
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "longer"])
@@ -109,7 +109,7 @@ def test_predictions_that_cannot_be_read_are_named(tmp_path: Path, damage: str) 
     else:
         longer = np.zeros(N + 1, int)
         store.write(path.parent, record, Predictions(longer, {"conv4": longer, "conv5": longer}))
-    made = report(store.read_all(tmp_path / "records")[0], folder=tmp_path, formats=())
+    made = write_report(store.read_all(tmp_path / "records")[0], folder=tmp_path, formats=())
     assert ("not tested against the best, b: " in made.text.replace("\n  ", " ")) == (damage != "longer")
     assert "≈" not in made.text
     assert "74.8" in made.text

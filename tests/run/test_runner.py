@@ -87,9 +87,7 @@ def test_one_file_for_two_methods_is_two_cells(results: Path) -> None:
     file = store.cached_encoder_path(record.identity.recipe)
     given = [f"--checkpoint=rotnet={file}", f"--checkpoint=moco={file}"]
     assert run_quickly(results, "--methods", "rotnet,moco", "--seeds", "0,1", *KNN, *given) == 0
-    found = [
-        record.cell for record in records.read_all(results / "records")[0] if record.source.kind == "file"
-    ]
+    found = [record.cell for record in records.read_all(results / "records")[0] if record.source.kind == "file"]
     assert sorted((cell.method, cell.seed) for cell in found) == [("moco", 0), ("rotnet", 0)]
 
 

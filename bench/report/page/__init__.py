@@ -24,7 +24,8 @@ from ...records.predictions import read_predictions
 from ...records.record import Record, to_json
 from ..card import rerun_command
 from ..overview import Overview
-from ..render import Report, hypertext
+from ..render import Report
+from ..table_formats import as_html
 from ..tables import CEILING, FLOOR, Table
 
 FOLDER = Path(__file__).resolve().parent
@@ -45,7 +46,7 @@ def render_page(report: Report) -> str:
         summary=summarise(cells, len(report.tables)),
         style=(FOLDER / "page.css").read_text(encoding="utf-8"),
         script=(FOLDER / "page.js").read_text(encoding="utf-8"),
-        tables=[hypertext(table) for table in tables],
+        tables=[as_html(table) for table in tables],
         figures=embed_figures(report.files),
         data={"cells": cells, "pictures_per_tap": PER_TAP},
     )
@@ -64,7 +65,7 @@ def collect_cells(tables: Iterable[Table]) -> list[dict[str, Any]]:
     cells: dict[str, dict[str, Any]] = {}
     bytes_left = MAX_PICTURE_BYTES
     for table in tables:
-        for record in table.group:
+        for record in table.records:
             if record.key in cells:
                 continue
             cells[record.key] = cell = cell_data(record, table)

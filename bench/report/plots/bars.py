@@ -23,8 +23,8 @@ def save_bars(table: Table, folder: Path, formats: Collection[str]) -> list[Path
     """Write the table's figure if the table has any number; returns the paths."""
     if table.rows["mean"].isna().all():
         return []
-    own = [table.own.measured.to_csv(), *source_code_of(table.own.protocol.plot)] if table.own else []
-    content = [table.title, table.rows.drop(columns=["flops", "seconds"]).to_csv(), repr(table.beside), *own]
+    custom = [table.custom.measured.to_csv(), *source_code_of(table.custom.protocol.plot)] if table.custom else []
+    content = [table.title, table.rows.drop(columns=["flops", "seconds"]).to_csv(), repr(table.references), *custom]
     return save_figure(table.name, content, lambda: draw_with_protocol(table) or draw_bars(table), folder, formats)
 
 
@@ -37,8 +37,8 @@ def source_code_of(plot: Any) -> list[str]:
 def draw_with_protocol(table: Table) -> Figure | None:
     """The figure that the table's protocol draws itself, None if it draws none."""
     figure = empty_figure(6.4, 4.8)
-    if table.own:
-        table.own.protocol.plot(table.own.measured, table.own.published, figure)
+    if table.custom:
+        table.custom.protocol.plot(table.custom.measured, table.custom.published, figure)
     if not figure.axes:
         return None
     add_title(figure, table.title)
@@ -55,7 +55,7 @@ def draw_bars(table: Table) -> Figure:
     for axes, tap in zip(panels, table.taps, strict=True):
         draw_panel(axes, table, bars[bars["tap"] == tap], tap)
     if table.in_percent:  # only now: a limit stops the axis, which all panels share, from growing with the data
-        panels[0].set_xlim(right=min(panels[0].get_xlim()[1], table.shown(1.0)))
+        panels[0].set_xlim(right=min(panels[0].get_xlim()[1], table.in_unit(1.0)))
     handles = {
         label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
@@ -70,7 +70,7 @@ def draw_panel(axes: Axes, table: Table, bars: Any, tap: str) -> None:
     import seaborn as sns
 
     blue, orange, green = (sns.color_palette("colorblind")[place] for place in (0, 1, 2))
-    means, halves = (bars[name].map(table.shown) for name in ("mean", "half"))
+    means, halves = (bars[name].map(table.in_unit) for name in ("mean", "ci_half_width"))
     places = range(len(bars))
     sns.barplot(
         x=means.fillna(0).to_numpy(),
@@ -87,17 +87,18 @@ def draw_panel(axes: Axes, table: Table, bars: Any, tap: str) -> None:
     row: Any
     for role, colour, dashes in (("floor", orange, "--"), ("ceiling", green, "-.")):
         for row in table.rows[(table.rows["role"] == role) & (table.rows["tap"] == tap)].itertuples():
-            value, half = table.shown(row.mean), table.shown(row.half)
+            value, half = table.in_unit(row.mean), table.in_unit(row.ci_half_width)
             axes.axvline(value, color=colour, linestyle=dashes, linewidth=1.6, label=f"{row.label} ({role})")
             if half == half:
                 axes.axvspan(value - half, value + half, color=colour, alpha=0.15, linewidth=0)
     for place, row in zip(places, bars.itertuples(), strict=True):
-        axes.text(1.02, place, table.printed(row), transform=axes.get_yaxis_transform(), va="center", color=TEXT_COLOUR)
-        published = table.published(row)
-        if table.beside and published is not None:
+        text, published = table.mean_text(row), table.reference(row)
+        axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), va="center", color=TEXT_COLOUR)
+        if table.references and published is not None:
             axes.plot(
-                table.shown(published), place, "D", markersize=6, markerfacecolor="white", markeredgecolor=TEXT_COLOUR,
-                linestyle="none", label=f"published ({table.beside.setting})", zorder=5,
+                table.in_unit(published), place, "D", markersize=6, markerfacecolor="white",
+                markeredgecolor=TEXT_COLOUR, linestyle="none", zorder=5,
+                label=f"published ({table.references.setting})",
             )  # fmt: skip
     axes.set(title=tap, xlabel=table.heading, ylabel="")
     add_grid_lines(axes, "x")

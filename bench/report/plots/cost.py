@@ -23,7 +23,7 @@ def save_cost(table: Table, folder: Path, formats: Collection[str]) -> list[Path
     rows = table.rows[table.rows["mean"].notna()]
     if rows.loc[(rows["role"] == "") & (rows["flops"] > 0), "label"].nunique() < 2:
         return []
-    content = [table.title, rows[["label", "tap", "role", "mean", "half", *COSTS]].to_csv()]
+    content = [table.title, rows[["label", "tap", "role", "mean", "ci_half_width", *COSTS]].to_csv()]
     return save_figure(f"cost-{table.name}", content, lambda: draw_costs(table, rows), folder, formats)
 
 
@@ -47,7 +47,7 @@ def draw_costs(table: Table, rows: pd.DataFrame) -> Figure:
         methods = rows[(rows["role"] == "") & (rows["tap"] == tap)]
         for cost, axes in zip(COSTS, across, strict=True):
             points = methods[methods[cost] > 0]
-            label_points(axes, points["label"], points[cost], points["mean"].map(table.shown))
+            label_points(axes, points["label"], points[cost], points["mean"].map(table.in_unit))
     return figure
 
 
@@ -62,15 +62,15 @@ def draw_panel(axes: Axes, table: Table, rows: pd.DataFrame, cost: str) -> None:
         if points.empty:
             continue
         name = "method" if not role else f"{points['label'].iloc[0]} ({role})"
-        means, halves = points["mean"].map(table.shown), points["half"].map(table.shown)
+        means, halves = points["mean"].map(table.in_unit), points["ci_half_width"].map(table.in_unit)
         axes.errorbar(
             points[cost], means, yerr=halves, fmt=mark, color=colour, ecolor=TEXT_COLOUR, elinewidth=1, label=name
         )
     row: Any
     for row in rows[rows["role"] == "floor"].itertuples():
-        axes.axhline(table.shown(row.mean), color=orange, linestyle="--", linewidth=1.6, label=f"{row.label} (floor)")
+        axes.axhline(table.in_unit(row.mean), color=orange, linestyle="--", linewidth=1.6, label=f"{row.label} (floor)")
     methods = rows[(rows["role"] == "") & (rows[cost] > 0)]
-    best = pareto_front(zip(methods[cost], methods["mean"].map(table.shown), strict=True))
+    best = pareto_front(zip(methods[cost], methods["mean"].map(table.in_unit), strict=True))
     axes.step(*zip(*best, strict=True), where="post", color=blue, linewidth=1.2, alpha=0.7, label="Pareto front")
     axes.set_xscale("log")
     trained = rows.loc[(rows[cost] > 0), cost]
