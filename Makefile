@@ -1,10 +1,11 @@
-.PHONY: check smoke bench report fresh gate baseline
+.PHONY: check smoke bench report revisions fresh gate baseline
 
 check:  ## format, lint, types, layers, and nothing generated is stale
 	ruff format --check .
 	ruff check .
 	mypy
 	lint-imports
+	python -m sslbench.bench.plugins.code_identity --check
 	python -m sslbench.bench.report.readme --check
 
 smoke:  ## every method and protocol on the embedded data, in minutes
@@ -13,6 +14,9 @@ smoke:  ## every method and protocol on the embedded data, in minutes
 bench:  ## speed: ratios within one run, written to results/benchmarks.md
 	python -m pytest tests/benchmarks -m slow --benchmark-only --benchmark-json=results/local/benchmarks.json -o addopts=
 	python -m tests.benchmarks.table results/local/benchmarks.json results/benchmarks.md
+
+revisions:  ## renews the list of released code, after deciding whether REVISION must be raised in a file
+	python -m sslbench.bench.plugins.code_identity
 
 fresh: report  ## fails when a committed table, figure or the README is stale
 	git diff --exit-code --stat -- README.md results

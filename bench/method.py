@@ -76,6 +76,9 @@ class Method(nn.Module, ABC):
     short_run_settings: ClassVar[dict[str, Any]] = {}
     """Settings that differ from the paper's in presets shorter than ``paper``; tables name them as deviations."""
 
+    epochs_before_gradient: float = 0.0
+    """Epochs at the start in which the encoder gets no gradient, because a memory of all images is filled first."""
+
     views_per_image: float = 1.0
     """How many views the encoder processes per image; a smaller view counts by its share of the pixels."""
 

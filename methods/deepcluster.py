@@ -53,6 +53,7 @@ class DeepCluster(Method):
         super().__init__(encoder, train_info)
         self.temperature, self.augmentation = temperature, weaker_jitter(SWAV, strength)
         self.head = mlp(encoder.dim, hidden, dim)
+        self.epochs_before_gradient = every
         self.clusterings = Clusterings(train_info.num_images, dim, clusters, every, iterations)
 
     def loss(self, batch: Batch) -> Tensor:

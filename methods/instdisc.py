@@ -65,7 +65,7 @@ class InstDisc(Method):
         super().__init__(encoder, train_info)
         self.negatives, self.temperature, self.proximal = negatives, temperature, proximal
         self.head = nn.Linear(encoder.dim, dim)
-        self.bank = Bank(train_info.num_images, dim, momentum)
+        self.bank, self.epochs_before_gradient = Bank(train_info.num_images, dim, momentum), 1.0
         self.register_buffer("Z", torch.zeros(()))
 
     def loss(self, batch: Batch) -> Tensor:

@@ -60,7 +60,7 @@ class PIRL(Method):
         self.f = nn.Linear(encoder.dim, dim)
         self.each = nn.Linear(encoder.dim, dim)
         self.together = nn.Linear(TILES * dim, dim)
-        self.bank = Bank(train_info.num_images, dim, momentum)
+        self.bank, self.epochs_before_gradient = Bank(train_info.num_images, dim, momentum), 1.0
 
     def loss(self, batch: Batch) -> Tensor:
         """lambda L_NCE(bank, tiles) + (1 - lambda) L_NCE(bank, image) (equation 5), with the same negatives."""

@@ -1,6 +1,7 @@
 """The command line: commands, progress and exit codes.
 
-Exit code 0: done; 1: a cell failed, or a comparison found something worse; 2: a mistake of the user; 130: interrupted.
+Exit code 0: done; 1: a cell failed, or a comparison found something worse; 2: a mistake of the user. After a signal
+that asked the process to stop, 128 + its number: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from io import TextIOWrapper
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
@@ -32,6 +35,7 @@ COMMANDS_WITHOUT_A_PLAN = {  # each is imported only when it is used
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
+    replace_unprintable_characters()
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = words.pop(0) if words and not words[0].startswith("-") else "run"
     try:
@@ -39,13 +43,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except Interrupted:
-        print("\nStopped. All finished measurements are saved. Run the same command to resume.", file=sys.stderr)
-        return 130
+    except Interrupted as interrupted:
+        with suppress(OSError):  # the terminal may be gone
+            print("\nStopped. All finished measurements are saved. Run the same command to resume.", file=sys.stderr)
+        return interrupted.exit_code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         return 141
+
+
+def replace_unprintable_characters() -> None:
+    """Lets both streams print a question mark for a character that the terminal's encoding lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def run_command(command: str, words: list[str]) -> int:

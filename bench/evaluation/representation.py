@@ -8,8 +8,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
-import os
-import shutil
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
@@ -19,7 +17,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,9 +29,8 @@ from ..errors import UserError, did_you_mean
 from ..images.augment import colour_jitter, random_resized_crops
 from ..precision import low_precision
 from ..storage.cache import cache_folder
+from .feature_files import FeatureWriter, file_state, is_intact, read_features
 
-CACHE_LIMIT = 20 * 2**30  # bytes of stored features; beyond it the least recently used files are deleted
-MINIMUM_AGE = 3600  # seconds since a file's last use before it may be deleted
 BATCH_SIZE = 256  # images per forward pass
 
 
@@ -76,6 +72,7 @@ class Representation:
         build_encoder: Callable[[], Encoder] | None = None,
         shared_results: dict[Hashable, Any] | None = None,
         pretext: Mapping[str, float] | None = None,
+        recompute: bool = False,
     ) -> None:
         """Sets the encoder to eval mode and freezes it.
 
@@ -83,6 +80,7 @@ class Representation:
         name, settings and input. ``build_encoder`` returns the encoder with its random initial weights.
         ``shared_results`` is one dict for all representations of a run, see `compute_once`. ``pretext`` holds the
         values that the method logged at the end of pretraining; it is empty for weights from elsewhere.
+        With ``recompute`` features from earlier runs are not used.
         """
         self.encoder = encoder.eval().requires_grad_(False)
         self.dataset, self.device, self.pretext = dataset, device, pretext or {}
@@ -91,6 +89,8 @@ class Representation:
         self._identity, self._build_encoder = identity, build_encoder
         self._shared_results: dict[Hashable, Any] = {} if shared_results is None else shared_results
         self._features_id = self._feature_identity(encoder)
+        self._recompute = recompute
+        self._checked_files: dict[Path, tuple[int, int, int] | None] = {}  # files whose content was checked or written
         self.extract_seconds, self.extract_flops = 0.0, 0
 
     @property
@@ -188,19 +188,20 @@ class Representation:
         if not self._is_stored(name, spec):
             for _ in self.extract([spec]):
                 pass
-        os.utime(path)
-        # Copy on write: torch requires writable memory, and the file must not change.
-        return torch.from_numpy(np.load(path, mmap_mode="c")).to(self.device)
+        features = read_features(path, self.device)
+        self._checked_files[path] = file_state(path)
+        return features
 
     def _is_stored(self, name: str, spec: FeatureSpec) -> bool:
         path = self._file(name, spec)
-        try:
-            return len(np.load(path, mmap_mode="r")) == len(getattr(self.dataset, name))
-        except FileNotFoundError:
+        state = file_state(path)
+        if state is None:
             return False
-        except ValueError:  # truncated by a full disk or a crash
-            path.unlink(missing_ok=True)
-            return False
+        if self._checked_files.get(path) != state:
+            if self._recompute or not is_intact(path, len(getattr(self.dataset, name))):
+                return False
+            self._checked_files[path] = state
+        return True
 
     def _file(self, name: str, spec: FeatureSpec) -> Path:
         key = hashlib.sha256(f"{self._features_id}-{name}-{spec}".encode()).hexdigest()[:24]
@@ -213,19 +214,20 @@ class Representation:
                     f"--taps: the encoder has no tap {spec.tap!r}. {did_you_mean(spec.tap, self.encoder.taps)}"
                 )
         began = time.perf_counter()
-        files: dict[FeatureSpec, tuple[Path, np.memmap[Any, Any]]] = {}
+        writers: dict[FeatureSpec, FeatureWriter] = {}
         try:
             for start, pooled in self._pooled_batches(split.images, feature_specs):
                 for spec, features in pooled.items():
-                    if spec not in files:
-                        files[spec] = create_feature_file(self._file(name, spec), (len(split), features.shape[1]))
-                    files[spec][1][start : start + len(features)] = features.cpu().numpy()
+                    if spec not in writers:
+                        writers[spec] = FeatureWriter(self._file(name, spec), (len(split), features.shape[1]))
+                    writers[spec].append(features)
                 yield start + len(features)
-            for spec, (temporary, _) in files.items():
-                os.replace(temporary, self._file(name, spec))
+            for writer in writers.values():
+                writer.finish()
+                self._checked_files[writer.target] = file_state(writer.target)
         finally:
-            for temporary, _ in files.values():
-                temporary.unlink(missing_ok=True)
+            for writer in writers.values():
+                writer.discard()
         self.extract_seconds += time.perf_counter() - began
 
     @torch.inference_mode()
@@ -266,23 +268,3 @@ def fold_batch_norms(encoder: Encoder) -> Encoder:
                 setattr(stage, name, fused.to(memory_format=torch.channels_last))
                 setattr(stage, next_name, nn.Identity())
     return network
-
-
-def create_feature_file(target: Path, shape: tuple[int, int]) -> tuple[Path, np.memmap[Any, Any]]:
-    """Creates a temporary float32 memory map in the folder of ``target``, and returns its path and the map.
-
-    Deletes old feature files where the cache would exceed its limit. Raises UserError where the disk is full.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    needed = 4 * shape[0] * shape[1]
-    stored = sorted((entry.stat().st_mtime, entry.stat().st_size, entry.path) for entry in os.scandir(target.parent))
-    total = sum(size for _, size, _ in stored) + needed
-    for used, size, path in stored:
-        if total > CACHE_LIMIT and time.time() - used > MINIMUM_AGE:
-            Path(path).unlink(missing_ok=True)
-            total -= size
-    if shutil.disk_usage(target.parent).free < needed:
-        # Writing to a memory map on a full disk kills the process without an error message.
-        raise UserError(f"{target.parent}: {needed:,} bytes of features do not fit on this disk; free some space.")
-    temporary = target.with_name(f"{target.stem}.{os.getpid()}.tmp")
-    return temporary, np.lib.format.open_memmap(temporary, "w+", np.float32, shape)

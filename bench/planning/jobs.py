@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,7 +12,8 @@ from ..checkpoints.registry import Checkpoint
 from ..checkpoints.resolve import resolve_checkpoints
 from ..data import DatasetInfo
 from ..errors import UserError
-from ..plugins.discovery import Plugin
+from ..plugins.code_identity import absolute_import, code_identity
+from ..plugins.discovery import ROOT, Plugin
 from ..records import store as records
 from ..storage.hashing import file_hash, fingerprint
 from ..training.recipe import PRESETS, Recipe
@@ -99,9 +101,12 @@ def build_job(
     if trains:
         check_batch_size(plan.pretrain_info, recipe, variant if "batch_size" in recipe_changes else "")
     origin = external_origin(external, seed) if external else method_origin(method, settings, seed, checkpoint)
+    code = encoder_code(plan)
     if trains:
         origin |= {"recipe": asdict(recipe) | {"preset": None}, "data": plan.pretrain_info.identity}
-    recipe_hash = fingerprint(origin | encoder_identity(plan, method))
+    if source := code | (training_code(plan, method) if trains else {}):
+        origin |= {"source": source}
+    recipe_hash = fingerprint(origin | encoder_identity(plan))
     return Job(
         method=method,
         settings=settings,
@@ -111,6 +116,7 @@ def build_job(
         recipe_hash=recipe_hash,
         checkpoint=checkpoint,
         trains=trains,
+        encoder_code=code,
         cells=tuple(build_cell(plan, protocol, recipe_hash, variant) for protocol in protocols),
         external=external,
     )
@@ -188,19 +194,31 @@ def checkpoint_hash(file: Path) -> str:
     return file_hash(file)
 
 
-def encoder_identity(plan: Plan, method: Plugin) -> dict[str, Any]:
-    """What identifies an encoder apart from its weights: name, settings, and the content of external code files."""
-    files = [plugin.path for plugin in (method, plan.encoder) if plugin.module is None and plugin.path.name]
-    if plan.encoder.name == "own":  # the module that --encoder-from names, if it is a file
-        own = Path(str(plan.encoder_settings["name"]).partition(":")[0].replace(".", "/") + ".py")
-        files += [own] if own.is_file() else []
+def encoder_identity(plan: Plan) -> dict[str, Any]:
+    """What identifies an encoder apart from its weights: name, settings and input size."""
     return {
         "encoder": plan.request.encoder,
         "encoder_settings": plan.encoder_settings,
         "image_size": plan.dataset_info.image_size,
-        # The code in such files may change between two runs.
-        **({"source": [file_hash(path) for path in files]} if files else {}),
     }
+
+
+def encoder_code(plan: Plan) -> dict[str, str]:
+    """What identifies the encoder's code; empty for the released code of the product."""
+    files = [plan.encoder.path]
+    if plan.encoder.name == "own":  # the module that --encoder-from names
+        files += absolute_import(str(plan.encoder_settings["name"]).partition(":")[0], ())
+    return code_identity(files)
+
+
+def training_code(plan: Plan, method: Plugin) -> dict[str, str]:
+    """What identifies the code that pretrains: the method, the loop, and the reader of the data."""
+    return code_identity([method.path, ROOT / "bench/training/loop.py", source_file(plan.pretrain_source)])
+
+
+def source_file(instance: object) -> Path:
+    """The file that defines an object's class."""
+    return Path(inspect.getfile(type(instance)))
 
 
 def build_cell(plan: Plan, protocol: Plugin, recipe_hash: str, variant: str) -> Cell:
@@ -212,7 +230,8 @@ def build_cell(plan: Plan, protocol: Plugin, recipe_hash: str, variant: str) -> 
         | ({"taps": tuple(dict.fromkeys(request.taps))} if request.taps else {})
         | plan.overrides.get(protocol.name, {})
     )
-    source = file_hash(protocol.path) if protocol.module is None else None
+    files = [protocol.path, ROOT / "bench/evaluation/representation.py", source_file(plan.source)]
+    source = code_identity(files) or None
     key = fingerprint([recipe_hash, plan.dataset_info.identity, protocol.name, settings, request.precision, source])
     measured = not request.overwrite and records.find(request.results / "records", key) is not None
     return Cell(protocol=protocol, settings=settings, variant=variant, key=key, measured=measured)

@@ -64,6 +64,7 @@ class Job:
     checkpoint: Path | None  # file that --checkpoint gives
     trains: bool  # whether there is anything to pretrain
     cells: tuple[Cell, ...]
+    encoder_code: dict[str, str] = field(default_factory=dict)  # identifies the code of the encoder, if not as released
     external: Checkpoint | None = None  # a checkpoint with an encoder of its own, in place of a method
 
     @property

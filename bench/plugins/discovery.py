@@ -56,8 +56,9 @@ class Plugin:
         return loaded
 
     def _import_file(self) -> ModuleType:
-        # The module is named after the whole path, since two files may have the same name.
-        name = f"sslbench_plugin_{self.name}_{hashlib.sha256(str(self.path).encode()).hexdigest()[:16]}"
+        # The module is named after path and content: two files may have the same name, and a file may be edited.
+        content = str(self.path).encode() + self.path.read_bytes()
+        name = f"sslbench_plugin_{self.name}_{hashlib.sha256(content).hexdigest()[:16]}"
         if name not in sys.modules:
             spec = importlib.util.spec_from_file_location(name, self.path)
             assert spec

@@ -77,9 +77,10 @@ def parse_assignments(
 
 def check_fields(plugin: Any) -> None:
     """Raises UserError where a field of a dataclass is outside of the range that its annotation declares."""
-    owner = type(plugin).__name__.lower()
     for part in fields(plugin):
-        Setting(part.name, str(part.type), part.default).check(getattr(plugin, part.name), owner)
+        kind = Setting(part.name, part.type, None).kind if isinstance(part.type, str) else part.type
+        words = violation(getattr(plugin, part.name), kind)
+        require(words is None, f"{type(plugin).__name__.lower()}.{part.name}", getattr(plugin, part.name), words or "")
 
 
 def literal_value(node: ast.expr | None) -> Any:

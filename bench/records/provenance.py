@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import resource
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -35,25 +34,38 @@ def current_provenance(device: torch.device, precision: str | None = None) -> Pr
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:
-    """The most bytes that this process has held so far, and on a GPU the most of its memory too."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    if device.type != "cuda":
-        return {"peak_memory_bytes": most}
-    import torch
+    """The most bytes that this process has held so far, where the system says so, and on a GPU the most of its memory.
 
-    return {"peak_memory_bytes": most, "peak_device_memory_bytes": torch.cuda.max_memory_allocated(device)}
+    The names are those of `Cost`.
+    """
+    memory = {}
+    try:
+        import resource  # not on Windows
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        memory["peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    except ImportError:
+        pass
+    if device.type == "cuda":
+        import torch
+
+        memory["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated(device)
+    return memory
 
 
 @cache
 def checkout() -> tuple[str | None, bool | None]:
-    """The checkout's commit and whether files differ from it; None outside a checkout."""
+    """The checkout's commit and whether files differ from it; None outside a checkout and without git."""
     if not (ROOT / ".git").exists():
         return None, None
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
-    return git("rev-parse", "HEAD") or None, bool(git("status", "--porcelain", "--", "*.py"))
+    try:
+        return git("rev-parse", "HEAD") or None, bool(git("status", "--porcelain", "--", "*.py"))
+    except OSError:  # git is not installed
+        return None, None
 
 
 @cache

@@ -58,7 +58,7 @@ def cell_card(record: Record) -> str:
         "protocol card": values_line(record.card),
         "settings": values_line(record.settings.method),
         "recipe": values_line(record.settings.recipe),
-        "not the paper's": values_line(record.deviations),
+        "differs from the paper": values_line(record.deviations),
     }
     grid = tabulate([(name, line) for name, line in rows.items() if line], tablefmt="plain", disable_numparse=True)
     return f"{grid}\n\n{rerun_command(record)}\n"

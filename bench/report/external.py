@@ -14,7 +14,7 @@ from ..records.record import ExternalCheckpoint, Record
 from ..storage.hashing import fingerprint
 from .published import ReferenceNumbers
 
-OWN_ENCODERS = "encoders of their own"
+OWN_ENCODERS = "their own encoders"
 """Where a table names its encoder, if all of its rows are external."""
 
 
@@ -59,7 +59,7 @@ def with_checkpoint_references(
                 sources[checkpoint.published_in or checkpoint.url] = None
     if not values:
         return known
-    setting = "checkpoints: ImageNet-1k, each as its source probes it"
+    setting = "checkpoints: ImageNet-1k, probed as in each source"
     if known is None:
         return ReferenceNumbers(values=values, setting=setting, sources=tuple(sources))
     return ReferenceNumbers(
@@ -73,7 +73,7 @@ def external_notes(group: Iterable[Record], labels: Mapping[str, str]) -> list[s
     for record in group:
         if checkpoint := record.source.checkpoint:
             changed = "".join(f", {name} = {value}" for name, value in checkpoint.encoder_settings.items())
-            expects = checkpoint.input.get("words", "pictures as they come")
+            expects = checkpoint.input.get("words", "images as they are")
             encoders[labels[record.key]] = f"{checkpoint.encoder}{changed}: {expects}"
     lines: dict[str, list[str]] = {}
     for label, encoder in encoders.items():

@@ -36,8 +36,8 @@ def footnotes(
         *deviation_notes(measured, labels),
         *([f"protocol card: {settings_text(lead.card)}"] if lead.card else []),
         conditions_note(lead, group),
-        *([f"a table apart, not to be ranked with this: {' | '.join(neighbours[:MANY])}{more}"] if neighbours else []),
-        *([f"published, never ranked with ours: {references.setting}"] if references else []),
+        *([f"not comparable with this table, shown separately: {' | '.join(neighbours[:MANY])}{more}"] if neighbours else []),
+        *([f"published numbers, never ranked with measured ones: {references.setting}"] if references else []),
         *(f"published in {source}" for source in (references.sources if references else ())),
         *failure_notes(group, labels),
     ]
@@ -56,7 +56,7 @@ def weights_notes(measured: Sequence[Record], labels: Mapping[str, str]) -> list
 def deviation_notes(measured: Sequence[Record], labels: Mapping[str, str]) -> list[str]:
     """A note for each row whose settings are not its paper's."""
     deviations = {labels[record.key]: settings_text(record.deviations) for record in measured}
-    return [f"not the paper's settings, {label}: {settings}" for label, settings in deviations.items() if settings]
+    return [f"settings that differ from the paper, {label}: {settings}" for label, settings in deviations.items() if settings]
 
 
 def conditions_note(lead: Record, group: Sequence[Record]) -> str:
@@ -76,8 +76,8 @@ def failure_notes(group: Sequence[Record], labels: Mapping[str, str]) -> list[st
             notes.append(f"failed: {run}: {last_line(record.error)}")
         elif record.collapsed:
             spread = record.pretext.get("spread")
-            measured = "" if spread is None else f", spread {spread:.3f} of 1"
-            notes.append(f"collapsed in pretraining: {run}: all images embed alike{measured}")
+            measured = "" if spread is None else f" (spread {spread:.3f} of 1)"
+            notes.append(f"collapsed in pretraining: {run}: all images have nearly the same embedding{measured}")
     return notes
 
 

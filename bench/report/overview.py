@@ -87,8 +87,8 @@ def build_overview(tables: Sequence[Table], where: str) -> Overview:
     ]
     if ranks:
         notes.append(
-            f"mean rank: over the {len(columns)} columns, of the methods with a number in each; "
-            "columns share their images, so it describes and does not test"
+            f"mean rank: over the {len(columns)} columns, for methods with a number in each; "
+            "columns share test images, so it is a description and not a test"
         )
     digest = fingerprint(overview_conditions(lead))[:6]
     return Overview(

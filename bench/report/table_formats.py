@@ -168,7 +168,7 @@ def reading_notes(table: Table | Overview, legend: str) -> list[str]:
     cells = [cell for grid in whole_grids(table) for row in grid.rows for cell in row]
     notes = []
     if any(cell.mark for cell in cells):
-        notes.append(f"{legend} of the methods, {CEILING} and {FLOOR} aside")
+        notes.append(f"{legend} of the methods ({CEILING} and {FLOOR} are not ranked)")
     if any(cell.tied_with_best for cell in cells):
         test = "McNemar" if most == 1 else "randomisation over images"
         notes.append(f"≈: not significantly worse than the best on the same images ({test}, Holm; {100 * LEVEL:.0f} %)")
@@ -176,7 +176,7 @@ def reading_notes(table: Table | Overview, legend: str) -> list[str]:
         return notes
     over = "over test images (bootstrap)" if most == 1 else "over seeds (Student's t)"
     fewer = [f"{label} {count}" for label, count in seeds.items() if 1 < most > count]
-    over += f"; of fewer seeds: {', '.join(fewer)}" if fewer else ""
+    over += f"; with fewer seeds: {', '.join(fewer)}" if fewer else ""
     return [*notes, f"±: half the 95 % interval {over}"]
 
 

@@ -314,5 +314,5 @@ def rank_correlation_note(rows: pd.DataFrame, taps: Sequence[str], published: Re
         ]
         if len(pairs) >= 3:
             parts.append(f"{tap} {rank_correlation(*zip(*pairs, strict=True)):.2f} ({len(pairs)} rows)")
-    without = f"{CEILING} and {FLOOR} aside"
+    without = f"without {CEILING} and {FLOOR}"
     return [f"rank correlation (Spearman) of measured and published, {without}: {', '.join(parts)}"] if parts else []

@@ -18,6 +18,8 @@ from ..encoders._input_mode import encoder_for_input_mode
 from ..errors import UserError
 from ..method import Method, TrainInfo
 from ..planning.plan import Job, Plan, PlannedDatasets
+from ..plugins.code_identity import code_identity
+from ..plugins.discovery import ROOT
 from ..precision import low_precision
 from ..progress import Progress
 from ..records.provenance import current_provenance
@@ -160,12 +162,13 @@ def input_mode_of(job: Job) -> str:
 
 
 def input_identity(job: Job) -> list[Any]:
-    """Everything about the input that changes features: the input mode, and the checkpoint's preprocessing.
+    """What changes features apart from weights and data: input mode, the checkpoint's preprocessing, edited code.
 
     Part of the feature cache's key.
     """
     input_spec = job.external.input_spec if job.external else None
-    return [input_mode_of(job), asdict(input_spec)] if input_spec else [input_mode_of(job)]
+    code = job.encoder_code | code_identity([ROOT / "bench/evaluation/representation.py"])
+    return [input_mode_of(job), *([asdict(input_spec)] if input_spec else []), *([code] if code else [])]
 
 
 def train_info_of(plan: Plan) -> TrainInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ..protocol import Protocol
 from .encoder import build_encoder, train_info_of
 
 CPU = torch.device("cpu")
+log = logging.getLogger(__name__)
 
 
 def check_jobs(plan: Plan, jobs: tuple[Job, ...]) -> dict[str, tuple[Protocol, ...]]:
@@ -46,7 +48,21 @@ def check_weights_or_method(plan: Plan, job: Job, encoder: Encoder) -> None:
         load_encoder(job.checkpoint, build_encoder(plan, job, CPU))
     else:
         # Heads are built on the CPU: their initialisation may compute, which tensors without data cannot.
-        check_view_size(plan, job.method.load()(encoder, train_info_of(plan), **job.settings))
+        method = job.method.load()(encoder, train_info_of(plan), **job.settings)
+        check_view_size(plan, method)
+        if job.trains:
+            warn_of_small_budget(plan, job, method)
+
+
+def warn_of_small_budget(plan: Plan, job: Job, method: Method) -> None:
+    """Warns if the budget ends before the encoder gets its first gradient, so that nothing would be learned."""
+    least = method.epochs_before_gradient * plan.pretrain_info.train_images * method.views_per_image
+    if least and job.recipe.views <= least:
+        log.warning(
+            "%s: learns nothing in %s views, because its encoder gets no gradient in the first %g epochs (%s views); "
+            "use --set recipe.views=%d or more.",
+            *(job.name, f"{job.recipe.views:,}", method.epochs_before_gradient, f"{least:,.0f}", 2 * least),
+        )
 
 
 def check_taps(plan: Plan, protocol: Protocol, encoder: Encoder) -> None:

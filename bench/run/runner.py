@@ -105,6 +105,7 @@ def build_representation(
         build_encoder=partial(untrained_encoder, plan, job, device),
         shared_results=shared_results,
         pretext=weights.metadata.get("pretext"),
+        recompute=plan.request.overwrite,
     )
 
 

@@ -7,11 +7,32 @@ from pathlib import Path
 
 import platformdirs
 
+from ..errors import UserError
+from .atomic import remove_stale_files
+
+VARIABLE = "SSLBENCH_CACHE"
+FOLDERS = ("", "encoders", "features", "pictures")  # those in which a killed run may leave temporary files
+
 
 def cache_folder() -> Path:
-    """The folder named by the environment variable SSLBENCH_CACHE, or by default this user's cache folder."""
-    named = os.environ.get("SSLBENCH_CACHE")
-    return Path(named) if named else platformdirs.user_cache_path("sslbench")
+    """The folder named by the environment variable SSLBENCH_CACHE, or by default this user's cache folder.
+
+    Raises UserError if the variable names a file or something inside a file.
+    """
+    named = os.environ.get(VARIABLE)
+    if not named:
+        return platformdirs.user_cache_path("sslbench")
+    folder = Path(os.path.expanduser(named)).absolute()
+    existing = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), folder)
+    if not os.path.isdir(existing):
+        raise UserError(f"{VARIABLE}={named}: {existing} is not a folder; set it to a folder that you may write to.")
+    return folder
+
+
+def remove_stale_cache_files() -> None:
+    """Deletes the temporary files that killed runs left in the cache."""
+    for name in FOLDERS:
+        remove_stale_files(cache_folder() / name)
 
 
 @contextmanager

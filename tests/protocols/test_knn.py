@@ -101,7 +101,7 @@ rotnet          conv4   20   80.0 ± 2.0  *75.0 ± 2.0
 rotnet          conv5    5  *87.5 ± 2.0  *82.5 ± 2.0
 rotnet          conv5   20   77.5 ± 2.0  *72.5 ± 2.0
 
-* best of the methods, supervised and random aside
+* best of the methods (supervised and random are not ranked)
 ≈: not significantly worse than the best on the same images (McNemar, Holm; 5 %)
 ±: half the 95 % interval over test images (bootstrap)
 best and ≈ among methods at the same tap, k and temperature (T)

@@ -315,7 +315,7 @@ uniformity                  -2.50        -2.50
 InfoNCE bound (nats)         0.60         0.60
 log N (nats)                 3.43         4.84
 
-* best of the methods, supervised and random aside
+* best of the methods (supervised and random are not ranked)
 ±: half the 95 % interval over test images (bootstrap)
 what each number of negatives suffers from, by the larger loss from its sweep's best beyond the
   intervals, of homogeneity with 16 clusters (under-clustering) or completeness with 2 (over-
@@ -328,8 +328,8 @@ weights pretrained now: instdisc (negatives=1), instdisc (negatives=256), instdi
   simclr (batch=16), simclr (batch=64)
 protocol card: taps = conv5
 data shapes, encoder convnet, preset small, budget 250,000 views, seeds 0
-published, never ranked with ours: CIFAR-10, ResNet-18, linear SVM at embedding; CIFAR-10,
-  ResNet-18, nearest neighbour at embedding
+published numbers, never ranked with measured ones: CIFAR-10, ResNet-18, linear SVM at embedding;
+  CIFAR-10, ResNet-18, nearest neighbour at embedding
 published in InstDisc (Wu 2018), Table 1, https://arxiv.org/abs/1805.01978, second-hand (CTU Prague
   lecture slides reproducing InstDisc Table 1; the encoder is not named there)
 failed: simclr (batch=256), seed 0: out of memory

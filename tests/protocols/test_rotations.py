@@ -131,7 +131,7 @@ MARKED = """\
 | 2             |                                   0°, 180° | **75.00 ± 2.00** |       87.46 |
 | 2             |                                  90°, 270° |     60.00 ± 2.00 |       85.52 |
 
-- bold: best, italic: second best of the methods, supervised and random aside
+- bold: best, italic: second best of the methods (supervised and random are not ranked)
 - ≈: not significantly worse than the best on the same images (McNemar, Holm; 5 %)
 - ±: half the 95 % interval over test images (bootstrap)
 """
@@ -146,14 +146,15 @@ rotations: accuracy (%) on shapes, nin, small
 2                                                0°, 180°   70.12 ± 2.00        87.46
 2                                               90°, 270°   66.00 ± 2.00        85.52
 
-* best of the methods, supervised and random aside
+* best of the methods (supervised and random are not ranked)
 ±: half the 95 % interval over test images (bootstrap)
-rank correlation (Spearman) of measured and published, supervised and random aside: conv2 1.00 (3
+rank correlation (Spearman) of measured and published, without supervised and random: conv2 1.00 (3
   rows)
 weights pretrained now: rotnet (0,90,180,270), rotnet (0,180), rotnet (90,270)
 protocol card: taps = conv2; head = mlp
 data shapes, encoder nin, preset small, budget 320,000 views, seeds 0
-published, never ranked with ours: CIFAR-10, NIN, 4 blocks, non-linear classifier at conv2
+published numbers, never ranked with measured ones: CIFAR-10, NIN, 4 blocks, non-linear classifier
+  at conv2
 published in RotNet (Gidaris 2018), Table 2, https://arxiv.org/abs/1803.07728, second-hand (CTU
   Prague lecture slides reproducing RotNet Tables 2 and 4)
 failed: rotnet (0,45,90,135,180,225,270,315), seed 0: out of memory

@@ -112,11 +112,11 @@ jigsaw                   35.0    *45.0      60.0     *70.0         1.50
 rotnet                  *50.0     40.0     *75.0      65.0         1.50
 moco                        -        -      50.0      40.0            -
 
-* best of the methods, supervised and random aside
+* best of the methods (supervised and random are not ranked)
 knn: accuracy (%)
 linear: accuracy (%)
 protocol card, knn: taps = conv4, conv5; question = knn
 protocol card, linear: taps = conv4, conv5; question = linear
-mean rank: over the 4 columns, of the methods with a number in each; columns share their images, so
-  it describes and does not test
+mean rank: over the 4 columns, for methods with a number in each; columns share test images, so it
+  is a description and not a test
 """

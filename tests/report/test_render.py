@@ -104,7 +104,8 @@ def test_a_collapsed_run_is_flagged(tmp_path: Path) -> None:
     )
     assert "| swav (collapsed) |" in text
     assert "moco (collapsed)" not in text
-    assert "collapsed in pretraining: swav (collapsed), seed 1: all images embed alike, spread 0.012 of 1" in text
+    note = "swav (collapsed), seed 1: all images have nearly the same embedding (spread 0.012 of 1)"
+    assert f"collapsed in pretraining: {note}" in text
 
 
 def test_a_failure_before_the_protocol_stands_in_its_table() -> None:
@@ -213,7 +214,7 @@ def test_rows_stand_in_the_lectures_order_with_its_rank_correlation(tmp_path: Pa
     assert rows[4][-2:] == ["-", "36.0"]
     # Published conv4: tracking < colorization < jigsaw < rotnet, measured the other way round. Of conv5's five the
     # ranks 1 3 2 4 5 meet 1 2 3 4 5: one less six times two over five times twenty-four.
-    assert "random aside: conv4 -1.00 (4 rows), conv5 0.90 (5 rows)" in " ".join(text.split())
+    assert "without supervised and random: conv4 -1.00 (4 rows), conv5 0.90 (5 rows)" in " ".join(text.split())
     assert "rank correlation" not in write_report(better[:3], folder=tmp_path, formats=()).text
 
 
@@ -259,16 +260,16 @@ rotnet                *75.5 ± 6.4   69.5 ± 6.4           50.0           43.8
 moco                   50.0 ± 0.0   40.0 ± 0.0              -              -
 swav                       failed       failed              -              -
 
-* best of the methods, supervised and random aside
-±: half the 95 % interval over seeds (Student's t); of fewer seeds: supervised 1
+* best of the methods (supervised and random are not ranked)
+±: half the 95 % interval over seeds (Student's t); with fewer seeds: supervised 1
 weights bundled: supervised, jigsaw, rotnet
 weights untrained: random
 weights pretrained now: moco
-not the paper's settings, moco: negatives = 4096
+settings that differ from the paper, moco: negatives = 4096
 protocol card: taps = conv4, conv5; head = linear
 data shapes, encoder convnet, preset small, budget 320,000 views, seeds 0, 1
-a table apart, not to be ranked with this: head = mlp
-published, never ranked with ours: ImageNet-1k, AlexNet, non-linear classifier
+not comparable with this table, shown separately: head = mlp
+published numbers, never ranked with measured ones: ImageNet-1k, AlexNet, non-linear classifier
 published in RotNet (Gidaris 2018), Table 4, https://arxiv.org/abs/1803.07728, second-hand (CTU
   Prague lecture slides reproducing RotNet Tables 2 and 4)
 failed: swav, seed 0: loss is not finite
@@ -281,13 +282,13 @@ method          conv4        conv5          conv4          conv5
 jigsaw     66.0 ± 2.0  *71.5 ± 2.0           45.3           34.6
 rotnet    *77.0 ± 2.0   71.0 ± 2.0           50.0           43.8
 
-* best of the methods, supervised and random aside
+* best of the methods (supervised and random are not ranked)
 ±: half the 95 % interval over test images (bootstrap)
 weights bundled: jigsaw, rotnet
 protocol card: taps = conv4, conv5; head = mlp
 data shapes, encoder convnet, preset small, budget 320,000 views, seeds 0
-a table apart, not to be ranked with this: head = linear
-published, never ranked with ours: ImageNet-1k, AlexNet, non-linear classifier
+not comparable with this table, shown separately: head = linear
+published numbers, never ranked with measured ones: ImageNet-1k, AlexNet, non-linear classifier
 published in RotNet (Gidaris 2018), Table 4, https://arxiv.org/abs/1803.07728, second-hand (CTU
   Prague lecture slides reproducing RotNet Tables 2 and 4)
 
@@ -305,16 +306,16 @@ MARKDOWN = """\
 | moco                 |     50.0 ± 0.0 |     40.0 ± 0.0 |                   - |                   - |
 | swav                 |         failed |         failed |                   - |                   - |
 
-- bold: best, italic: second best of the methods, supervised and random aside
-- ±: half the 95 % interval over seeds (Student's t); of fewer seeds: supervised 1
+- bold: best, italic: second best of the methods (supervised and random are not ranked)
+- ±: half the 95 % interval over seeds (Student's t); with fewer seeds: supervised 1
 - weights bundled: supervised, jigsaw, rotnet
 - weights untrained: random
 - weights pretrained now: moco
-- not the paper's settings, moco: negatives = 4096
+- settings that differ from the paper, moco: negatives = 4096
 - protocol card: taps = conv4, conv5; head = linear
 - data shapes, encoder convnet, preset small, budget 320,000 views, seeds 0, 1
-- a table apart, not to be ranked with this: head = mlp
-- published, never ranked with ours: ImageNet-1k, AlexNet, non-linear classifier
+- not comparable with this table, shown separately: head = mlp
+- published numbers, never ranked with measured ones: ImageNet-1k, AlexNet, non-linear classifier
 - published in RotNet (Gidaris 2018), Table 4, https://arxiv.org/abs/1803.07728, second-hand (CTU Prague lecture slides reproducing RotNet Tables 2 and 4)
 - failed: swav, seed 0: loss is not finite
 """
@@ -334,16 +335,16 @@ LATEX = r"""
  swav                 &                      failed &                     failed &                 - &                 - \\
 \bottomrule
 \end{tabular}
-\par\footnotesize bold: best, underlined: second best of the methods, supervised and random aside
-\par\footnotesize $\pm$: half the 95 \% interval over seeds (Student's t); of fewer seeds: supervised 1
+\par\footnotesize bold: best, underlined: second best of the methods (supervised and random are not ranked)
+\par\footnotesize $\pm$: half the 95 \% interval over seeds (Student's t); with fewer seeds: supervised 1
 \par\footnotesize weights bundled: supervised, jigsaw, rotnet
 \par\footnotesize weights untrained: random
 \par\footnotesize weights pretrained now: moco
-\par\footnotesize not the paper's settings, moco: negatives = 4096
+\par\footnotesize settings that differ from the paper, moco: negatives = 4096
 \par\footnotesize protocol card: taps = conv4, conv5; head = linear
 \par\footnotesize data shapes, encoder convnet, preset small, budget 320,000 views, seeds 0, 1
-\par\footnotesize a table apart, not to be ranked with this: head = mlp
-\par\footnotesize published, never ranked with ours: ImageNet-1k, AlexNet, non-linear classifier
+\par\footnotesize not comparable with this table, shown separately: head = mlp
+\par\footnotesize published numbers, never ranked with measured ones: ImageNet-1k, AlexNet, non-linear classifier
 \par\footnotesize published in RotNet (Gidaris 2018), Table 4, https://arxiv.org/abs/1803.07728, second-hand (CTU Prague lecture slides reproducing RotNet Tables 2 and 4)
 \par\footnotesize failed: swav, seed 0: loss is not finite
 \end{table}

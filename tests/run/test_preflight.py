@@ -28,3 +28,17 @@ def test_weights_of_another_encoder_are_refused(results: Path, capsys: pytest.Ca
     assert run_quickly(results, *words, "--encoder", "nin", "--taps", "conv2") == 2
     assert "do not fit the encoder" in capsys.readouterr().err
     assert run_quickly(results, *words) == 0
+
+
+@pytest.mark.parametrize("method", ["instdisc", "pirl", "deepcluster"])
+def test_a_budget_without_a_gradient_is_announced(
+    results: Path, method: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A method that only fills a memory of all images in its first epochs warns if the budget ends before that."""
+    words = ["--methods", f"moco,{method}", "--protocol", "knn", "--dry-run"]
+    assert run_quickly(results, *words, "--set", "recipe.views=200") == 0
+    assert [record.message.partition(":")[0] for record in caplog.records] == [method]
+    assert "recipe.views=" in caplog.text
+    caplog.clear()
+    assert run_quickly(results, *words, "--set", "recipe.views=2000") == 0
+    assert caplog.records == []

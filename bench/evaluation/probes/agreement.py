@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...statistics import between
+from ...statistics import percentile_interval
 
 Values = NDArray[np.float64]
 LOWER_BOUNDS = {"ari": -0.5}  # the smallest possible value of a measure, where it is not 0
@@ -32,7 +32,7 @@ def clustering_agreement(
     results = {}
     for name, value in agreement_measures(counts, match).items():
         smallest = LOWER_BOUNDS.get(name, 0)
-        low, high = between(bootstrap[name] - bootstrap[name].mean() + value, 0.95)
+        low, high = percentile_interval(bootstrap[name] - bootstrap[name].mean() + value, 0.95)
         results[name] = min(float(value), 1.0), max(low, smallest), min(high, 1.0)
     return results
 

@@ -23,10 +23,17 @@ def label_subset(labels: Tensor, *, per_class: int | None = None, share: float =
             f"{per_class} labels per class: class {smallest} has only {int(counts.min())} train images; ask for fewer."
         )
     wanted = (counts * share).round().long().clamp_min(1) if per_class is None else torch.full_like(counts, per_class)
+    return (rank_in_class(labels, seed) < wanted[classes]).nonzero()[:, 0]
+
+
+def rank_in_class(labels: Tensor, seed: int) -> Tensor:
+    """Labels (N,) -> the place (N,) of each image in a random order of the images of its class, from 0."""
+    _, classes, counts = torch.unique(labels.cpu(), return_inverse=True, return_counts=True)
     shuffled = torch.randperm(len(classes), generator=torch.Generator().manual_seed(seed))
     by_class = shuffled[torch.argsort(classes[shuffled], stable=True)]
-    rank = torch.arange(len(by_class)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
-    return by_class[rank < wanted.repeat_interleave(counts)].sort().values
+    rank = torch.empty_like(shuffled)
+    rank[by_class] = torch.arange(len(by_class)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    return rank
 
 
 def subset_digest(indices: Tensor) -> str:

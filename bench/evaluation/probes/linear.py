@@ -13,7 +13,9 @@ from torch import Tensor
 
 from .feature_table import FeatureTable, check_features, rows_per_chunk, training_mask
 from .logistic import LogisticModels, LogisticProblem
+from .validation import Choice, choose_strength, validation_masks
 
+DEFAULT_STRENGTH = 1.0  # where none can be chosen; scikit-learn's default
 DEFAULT_STRENGTHS = tuple(10.0 ** (e / 2) for e in range(-12, 1))
 
 
@@ -24,7 +26,8 @@ class ProbeResult:
     predictions: Tensor  # (M,)
     scores: Tensor  # (M, K) logits
     strength: float  # the chosen regularisation: C of linear_probe, the weight decay of mlp_probe
-    validation_accuracies: Tensor  # (S,) held-out accuracy of each strength, in the order given
+    validation_accuracies: Tensor  # (S,) held-out accuracy of each strength, in the order given; NaN if not measured
+    choice: Choice  # how the strength was chosen
     fit_statistics: dict[str, float]
     linear: tuple[Tensor, Tensor] | None = None  # weights (D, K) and bias (K,) for features that are not standardised
 
@@ -43,38 +46,54 @@ def linear_probe(
 ) -> ProbeResult:
     """Fits logistic regression to standardised features (N, D) and applies it to test features (M, D).
 
-    The strength C is chosen on the share ``held_out`` of train; then the model is fitted again to all of train. Of
-    strengths with equal accuracy the strongest regularisation (the smallest C) wins. Until the last fit the held-out
-    images do not contribute to mean and scale. The choice uses a loose tolerance, the last fit the one given.
+    The strength C is chosen on the share ``held_out`` of train; then the model is fitted again to all of train. If this
+    share has too few images, C is cross-validated; if every class has only one image, C is the strength nearest to
+    `DEFAULT_STRENGTH`. Of strengths with equal accuracy the strongest regularisation (the smallest C) wins. Until the
+    last fit the held-out images do not contribute to mean and scale. The choice uses a loose tolerance, the last fit
+    the one given.
     """
     labels = check_features(train_features, train_labels, num_classes)
     check_features(test_features)
     C = torch.as_tensor(strengths, dtype=torch.float64)
-    keep = training_mask(labels, held_out, seed)
     whole = LogisticProblem(FeatureTable(train_features, standardise=True), labels, num_classes)
     whole.table.free_memory()  # one standardised copy at a time
-    if whole.directions is None:
-        table = FeatureTable(train_features, standardise=True, keep=keep)
-        part = LogisticProblem(table, labels, num_classes, whole.curvature)
-    else:  # the rows to keep are few enough to copy, and must span their own space
-        part = LogisticProblem(FeatureTable(train_features[keep], standardise=True), labels[keep], num_classes)
-    mask = keep if whole.directions is None else None
-    trials = part.solve(C, part.initial_parameters(C), max(tolerance, 1e-3), 100, precision, mask)
-    part.table.free_memory()
-    validation = held_out_accuracy(trials, train_features, labels, keep).to(C.device)
-    best = int(C.masked_fill(validation < validation.max(), torch.inf).argmin())
-    final = whole.solve(C[best : best + 1], whole.parameters_of(trials, best), tolerance, 1000, precision)
+    trials: list[LogisticModels] = []
+
+    def count_correct(keep: Tensor) -> Tensor:
+        if whole.directions is None:
+            table = FeatureTable(train_features, standardise=True, keep=keep)
+            part, mask = LogisticProblem(table, labels, num_classes, whole.curvature), keep
+        else:  # the rows to keep are few enough to copy, and must span their own space
+            table, mask = FeatureTable(train_features[keep], standardise=True), None
+            part = LogisticProblem(table, labels[keep], num_classes)
+        trials.append(part.solve(C, part.initial_parameters(C), max(tolerance, 1e-3), 100, precision, mask))
+        part.table.free_memory()
+        return count_correct_held_out(trials[-1], train_features, labels, keep)
+
+    masks = validation_masks(labels, training_mask(labels, held_out, seed), held_out, seed)
+    chosen = choose_strength(C, masks, count_correct, default=DEFAULT_STRENGTH, prefer=lambda strengths: strengths)
+    best = C[chosen.index : chosen.index + 1]
+    start = whole.parameters_of(trials[-1], chosen.index) if trials else whole.initial_parameters(best)
+    final = whole.solve(best, start, tolerance, 1000, precision)
     scores = final.scores(test_features)[0]
-    fit = {"objective": float(final.objective[0]), "passes": float(trials.iterations.max() + final.iterations[0])}
-    return ProbeResult(scores.argmax(1), scores, float(C[best]), validation, fit, (final.weights[0], final.bias[0]))
+    passes = sum(int(models.iterations.max()) for models in trials) + float(final.iterations[0])
+    return ProbeResult(
+        predictions=scores.argmax(1),
+        scores=scores,
+        strength=float(best),
+        validation_accuracies=chosen.accuracies,
+        choice=chosen.choice,
+        fit_statistics={"objective": float(final.objective[0]), "passes": passes},
+        linear=(final.weights[0], final.bias[0]),
+    )
 
 
-def held_out_accuracy(trials: LogisticModels, features: Tensor, labels: Tensor, keep: Tensor) -> Tensor:
-    """Accuracy (S,) of each model on the rows where ``keep`` (N,) is false; 0 where there are none."""
+def count_correct_held_out(trials: LogisticModels, features: Tensor, labels: Tensor, keep: Tensor) -> Tensor:
+    """How many rows where ``keep`` (N,) is false each model classifies correctly, float64 (S,)."""
     correct = torch.zeros(len(trials.weights), dtype=torch.float64, device=labels.device)
     end = 0
     for x in features.split(rows_per_chunk(features)):
         span = slice(end, end := end + len(x))
         out = ~keep[span]
         correct += (trials.predict(x[out]) == labels[span][out]).sum(1)
-    return correct / max(1, int((~keep).sum()))
+    return correct

@@ -12,6 +12,9 @@ from torch.nn import functional as F
 from ...errors import UserError, require
 from .feature_table import FeatureTable, check_features, training_mask
 from .linear import ProbeResult
+from .validation import choose_strength, validation_masks
+
+DEFAULT_STRENGTH = 1e-2  # where none can be chosen
 
 
 def mlp_head(features: int, num_classes: int, hidden: int = 200) -> nn.Sequential:
@@ -27,7 +30,7 @@ def mlp_probe(
     test_features: Tensor,
     num_classes: int,
     *,
-    strengths: Sequence[float] = (1e-2,),
+    strengths: Sequence[float] = (DEFAULT_STRENGTH,),
     held_out: float = 0.1,
     seed: int = 0,
     hidden: int = 200,
@@ -37,8 +40,9 @@ def mlp_probe(
 ) -> ProbeResult:
     """Trains Gidaris et al. 2018's non-linear classifier with AdamW for a fixed number of epochs.
 
-    The strength is the weight decay. Of several, one is chosen on the share ``held_out`` of train, and the classifier
-    is trained again on all of train. Until then the held-out images do not contribute to mean and scale.
+    The strength is the weight decay. Of several, one is chosen as `linear_probe` does, with the largest winning ties,
+    and the classifier is trained again on all of train. Until then the held-out images do not contribute to mean and
+    scale.
     """
     labels = check_features(train_features, train_labels, num_classes)
     check_features(test_features)
@@ -48,20 +52,29 @@ def mlp_probe(
         raise UserError("all training images have the same label: a classifier needs at least two classes.")
     training = MLPTraining(num_classes, seed, hidden, epochs, batch_size, learning_rate)
     decays = torch.as_tensor(strengths, dtype=torch.float64)
-    validation, best = torch.full((len(decays),), torch.nan, dtype=torch.float64), 0
-    if len(decays) > 1:
-        keep = training_mask(labels, held_out, seed)
+
+    def count_correct(keep: Tensor) -> Tensor:
         rows, rest = keep.nonzero()[:, 0], (~keep).nonzero()[:, 0]
         part = FeatureTable(train_features, standardise=True, keep=keep)
-        for i, decay in enumerate(decays.tolist()):
-            head = training.fit(part, labels, rows, decay)
-            correct = compute_logits(head, part, train_features[rest]).argmax(1) == labels[rest]
-            validation[i] = correct.double().sum() / max(1, len(rest))
-        best = int(decays.masked_fill(validation < validation.max(), -torch.inf).argmax())
+        heads = (training.fit(part, labels, rows, decay) for decay in decays.tolist())
+        predicted = (compute_logits(head, part, train_features[rest]).argmax(1) for head in heads)
+        return torch.stack([(classes == labels[rest]).sum() for classes in predicted])
+
+    keep = training_mask(labels, held_out, seed)
+    masks = validation_masks(labels, keep, held_out, seed) if len(decays) > 1 else []
+    chosen = choose_strength(decays, masks, count_correct, default=DEFAULT_STRENGTH, prefer=torch.neg)
+    decay = float(decays[chosen.index])
     table = FeatureTable(train_features, standardise=True)
     everything = torch.arange(len(labels), device=labels.device)
-    scores = compute_logits(training.fit(table, labels, everything, float(decays[best])), table, test_features)
-    return ProbeResult(scores.argmax(1), scores, float(decays[best]), validation, {"epochs": float(epochs)})
+    scores = compute_logits(training.fit(table, labels, everything, decay), table, test_features)
+    return ProbeResult(
+        predictions=scores.argmax(1),
+        scores=scores,
+        strength=decay,
+        validation_accuracies=chosen.accuracies,
+        choice=chosen.choice,
+        fit_statistics={"epochs": float(epochs)},
+    )
 
 
 @dataclass(frozen=True)

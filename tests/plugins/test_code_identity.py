@@ -1,0 +1,107 @@
+"""The identity of code: what was edited is computed again, and a better docstring voids nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sslbench.bench.plugins import code_identity as module
+from sslbench.bench.plugins.code_identity import code_identity, declared_revision, product_name, source_hash
+from sslbench.bench.plugins.discovery import ROOT
+from sslbench.bench.records import store as records
+from tests.builders import QUICK_OPTIONS
+
+MOCO = ROOT / "methods" / "moco.py"
+NETWORK = """
+from torch import nn
+{imports}
+
+def net():
+    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), {layer})
+"""
+
+
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, object]]:
+    """A list of the files as they are now, which a test may change."""
+    rows = module.current_list()
+    monkeypatch.setattr(module, "read_list", lambda: rows)
+    return rows
+
+
+def test_released_code_adds_nothing_to_a_key(listed: dict[str, dict[str, object]]) -> None:
+    """Files that equal the list at revision 1 leave the keys of earlier records valid."""
+    assert code_identity([MOCO, ROOT / "bench/training/loop.py"]) == {}
+
+
+def test_an_edited_file_counts_for_all_that_import_it(listed: dict[str, dict[str, object]]) -> None:
+    """A changed helper of a method, or of the engine's views, changes the identity of each method that uses it."""
+    for helper in ("methods/_momentum.py", "bench/images/augment.py", "bench/encoders/__init__.py"):
+        source, listed[helper] = listed[helper], {"revision": 1, "source": "another"}
+        assert code_identity([MOCO]).keys() == {helper}
+        listed[helper] = source
+    listed["methods/_tiles.py"] = {"revision": 1, "source": "another"}
+    assert code_identity([MOCO]) == {}, "moco does not import it"
+    del listed["methods/moco.py"]
+    assert code_identity([MOCO]).keys() == {"methods/moco.py"}, "a file that the release does not have"
+
+
+def test_a_raised_revision_counts(listed: dict[str, dict[str, object]]) -> None:
+    """A released file at revision 2 has other keys than at revision 1."""
+    listed["methods/_momentum.py"]["revision"] = 2
+    assert code_identity([MOCO]) == {"methods/_momentum.py": "revision 2"}
+
+
+def test_comments_docstrings_and_blank_lines_do_not_count() -> None:
+    """The hash is of code alone; a changed value, or text that is used as a value, does count."""
+    code = b'"""Doc."""\nx = 1  # why\n\ndef f():\n    """Doc."""\n    return "# text"\n'
+    same = b'"""Other."""\nx = 1\ndef f():\n    """More\n    lines."""\n\n    return "# text"  # new\n'
+    assert source_hash(code) == source_hash(same) == source_hash(code.replace(b"\n", b"\r\n"))
+    assert (
+        len({source_hash(code), source_hash(code.replace(b"1", b"2")), source_hash(code.replace(b"text", b"t"))}) == 3
+    )
+    assert (declared_revision(b"REVISION = 3\n"), declared_revision(b"x = 1\n")) == (3, 1)
+
+
+def test_the_list_is_of_every_file_that_computes() -> None:
+    """Each method, protocol, encoder and probe is in the list, so that `make check` asks about each change."""
+    names = set(module.current_list())
+    assert {product_name(MOCO), "bench/training/loop.py", "bench/evaluation/probes/neighbours.py"} <= names
+    assert not any(name.startswith(("bench/report/", "bench/cli/")) for name in names)
+
+
+def knn_accuracy(folder: Path, *words: str, path: str = "") -> tuple[str, float]:
+    """Key and kNN accuracy of an untrained encoder, as measured by a process of its own in ``folder``."""
+    code = "import sys; from sslbench.bench.cli import main; sys.exit(main())"
+    options = ["--methods", "random", "--protocol", "knn", "--set", "knn.k=20", *QUICK_OPTIONS, "--results", "results"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), path]), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-P", "-c", code, *options, *words]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    newest = max((folder / "results" / "records").glob("*.json"), key=os.path.getmtime)
+    record = records.read(newest)
+    return record.key, record.measurements[0].value
+
+
+@pytest.mark.parametrize("where", ["module", "package", "helper", "on PYTHONPATH"])
+def test_an_edited_network_is_measured_again(tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another ``forward`` with the same weights has another key and other features, wherever its code is."""
+    monkeypatch.setenv("SSLBENCH_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "elsewhere" if where == "on PYTHONPATH" else tmp_path
+    file = {"package": folder / "mynet" / "__init__.py", "helper": folder / "layers.py"}.get(where, folder / "mynet.py")
+    file.parent.mkdir(exist_ok=True)
+    found = []
+    for layer in ("nn.ReLU()", "nn.Threshold(1e9, 0.0)"):
+        if where == "helper":
+            (folder / "mynet.py").write_text(NETWORK.format(imports="from layers import last", layer="last()"))
+            file.write_text(f"from torch import nn\n\ndef last():\n    return {layer}\n")
+        else:
+            file.write_text(NETWORK.format(imports="", layer=layer))
+        words = ["--encoder-from", "mynet:net", "--taps", "1"]
+        found.append(knn_accuracy(tmp_path, *words, path=str(folder) if where == "on PYTHONPATH" else ""))
+    assert found[0][0] != found[1][0]
+    assert found[0][1] > found[1][1], "without features only chance is left"
