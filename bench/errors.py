@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import sysconfig
+import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
+ENGINE = os.path.dirname(os.path.realpath(__file__))
+LIBRARIES = tuple({os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")})
 MAX_LISTED = 40  # more names than this do not fit into an error message
 
 
 class UserError(Exception):
     """A mistake of the user, in one line: what is wrong, why, and the remedy. The command line exits with code 2."""
+
+
+class StorageError(UserError):
+    """A file cannot be written: the disk is full, or the folder may not be written to."""
 
 
 def program_name() -> str:
@@ -38,3 +47,23 @@ def require(true: bool, setting: str, value: object, expected: str) -> None:
     """Raises UserError unless ``true``: the range check of a plugin's own settings."""
     if not true:
         raise UserError(f"{setting} = {value!r}: it must be {expected}.")
+
+
+def plugin_traceback(error: BaseException) -> tuple[str, ...]:
+    """Where an error passed through a plugin's code, the innermost place last: "file:line, in function: statement".
+
+    Empty if it came from this project's engine or from a library alone. Files of this project are relative to its root.
+    """
+    root = os.path.dirname(ENGINE)
+    places = []
+    for frame in traceback.extract_tb(error.__traceback__):
+        file = os.path.realpath(frame.filename)
+        if not file.startswith((ENGINE + os.sep, *LIBRARIES)) and not frame.filename.startswith("<"):
+            shown = os.path.relpath(file, root) if file.startswith(root + os.sep) else file
+            places.append(f"{shown}:{frame.lineno}, in {frame.name}: {frame.line}")
+    return tuple(places)
+
+
+def with_place(message: str, places: tuple[str, ...]) -> str:
+    """An error's message with the innermost place of its `plugin_traceback`, if there is one."""
+    return f"{message} ({places[-1].partition(': ')[0]})" if places else message

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 # Ctrl-C; a scheduler or `kill`; a terminal that closes; Ctrl-Break. Windows and POSIX each lack some.
-STOP_SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
-]
+STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 
 
 @dataclass(frozen=True, kw_only=True)

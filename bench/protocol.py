@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from .errors import UserError
+from .errors import UserError, require
 from .plugins.settings import check_fields
 from .records.measurement import Measurement
-from .statistics import bootstrap_interval, macro_bootstrap_interval
+from .statistics import accuracy_interval, macro_accuracy_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,6 +45,8 @@ class Protocol(ABC):
     def __post_init__(self) -> None:
         """Checks each setting against the range that its annotation declares. Raises UserError."""
         check_fields(self)
+        name = f"{type(self).__name__.lower()}.taps"
+        require(len(set(self.taps)) == len(self.taps), name, ",".join(self.taps), "without a tap that occurs twice")
 
     @abstractmethod
     def feature_specs(self) -> tuple[FeatureSpec, ...]:
@@ -129,13 +131,13 @@ def accuracy_cell(row: Any, digits: int = 1) -> TableCell:
 def accuracy_measurements(
     tap: str, predictions: Tensor, labels: Tensor, confidences: Tensor | None = None, **details: Any
 ) -> Iterator[Measurement]:
-    """Predictions and labels (N,) -> accuracy over images, and mean accuracy per class, with bootstrap intervals.
+    """Predictions and labels (N,) -> accuracy over images, and mean accuracy per class, with Wilson intervals.
 
     The first measurement also carries predictions, confidences (N,) and details.
     """
     predicted, truth = predictions.cpu().numpy(), labels.cpu().numpy()
     correct = predicted == truth
-    low, high = bootstrap_interval(correct)
+    low, high = accuracy_interval(correct)
     yield Measurement(
         tap=tap,
         metric="accuracy",
@@ -147,5 +149,5 @@ def accuracy_measurements(
         details=details,
     )
     per_class = [correct[truth == label].mean() for label in np.unique(truth)]
-    low, high = macro_bootstrap_interval(correct, truth)
+    low, high = macro_accuracy_interval(correct, truth)
     yield Measurement(tap=tap, metric="macro_accuracy", value=float(np.mean(per_class)), ci_low=low, ci_high=high)

@@ -13,6 +13,49 @@ from .errors import UserError, require
 Vector = NDArray[np.float64]
 
 
+def wilson_interval(right: ArrayLike, total: ArrayLike, *, level: float = 0.95) -> tuple[Vector, Vector]:
+    """Wilson's score interval of a proportion: lower and upper ends, in the shape of ``right`` and ``total``.
+
+    Unlike the bootstrap's it has a width if all answers are right (Wilson 1927; Brown, Cai and DasGupta 2001,
+    "Interval Estimation for a Binomial Proportion"). The proportion is always within it.
+    """
+    from scipy.special import ndtri
+
+    k, n = np.asarray(right, dtype=np.float64), np.asarray(total, dtype=np.float64)
+    check_draws_and_level(1, level)
+    require(bool((n >= 1).all()), "total", n.tolist(), "1 or more images")
+    require(bool(((k >= 0) & (k <= n)).all()), "right", k.tolist(), "from 0 to the number of images")
+    z = float(ndtri((1 + level) / 2))
+    centre = (k + z**2 / 2) / (n + z**2)
+    half_width = z * np.sqrt(k * (n - k) / n + z**2 / 4) / (n + z**2)
+    # At the edges rounding would leave out the proportion itself.
+    return np.where(k == 0, 0.0, centre - half_width), np.where(k == n, 1.0, centre + half_width)
+
+
+def accuracy_interval(correct: ArrayLike, *, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of the accuracy over images."""
+    right = as_answers(correct)
+    low, high = wilson_interval(right.sum(), len(right), level=level)
+    return float(low), float(high)
+
+
+def macro_accuracy_interval(correct: ArrayLike, labels: ArrayLike, *, level: float = 0.95) -> tuple[float, float]:
+    """The interval of the mean accuracy per class, combined from Wilson's interval of each class.
+
+    The distances of the classes' ends from their accuracies add up in squares, as variances do, so that classes with
+    only right answers count with the width that their few images leave (Zou and Donner, Statistics in Medicine 2008).
+    """
+    right, classes = as_answers(correct), np.asarray(labels)
+    require(len(classes) == len(right), "labels", len(classes), f"{len(right)}, one per image")
+    _, class_of_image, images = np.unique(classes, return_inverse=True, return_counts=True)
+    hits = np.bincount(class_of_image, right)
+    low, high = wilson_interval(hits, images, level=level)
+    accuracies = hits / images
+    mean = accuracies.mean()
+    below, above = (float(np.sqrt(np.square(end - accuracies).sum())) / len(images) for end in (low, high))
+    return float(mean - below), float(mean + above)
+
+
 def bootstrap_interval(
     correct: ArrayLike, *, draws: int = 1000, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:

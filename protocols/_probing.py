@@ -16,7 +16,6 @@ from sslbench import (
     Encoder,
     FeatureSpec,
     Measurement,
-    Positive,
     Protocol,
     Representation,
     accuracy_measurements,
@@ -41,7 +40,8 @@ class Probing(Protocol):
     epochs: Count = 50  # of solver = sgd
     features: Count = 2048  # each tap is pooled to at most so many values; the papers took about 9000
     pooling: Literal["average", "max"] = "average"
-    strengths: Annotated[tuple[Positive, ...], MinLen(1)] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # scikit-learn's C
+    # scikit-learn's C
+    strengths: Annotated[tuple[Annotated[float, Interval(ge=1e-9, le=1e9)], ...], MinLen(1)] = (1e-4, 1e-3, 0.01, 0.1, 1.0)
     held_out: Annotated[float, Interval(gt=0, lt=1)] = 0.1  # share of train on which the strength is chosen
     presets: ClassVar = {"smoke": {"features": 512}}
 
@@ -79,9 +79,22 @@ class Probing(Protocol):
         result = fit() if fit else self.fit_classifier(representation, spec, rows)
         return result.predictions, {
             "confidences": result.scores.softmax(1).amax(1),
-            "strength": result.strength,
-            "validation_accuracy": float(result.validation_accuracies.max()),
+            **self.describe_strength(result),
         }
+
+    def describe_strength(self, result: probes.ProbeResult) -> dict[str, Any]:
+        """The strength of a fitted classifier and how it was chosen, for the record.
+
+        ``validation_accuracy`` is missing if no images were held out. ``strength_at_edge`` is there only if the chosen
+        strength is the smallest or largest of several: a wider grid may have a better one.
+        """
+        details: dict[str, Any] = {"strength": result.strength, "strength_choice": result.choice}
+        if not result.validation_accuracies.isnan().any():
+            details["validation_accuracy"] = float(result.validation_accuracies.max())
+        if result.choice in ("held out", "cross-validated"):
+            ends = {min(self.strengths): "smallest", max(self.strengths): "largest"}
+            details |= {"strength_at_edge": ends[result.strength]} if result.strength in ends else {}
+        return details
 
     def fit_classifier(
         self, representation: Representation, spec: FeatureSpec, rows: Tensor | None = None

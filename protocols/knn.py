@@ -11,14 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-from annotated_types import MinLen
+from annotated_types import Interval, MinLen
 
 from sslbench import (
     Count,
     DatasetInfo,
     FeatureSpec,
     Measurement,
-    Positive,
     Protocol,
     Representation,
     TableCell,
@@ -38,7 +37,7 @@ class KNN(Protocol):
     """Accuracy of kNN classification at each tap. The first k and temperature are the headline."""
 
     k: Annotated[tuple[Count, ...], MinLen(1)] = (200,)
-    temperature: Annotated[tuple[Positive, ...], MinLen(1)] = (0.07,)
+    temperature: Annotated[tuple[Annotated[float, Interval(ge=1e-6, le=1e6)], ...], MinLen(1)] = (0.07,)
 
     def check(self, info: DatasetInfo) -> None:
         """Raises UserError where there are fewer than k train images."""

@@ -15,11 +15,12 @@ learning rate is scaled with the square root of the batch size (Chen et al. 2020
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from annotated_types import Ge
+from annotated_types import Ge, Interval
 from torch.nn.functional import normalize
 
 from sslbench import (
@@ -27,7 +28,6 @@ from sslbench import (
     DatasetInfo,
     FeatureSpec,
     Measurement,
-    Positive,
     PositiveShare,
     Representation,
     UserError,
@@ -50,9 +50,9 @@ class Negatives(Probing):
 
     taps: tuple[str, ...] = ("conv5",)
     neighbours: Count = 200  # k of kNN; the default is capped at the number of train images
-    temperature: Positive = 0.07
+    temperature: Annotated[float, Interval(ge=1e-6, le=1e6)] = 0.07
     below: PositiveShare = 0.5  # the smallest number of clusters, as a multiple of the number of classes
-    above: Annotated[float, Ge(1)] = 4.0  # the largest number of clusters, likewise
+    above: Annotated[float, Interval(ge=1, le=1000)] = 4.0  # the largest number of clusters, likewise
     clustered: Count = 10_000  # train images, evenly spaced, that k-means clusters
     paired: Annotated[int, Ge(2)] = 2_000  # test images, evenly spaced, whose views and negatives are examined
     hardest: PositiveShare = 0.01  # share of all train images that count as the hardest negatives
@@ -104,7 +104,7 @@ class Negatives(Probing):
     def evaluate(self, representation: Representation) -> Iterator[Measurement]:
         """Yields all lines of the table, at each tap."""
         yield from super().evaluate(representation)
-        if "bound" in representation.pretext:
+        if math.isfinite(representation.pretext.get("bound", math.nan)):
             yield Measurement(tap=self.taps[0], metric="bound", value=representation.pretext["bound"])
         for tap in self.taps:
             yield from self.measure_neighbours(tap, representation)
@@ -121,7 +121,7 @@ class Negatives(Probing):
         )
         (predictions,) = votes.values()
         correct = (predictions == truth).cpu().numpy()
-        low, high = statistics.bootstrap_interval(correct)
+        low, high = statistics.accuracy_interval(correct)
         yield Measurement(
             tap=tap,
             metric="knn_accuracy",

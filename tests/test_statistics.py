@@ -21,7 +21,7 @@ def test_bootstrap_agrees_with_resampling_images():
 
 
 def test_bootstrap_of_perfect_answers_has_no_width():
-    """All right is all right in every resample."""
+    """All resamples of right answers are right."""
     assert statistics.bootstrap_interval(np.ones(10, bool)) == (1, 1)
     assert statistics.macro_bootstrap_interval(np.ones(10, bool), np.arange(10) % 3) == (1, 1)
 
@@ -45,7 +45,7 @@ def test_a_wider_level_gives_a_wider_interval_and_a_seed_repeats_it():
     assert statistics.bootstrap_interval(HALF, level=0.5) == narrow
 
 
-def test_interval_over_seeds_is_students():
+def test_interval_over_seeds_is_students_t():
     """Mean and interval over seeds equal scipy's; one run has no width."""
     runs = [0.61, 0.64, 0.60, 0.66]
     expected = stats.t.interval(0.95, 3, np.mean(runs), stats.sem(runs))
@@ -55,7 +55,7 @@ def test_interval_over_seeds_is_students():
 
 @pytest.mark.parametrize(("only_a", "only_b"), [(0, 0), (1, 0), (7, 2), (30, 45), (600, 700)])
 def test_mcnemar_is_the_exact_binomial_test(only_a, only_b):
-    """Only the images on which A and B differ count, and they count as fair coins."""
+    """Only the images that one of them got right matter, and they are treated as fair coins."""
     a = np.array([1] * only_a + [0] * only_b + [1] * 20)
     b = np.array([0] * only_a + [1] * only_b + [1] * 20)
     expected = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1
@@ -65,7 +65,7 @@ def test_mcnemar_is_the_exact_binomial_test(only_a, only_b):
 
 @pytest.mark.parametrize(("only_a", "only_b"), [(1, 0), (25, 5), (30, 45), (600, 700)])
 def test_mcnemar_with_correction_is_edwards(only_a, only_b):
-    """(|b - c| - 1)^2 / (b + c) against chi-squared with one degree; for many images it nears the exact test."""
+    """(|b - c| - 1)^2 / (b + c) is chi-squared with one degree of freedom, and nearly exact for many images."""
     a = np.array([1] * only_a + [0] * only_b + [1] * 20)
     b = np.array([0] * only_a + [1] * only_b + [1] * 20)
     found = statistics.mcnemar(a, b, exact=False)
@@ -76,7 +76,7 @@ def test_mcnemar_with_correction_is_edwards(only_a, only_b):
 
 
 def test_randomisation_is_mcnemar_for_one_seed():
-    """Exchanging answers gives the exact test's p."""
+    """Both tests give the same p."""
     generator = np.random.default_rng(0)
     a = generator.random(300) < 0.7
     b = np.where(generator.random(300) < 0.8, a, generator.random(300) < 0.55)
@@ -85,7 +85,7 @@ def test_randomisation_is_mcnemar_for_one_seed():
 
 
 def test_randomisation_counts_every_exchange():
-    """Two seeds of a dozen images: p is the share of all 2^12 exchanges whose difference is at least as large."""
+    """p is the share of all 2^12 exchanges of twelve images with a difference that is at least as large."""
     generator = np.random.default_rng(3)
     a, b = (generator.random((2, 12)) < share for share in (0.8, 0.4))
     gaps = (a * 1 - b).sum(0)
@@ -93,14 +93,14 @@ def test_randomisation_counts_every_exchange():
     assert statistics.randomisation_test(a, b) == pytest.approx(np.mean(exchanges))
 
 
-def test_seeds_are_no_images():
-    """The same answers thrice are no more evidence than once; and three seeds agree with scipy's permutation test."""
+def test_images_and_not_seeds_are_the_sample():
+    """Three copies of the same answers do not change p, and three seeds agree with scipy's permutation test."""
     generator = np.random.default_rng(0)
     a = generator.random((3, 200)) < 0.7
     b = generator.random((3, 200)) < 0.62
-    thrice = [np.repeat(side[:1], 3, axis=0) for side in (a, b)]
-    assert statistics.randomisation_test(*thrice) == pytest.approx(statistics.randomisation_test(a[0], b[0]))
-    assert statistics.paired_bootstrap(*thrice) == pytest.approx(statistics.paired_bootstrap(a[0], b[0]))
+    copies = [np.repeat(side[:1], 3, axis=0) for side in (a, b)]
+    assert statistics.randomisation_test(*copies) == pytest.approx(statistics.randomisation_test(a[0], b[0]))
+    assert statistics.paired_bootstrap(*copies) == pytest.approx(statistics.paired_bootstrap(a[0], b[0]))
     gaps = (a * 1.0 - b).mean(0)
     expected = stats.permutation_test(
         (gaps,), np.mean, permutation_type="samples", n_resamples=20_000, rng=np.random.default_rng(1)
@@ -112,8 +112,8 @@ def test_seeds_are_no_images():
     assert interval == pytest.approx(np.quantile(gaps[draws].mean(1), [0.025, 0.975]), abs=5e-3)
 
 
-def test_paired_bootstrap_sees_what_the_methods_share():
-    """The difference is that of the accuracies, and its interval that of resampled images."""
+def test_paired_bootstrap_agrees_with_resampling_images():
+    """The difference is that of the accuracies, and the interval is that of resampling images."""
     generator = np.random.default_rng(0)
     a = generator.random(400) < 0.7
     b = np.where(generator.random(400) < 0.9, a, ~a)
@@ -126,7 +126,7 @@ def test_paired_bootstrap_sees_what_the_methods_share():
 
 
 def test_holm_by_hand():
-    """0.01 * 4, 0.02 * 3, then never less than the one before, never more than 1."""
+    """0.01 * 4, 0.02 * 3, then at least the one before and at most 1."""
     assert statistics.holm([0.02, 0.01, 0.9, 0.03]) == pytest.approx([0.06, 0.04, 0.9, 0.06])
     assert statistics.holm([0.6, 0.7]) == pytest.approx([1, 1])
 
@@ -137,7 +137,7 @@ def test_average_ranks_by_hand():
 
 
 def test_friedman_agrees_with_scipy():
-    """Iman and Davenport's F of scipy's chi-squared; methods in one order on every data set leave no doubt."""
+    """F is computed from scipy's chi-squared; the same order on every data set gives 0."""
     table = np.random.default_rng(0).random((6, 4)) + np.array([0, 0.1, 0.2, 0.5])
     chi = stats.friedmanchisquare(*table.T).statistic
     assert statistics.friedman(table) == pytest.approx(stats.f.sf(5 * chi / (6 * 3 - chi), 3, 15))
@@ -146,20 +146,20 @@ def test_friedman_agrees_with_scipy():
 
 
 def test_demsars_worked_example():
-    """Four methods on 14 data sets: ranks must differ by 1.25, and at level 0.90 by 1.12 (his section 3.2.4)."""
+    """Four methods on 14 data sets: ranks must differ by 1.25, and at level 0.90 by 1.12 (Demšar, section 3.2.4)."""
     assert statistics.critical_difference(4, 14) == pytest.approx(1.25, abs=5e-3)
     assert statistics.critical_difference(4, 14, level=0.90) == pytest.approx(1.12, abs=5e-3)
 
 
 @pytest.mark.parametrize(("methods", "q"), [(2, 1.960), (3, 2.343), (5, 2.728), (10, 3.164)])
 def test_critical_values_are_demsars(methods, q):
-    """His table 5a."""
+    """The values of Demšar's table 5a."""
     expected = q * np.sqrt(methods * (methods + 1) / 6)
     assert statistics.critical_difference(methods, 1) == pytest.approx(expected, rel=5e-4)
 
 
-def test_rank_correlation_sees_order_only():
-    """A monotone curve correlates fully, its reverse inversely, a constant not at all."""
+def test_rank_correlation_depends_only_on_order():
+    """A monotone curve has correlation 1, its reverse -1, a constant none."""
     assert statistics.rank_correlation([1, 2, 3, 4], [1, 8, 27, 64]) == pytest.approx(1)
     assert statistics.rank_correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
     assert np.isnan(statistics.rank_correlation([1, 2, 3], [5, 5, 5]))
@@ -183,8 +183,8 @@ def test_rank_correlation_sees_order_only():
         lambda: statistics.mean_interval_over_seeds([]),
     ],
 )
-def test_mistakes_are_told_in_one_line(wrong):
-    """Empty, mismatched and out-of-range input is the user's error."""
+def test_wrong_input_is_an_error_of_one_line(wrong):
+    """Empty, mismatched and out-of-range input raises UserError."""
     with pytest.raises(UserError) as error:
         wrong()
     assert "\n" not in str(error.value)

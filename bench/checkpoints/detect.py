@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import torch
+from torch import Tensor
 
 from ..encoders import Encoder
 from ..errors import UserError
+from .hints import suggest_encoder
 from .registry import Checkpoint
 from .safe_load import read_checkpoint_file
-from .state_dict import Match, mismatch_message, search_file
+from .state_dict import Match, complete_matches, mismatch_message, search_file, shorten_list
 
 
 def build_skeleton(checkpoint: Checkpoint, image_size: int) -> Encoder:
@@ -49,16 +52,23 @@ class SkeletonCache:
 
 
 def detect_encoder(
-    path: Path, candidates: Sequence[Checkpoint], skeletons: SkeletonCache, *, keep_settings: bool = False
+    path: Path,
+    candidates: Sequence[Checkpoint],
+    skeletons: SkeletonCache,
+    *,
+    part: str = "",
+    keep_settings: bool = False,
 ) -> Checkpoint:
-    """The first candidate whose encoder matches the file in every tensor.
+    """The first candidate whose encoder matches the file, or its named part, in every tensor.
 
     Some programs change an encoder in a way that no shape shows. Its settings are then set as the program that wrote
-    the file does, unless ``keep_settings``. Raises UserError if no candidate matches, or several different ones do.
+    the file does, unless ``keep_settings``. If several parts of the file hold the encoder, the checkpoint's part says
+    which one was taken. Raises UserError if no candidate matches, or several different ones do.
     """
     content = read_checkpoint_file(path)
-    made_by = str(content.metadata.get("method", ""))
+    made_by = str(content.metadata.get("method") or "")
     matching: list[Checkpoint] = []
+    resizable: list[Checkpoint] = []  # with position embeddings of another size
     closest: tuple[float, Match | None, Encoder] | None = None
     # Encoders that sslbench pretrained were shown the data set's images unchanged, so such candidates come first.
     for candidate in sorted(distinct_candidates(candidates), key=lambda one: bool(made_by and one.input_spec)):
@@ -67,17 +77,19 @@ def detect_encoder(
         encoder = skeletons.get(candidate)
         if encoder is None:
             continue
-        match = search_file(content.groups, encoder).best
+        match = search_file(content.groups, encoder, part).best
         if match and match.complete:
             more = {} if keep_settings else encoder.settings_from_extra_keys(match.left_out)
-            matching.append(replace(candidate, settings=candidate.settings | more))
+            chosen = part or part_taken(content.groups, encoder, match)
+            found = replace(candidate, settings=candidate.settings | more, part=chosen)
+            (resizable if match.resized else matching).append(found)
         share = match.share if match else 0.0
         if closest is None or share > closest[0]:
             closest = (share, match, encoder)
+    matching = matching or resizable[:1]
     if not matching:
         assert closest
-        message = mismatch_message(path, content.groups, closest[1], closest[2])
-        raise UserError(f"{message} Name its encoder, for example --methods file/{path}@torchvision/resnet34.")
+        refuse(path, content.groups, closest[1], closest[2], part)
     first = matching[0]
     if rivals := [other for other in matching if not same_network(first, other)]:
         raise UserError(
@@ -85,6 +97,26 @@ def detect_encoder(
             f"say which with --methods file/{path}@ENCODER."
         )
     return replace(first, made_by=made_by)
+
+
+def part_taken(groups: Mapping[str, dict[str, Tensor]], encoder: Encoder, match: Match) -> str:
+    """The dictionary in the file that the match is in, if others hold the encoder too; "" if it is the only one."""
+    return match.container if len(complete_matches(groups, encoder)) > 1 else ""
+
+
+def refuse(
+    path: Path, groups: Mapping[str, dict[str, Tensor]], closest: Match | None, encoder: Encoder, part: str
+) -> NoReturn:
+    """Raises UserError for a file that no candidate matches, with what the closest one lacks and what to write."""
+    if part and closest is None:
+        raise UserError(
+            f"{path}: has no part {part!r}; it has {shorten_list(sorted(filter(None, groups)) or ['none'])}."
+        )
+    suggested = suggest_encoder(groups)
+    hint = f"Name its encoder, for example --methods file/{path}@{suggested or 'torchvision/resnet34'}."
+    if others := complete_matches(groups, encoder):
+        hint = f"Its part {others[0].place!r} fits: --methods file/{path}#{others[0].place}."
+    raise UserError(f"{mismatch_message(path, groups, closest, encoder)} {hint}")
 
 
 def same_network(one: Checkpoint, other: Checkpoint) -> bool:

@@ -73,7 +73,7 @@ def load_checkpoint(checkpoint: Checkpoint, encoder: Encoder) -> dict[str, Any]:
     if checkpoint.file:
         if not checkpoint.file.exists():
             raise CheckpointUnavailable(unavailable_message(checkpoint, "it is not here"))
-        return store.load_encoder(checkpoint.file, encoder)
+        return store.load_encoder(checkpoint.file, encoder, checkpoint.part)
     from .libraries import library_weights
 
     return store.fill_encoder(Path(checkpoint.token), {"": library_weights(checkpoint)}, encoder)

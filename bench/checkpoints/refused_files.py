@@ -11,9 +11,11 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-SAFE_PROTOCOL = 3  # the highest pickle protocol that torch reads without running code
+SAFE_PROTOCOLS = (2, 3)  # pickle protocols that torch reads without running code
 SAVE_AGAIN = "Save the tensors alone: torch.save(encoder.state_dict(), …)."
-HARMLESS = ("collections.OrderedDict", "torch._utils.", "torch.", "_codecs.encode")
+HARMLESS = re.compile(
+    r"collections\.OrderedDict|torch\.\w+|torch\._utils\._rebuild_\w+|_codecs\.encode|torch\.serialization\.\w+"
+)
 MAX_PICKLE_BYTES = 2**28
 
 
@@ -27,17 +29,20 @@ def program_format(names: Iterable[str]) -> str:
     return ""
 
 
-def pickle_reason(path: Path) -> str:
-    """Why a file's pickle is not plain tensors that torch reads, in one sentence with a remedy; "" if unknown."""
+def pickle_reason(path: Path, inert: tuple[str, ...]) -> str:
+    """Why a file's pickle is not plain tensors that torch reads, in one sentence with a remedy; "" if unknown.
+
+    ``inert`` are beginnings of the names of classes that do not count as code.
+    """
     content = pickle_content(path)
     if content is None:
         return ""
-    protocol, globals_ = scan_pickle(content)
-    if code := [name for name in globals_ if not name.startswith(HARMLESS)]:
+    protocol, names = scan_pickle(content)
+    if code := [name for name in names if not (HARMLESS.fullmatch(name) or name.startswith(inert))]:
         return code_reason(code[0])
-    if protocol > SAFE_PROTOCOL:
+    if protocol not in SAFE_PROTOCOLS and (protocol or content.startswith((b"(", b"}", b"c"))):
         return (
-            f"is written with pickle protocol {protocol}, of which torch cannot read tensors alone; "
+            f"is written with pickle protocol {protocol or '0 or 1'}, of which torch cannot read tensors alone; "
             "load it where you trust it and save it again with torch.save's default protocol."
         )
     return ""

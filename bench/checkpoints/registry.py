@@ -16,7 +16,7 @@ from ..errors import UserError, did_you_mean
 from ..images.input_spec import CHANNELS, InputSpec
 from ..plugins.discovery import Plugin
 from ..storage.cache import cache_folder
-from ..storage.hashing import file_hash
+from .location import content_hash
 
 Kind = Literal["url", "file", "hub", "timm", "torchvision", "untrained"]
 
@@ -77,6 +77,7 @@ class Checkpoint:
     kind: Kind
     url: str = ""
     path: Path | None = None  # of a local file
+    part: str = ""  # of the file, if several hold the encoder or if one was named: a dictionary in it or a prefix
     sha256: str = ""
     encoder: str  # as in --encoder
     plugin: Plugin | None = None  # the encoder's
@@ -112,7 +113,7 @@ class Checkpoint:
         if self.kind == "untrained":
             return {"seed": seed}
         if self.path:
-            return {"sha256": file_hash(self.path)}
+            return {"sha256": content_hash(self.path)} | ({"part": self.part} if self.part else {})
         return {"url": self.url, "sha256": self.sha256} if self.url else {}
 
     @property

@@ -12,6 +12,8 @@ from ..errors import UserError, did_you_mean
 from ..images.input_spec import InputSpec
 from ..plugins import discovery
 from ..plugins.discovery import Plugin
+from ..plugins.settings import format_value
+from .location import split_part
 from .registry import Checkpoint, registered_checkpoints
 
 LIBRARIES = ("timm", "torchvision")
@@ -73,40 +75,72 @@ def find_registered(word: str, methods: Mapping[str, Plugin]) -> list[Checkpoint
 def resolve_files(
     word: str, rest: str, plugins: PluginsByKind, requested: Checkpoint, image_size: int
 ) -> Iterator[Checkpoint]:
-    """Local files; the encoder of each is named after @ or detected from its tensors."""
-    path, at, encoder = rest.rpartition("@")
+    """Local files; the encoder of each is named after @ or detected from its tensors, a part of it is named after #."""
+    address, at, encoder = rest.rpartition("@")
     if not at or encoder.partition("/")[0] not in plugins["encoder"]:
-        path, encoder = rest, ""
-    pattern = str(Path(path).expanduser())
-    files = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else [pattern]
-    if not files:
-        raise UserError(f"--methods {word}: no file matches {path}.")
-    if missing := [file for file in files if not Path(file).is_file()]:
-        raise UserError(f"--methods {word}: there is no file {missing[0]}; give a .safetensors or torch file.")
+        address, encoder = rest, ""
+    files, part = find_files(word, address)
     from .detect import SkeletonCache, detect_encoder
 
     if encoder:
-        candidates = input_candidates(word, encoder)
+        usual = input_candidates(word, encoder)
     else:
-        registered = registered_checkpoints(plugins["method"].values())
-        candidates = [requested, *input_candidates(word, "resnet18"), *registered]
-    candidates = [with_encoder_plugin(candidate, plugins) for candidate in candidates]
+        usual = [requested, *input_candidates(word, "resnet18"), *registered_checkpoints(plugins["method"].values())]
     skeletons = SkeletonCache(image_size)
-    for file in map(Path, files):
-        detected = detect_encoder(file, candidates, skeletons, keep_settings=bool(encoder))
+    for file in files:
+        candidates = usual if encoder else [*exported_candidates(word, file, plugins), *usual]
+        candidates = [with_encoder_plugin(candidate, plugins) for candidate in candidates]
+        detected = detect_encoder(file, candidates, skeletons, part=part, keep_settings=bool(encoder))
         method = plugins["method"].get(detected.made_by)
+        token = f"file/{file}#{detected.part}" if detected.part else f"file/{file}"
         yield Checkpoint(
-            token=f"file/{file}",
-            method=f"file/{file}",
+            token=token,
+            method=token,
             name=None,
             kind="file",
             path=file,
+            part=detected.part,
             encoder=detected.encoder,
             plugin=detected.plugin,
             settings=detected.settings,
             input_spec=detected.input_spec,
             input_mode=str(method.constants.get("input_mode", "colour")) if method else "colour",
         )
+
+
+def find_files(word: str, address: str) -> tuple[list[Path], str]:
+    """The files of PATH or PATH#PART, where PATH may be a pattern, and the part. Raises UserError if there are none."""
+    try:
+        path = Path(address).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"--methods {word}: {error} Write the whole path.") from None
+    for choice, part in dict.fromkeys([(path, ""), split_part(path)]):
+        if choice.is_file():  # before patterns, because a name may contain their characters
+            return [choice], part
+        if glob.has_magic(str(choice)) and (found := sorted(glob.glob(str(choice), recursive=True))):
+            if folders := [file for file in found if not Path(file).is_file()]:
+                raise UserError(f"--methods {word}: {folders[0]} is not a file; give .safetensors or torch files.")
+            return [Path(file) for file in found], part
+    if glob.has_magic(str(path)):
+        raise UserError(f"--methods {word}: no file matches {path}.")
+    raise UserError(f"--methods {word}: there is no file {path}; give a .safetensors or torch file.")
+
+
+def exported_candidates(word: str, file: Path, plugins: PluginsByKind) -> list[Checkpoint]:
+    """The encoder that a file of sslbench names in its header, with the data set's own images as its input.
+
+    A header may say anything, so only networks of the libraries and encoders without a name count; none is imported.
+    """
+    from .safe_load import read_metadata
+
+    encoder = str(read_metadata(file).get("encoder") or "")
+    library, _, name = encoder.partition("/")
+    if library not in plugins["encoder"] or (name and library not in LIBRARIES):
+        return []
+    try:
+        return [with_encoder_plugin(replace(encoder_checkpoint(word, encoder, kind="file"), input_spec=None), plugins)]
+    except UserError:
+        return []
 
 
 def input_candidates(word: str, encoder: str) -> list[Checkpoint]:
@@ -133,10 +167,28 @@ def encoder_checkpoint(word: str, encoder: str, **fields: Any) -> Checkpoint:
 
 
 def with_encoder_plugin(checkpoint: Checkpoint, plugins: PluginsByKind) -> Checkpoint:
-    """The checkpoint with its encoder's plugin, and with a value for each of the encoder's settings."""
+    """The checkpoint with its encoder's plugin, and with a value for each of the encoder's settings.
+
+    Raises UserError for a setting that the encoder does not have, or of another type or range than it declares.
+    """
     if checkpoint.plugin:
         return checkpoint
     base, _, name = checkpoint.encoder.partition("/")
     plugin = discovery.plugin_named(base, plugins["encoder"], f"--methods {checkpoint.token}")
+    for key, value in checkpoint.settings.items():
+        check_setting(checkpoint.token, plugin, key, value)
     network = {"name": name} if name else {}
     return replace(checkpoint, plugin=plugin, settings=plugin.defaults | network | checkpoint.settings)
+
+
+def check_setting(token: str, encoder: Plugin, key: str, value: Any) -> None:
+    """Raises UserError for a setting that the encoder lacks, or a value of another type or range than it declares."""
+    if key not in encoder.settings:
+        raise UserError(f"{token}: {encoder.name} has no setting {key!r}. {did_you_mean(key, encoder.settings)}")
+    setting = encoder.settings[key]
+    try:
+        valid = setting.parse(format_value(value), encoder.name) == value
+    except UserError:
+        valid = False
+    if not valid:
+        raise UserError(f"{token}: {encoder.name}.{key} = {value!r}: it must be {setting.allowed}; fix its TOML file.")

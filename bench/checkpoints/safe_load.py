@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
 import shutil
 import tarfile
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import UserError
+from .location import is_index, shards_of
+from .metadata import parse_metadata
+from .refused_files import SAVE_AGAIN, code_reason, pickle_reason, program_format
 
 MAX_BYTES = 16 * 2**30  # of a file, and of all that an archive unpacks to
 MAX_DEPTH = 8  # of dictionaries in dictionaries
@@ -39,12 +43,14 @@ class FileContent:
 
 
 def read_checkpoint_file(path: Path) -> FileContent:
-    """The tensors of a safetensors or torch file, or of the first such file in a .tar.gz.
+    """The tensors of a safetensors or torch file, of the first such file in a .tar.gz, or of all files of an index.
 
     Raises UserError for anything else, for code, and for sizes that cannot be right.
     """
     if not path.is_file():
         raise UserError(f"{path}: there is no such checkpoint; give the path of a .safetensors or torch file.")
+    if is_index(path):
+        return read_shards(path)
     size = path.stat().st_size
     if not size:
         raise UserError(f"{path}: is empty; fetch or write it again.")
@@ -61,7 +67,7 @@ def read_checkpoint_file(path: Path) -> FileContent:
     if path.suffix == ".safetensors" or head[8:9] == b"{":
         groups, metadata = read_safetensors(path)
     elif head.startswith(b"PK\x03\x04"):
-        check_uncompressed(path, size)
+        check_zip(path, size)
         groups = tensor_groups(read_torch_file(path, mmap=True))
     elif head.startswith(b"\x80"):
         groups, memory_mapped = tensor_groups(read_torch_file(path)), False
@@ -77,15 +83,43 @@ def read_checkpoint_file(path: Path) -> FileContent:
     return FileContent(groups, metadata, memory_mapped)
 
 
+def read_shards(index: Path) -> FileContent:
+    """The tensors of all files that an index lists, as one dictionary."""
+    shards = shards_of(index)
+    if (size := sum(shard.stat().st_size for shard in shards)) > MAX_BYTES:
+        raise UserError(f"{index}: its files have {size:,} bytes, more than any encoder here needs; it was not read.")
+    tensors: dict[str, Tensor] = {}
+    memory_mapped = False
+    for shard, names in shards.items():
+        content = read_checkpoint_file(shard)
+        memory_mapped |= content.memory_mapped
+        found = content.groups.get("", {})
+        if missing := names - found.keys():
+            raise UserError(f"{index}: {shard.name} lacks {ascii(min(missing))[:80]}; fetch both again.")
+        tensors |= {name: found[name] for name in names}
+    return FileContent({"": tensors}, {}, memory_mapped)
+
+
 def read_safetensors(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     """The tensors of a safetensors file, and what sslbench wrote into its header."""
     try:
         with safe_open(path, "pt") as file:
-            metadata = json.loads((file.metadata() or {}).get("facts", "{}"))
+            header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, ValueError) as error:
         raise UserError(f"{path}: truncated or not a safetensors file ({error}); fetch or write it again.") from None
-    return ({"": tensors} if tensors else {}), metadata
+    return ({"": tensors} if tensors else {}), parse_metadata(path, header.get("facts", "{}"))
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """What sslbench wrote into a safetensors file's header; empty for any other file."""
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, "pt") as file:
+            return parse_metadata(path, (file.metadata() or {}).get("facts", "{}"))
+    except (SafetensorError, OSError):
+        return {}
 
 
 class InertObject(dict[Any, Any]):
@@ -106,7 +140,8 @@ def read_torch_file(path: Path, **options: Any) -> Any:
     stand_ins: dict[str, type] = {}
     while True:
         try:
-            with torch.serialization.safe_globals(list(stand_ins.values())):
+            with warnings.catch_warnings(), torch.serialization.safe_globals(list(stand_ins.values())):
+                warnings.simplefilter("ignore")  # of pickle protocols, which `pickle_reason` explains
                 return torch.load(path, map_location="cpu", weights_only=True, **options)
         except Exception as error:
             refused = re.search(r"GLOBAL ([\w.]+\w)", str(error))
@@ -115,11 +150,8 @@ def read_torch_file(path: Path, **options: Any) -> Any:
                 module, _, class_name = name.rpartition(".")
                 stand_ins[name] = type(class_name, (InertObject,), {"__module__": module})
                 continue
-            if name:
-                raise UserError(
-                    f"{path}: holds code or objects ({name}), which are never run; it was not loaded. "
-                    "Save the tensors alone: torch.save(encoder.state_dict(), …)."
-                ) from None
+            if explained := code_reason(name) if name else pickle_reason(path, INERT_CLASSES):
+                raise UserError(f"{path}: {explained}") from None
             unpickler = re.search(r"WeightsUnpickler error: (.*)", str(error))
             reason = (unpickler[1] if unpickler else str(error).partition("\n")[0])[:200]
             raise UserError(
@@ -143,13 +175,18 @@ def tensor_groups(state: Any, path: str = "", depth: int = 0) -> dict[str, dict[
     return groups
 
 
-def check_uncompressed(path: Path, size: int) -> None:
-    """Raises UserError for a zip that would unpack to more than its size: torch writes its files uncompressed."""
+def check_zip(path: Path, size: int) -> None:
+    """Raises UserError for a program, and for a zip that would unpack to more than its size.
+
+    torch writes checkpoints uncompressed.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except zipfile.BadZipFile as error:
         raise UserError(f"{path}: cut short or damaged ({error}); fetch it again.") from None
+    if program := program_format(entry.filename for entry in entries):
+        raise UserError(f"{path}: is {program}, which holds code that is never run; it was not loaded. {SAVE_AGAIN}")
     claimed = sum(entry.file_size for entry in entries)
     if claimed > size or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise UserError(
@@ -177,7 +214,8 @@ def read_archive(path: Path) -> FileContent:
                 file = archive.extractfile(member)
                 head = file.read(4) if file else b""
                 if file and head.startswith((b"PK\x03\x04", b"\x80")):
-                    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".unpacked-") as unpacked:
+                    folder = path.parent if os.access(path.parent, os.W_OK) else None
+                    with tempfile.NamedTemporaryFile(dir=folder, prefix=".unpacked-") as unpacked:
                         unpacked.write(head)
                         shutil.copyfileobj(file, unpacked, 1 << 20)
                         unpacked.flush()

@@ -2,29 +2,35 @@
 
 Each dictionary of tensors in the file is compared with the encoder's state dict. Programs put different prefixes in
 front of the names, so every prefix is tried that one of the encoder's names has in the dictionary; libraries name the
-same tensors differently, so each of the encoder's key mappings is tried too. A match must be complete, or the file is
-refused.
+same tensors differently, so each of the encoder's key mappings and each spelling (``spellings.py``) is tried too. A
+match must be complete, or the file is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from ..encoders import BATCH_NORM_COUNTER, Encoder
 from ..errors import UserError
+from .positions import can_resize, resize_positions
+from .spellings import spellings_of
 
 DAMAGED_SHARE = 0.25  # a place with more of an encoder's tensors than this holds the encoder, but damaged
 MAX_NAMES = 3  # of a list in an error message
 
 CONTAINERS = (
-    *("classy_state_dict.base_model.model.trunk", "model_state_dict", "state_dict", "teacher", "model", "network"),
+    *("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema", "teacher"),
+    *("classy_state_dict.base_model.model.trunk", "model_state_dict", "state_dict", "model", "network"),
     "",
 )
-"""Dotted paths of the dictionaries that hold weights, in order of preference: a teacher is preferred to its student."""
+"""Dotted paths of the dictionaries that hold weights, in order of preference.
+
+As the loaders of timm and DINO do, averages of weights over training are preferred to the raw weights.
+"""
 
 PREFIXES = (
     *("module.encoder_q.", "module.base_encoder.", "module.encoder1.", "module.encoder.", "module.backbone."),
@@ -45,6 +51,7 @@ class Match:
     wrong_shapes: list[str]  # the same, each with both shapes
     unexpected: list[str]  # names among the encoder's modules that the encoder does not have
     left_out: list[str]  # all other names: heads, queues, other encoders
+    resized: list[str] = field(default_factory=list)  # position embeddings to interpolate, by the encoder's own names
 
     @property
     def complete(self) -> bool:
@@ -58,6 +65,11 @@ class Match:
         return len(self.tensors) / wanted if wanted else 1.0
 
     @property
+    def place(self) -> str:
+        """Where in the file the encoder is: the dotted path of the dictionary, then the prefix of the names."""
+        return ".".join(filter(None, (self.container, self.prefix.removesuffix("."))))
+
+    @property
     def layout(self) -> dict[str, str | list[str]]:
         """Where in the file the encoder is, for a record; empty if the file is the encoder's state dict."""
         names = [name.removeprefix(self.prefix) if self.prefix else name for name in self.left_out]
@@ -66,6 +78,7 @@ class Match:
             "container": self.container,
             "prefix": self.prefix,
             "left_out": beginnings,
+            "resized": self.resized,
         }
         return {key: value for key, value in layout.items() if value}
 
@@ -78,30 +91,49 @@ class SearchResult:
     rivals: list[Match] = field(default_factory=list)
 
 
-def find_match(path: Path, groups: Mapping[str, dict[str, Tensor]], encoder: Encoder) -> Match:
-    """The complete match; raises UserError if there is none or several, with what is missing and what is there."""
-    result = search_file(groups, encoder)
+def find_match(path: Path, groups: Mapping[str, dict[str, Tensor]], encoder: Encoder, part: str = "") -> Match:
+    """The complete match, in the named part of the file if there is a name, with position embeddings of the right size.
+
+    Raises UserError if there is none or several, with what is missing and what is there.
+    """
+    result = search_file(groups, encoder, part)
     best = result.best
-    if best is None or not best.complete:
-        raise UserError(f"{mismatch_message(path, groups, best, encoder)} Choose the encoder that it was made with.")
-    if result.rivals:
-        places = " and ".join(repr(f"{match.container}: {match.prefix}") for match in (best, *result.rivals)[:2])
+    if part and best is None:
+        places = [match.place for match in complete_matches(groups, encoder)] or ["none"]
         raise UserError(
-            f"{path}: two encoders in it fit equally well, at {places}; save the one you mean in a file of its own."
+            f"{path}: no part {part!r} of it holds {network_name(encoder)}; parts that do: {shorten_list(places)}."
         )
-    return best
+    if best is None or not best.complete:
+        others = [match.place for match in complete_matches(groups, encoder)]
+        hint = (
+            f"Its part {others[0]!r} fits: {path}#{others[0]}."
+            if others
+            else "Choose the encoder that it was made with."
+        )
+        raise UserError(f"{mismatch_message(path, groups, best, encoder)} {hint}")
+    if result.rivals:
+        places = [match.place for match in (best, *result.rivals)]
+        raise UserError(
+            f"{path}: two encoders in it fit equally well, at {places[0]!r} and {places[1]!r}; "
+            f"choose one, for example {path}#{places[0]}."
+        )
+    shapes = encoder.state_dict()
+    resized = {name: resize_positions(best.tensors[name], tuple(shapes[name].shape)) for name in best.resized}
+    return replace(best, tensors=best.tensors | resized)
 
 
-def search_file(groups: Mapping[str, dict[str, Tensor]], encoder: Encoder) -> SearchResult:
-    """Compares the encoder with every place in a file, likely ones first.
+def search_file(groups: Mapping[str, dict[str, Tensor]], encoder: Encoder, part: str = "") -> SearchResult:
+    """Compares the encoder with every place in a file, or with those of the named part, likely ones first.
 
     The first complete match at a known prefix ends the search.
     """
     result = SearchResult()
-    for container in sorted(groups, key=lambda name: preference(name, CONTAINERS)):
+    for container in sorted(groups, key=preference_of_container):
         for match in possible_matches(container, groups[container], encoder):
             best = result.best
-            if match.complete and match.prefix in PREFIXES and not (best and best.complete):
+            if not is_in_part(match, part):
+                continue
+            if match.complete and (match.prefix in PREFIXES or part == match.place) and not (best and best.complete):
                 return SearchResult(match)
             if match.complete and best and best.complete:
                 result.rivals.append(match)
@@ -114,9 +146,41 @@ def search_file(groups: Mapping[str, dict[str, Tensor]], encoder: Encoder) -> Se
     return result
 
 
+def is_in_part(match: Match, part: str) -> bool:
+    """Whether a match is in the named part of its file; a part may be any sequence of names within the place."""
+    return not part or f".{part.strip('.')}." in f".{match.place}."
+
+
+def complete_matches(groups: Mapping[str, dict[str, Tensor]], encoder: Encoder) -> list[Match]:
+    """One complete match for each dictionary of the file that has one, likely ones first."""
+    found = [search_file({name: groups[name]}, encoder).best for name in sorted(groups, key=preference_of_container)]
+    return [match for match in found if match and match.complete]
+
+
+def preference_of_container(name: str) -> tuple[int, str]:
+    """Sort key of the dictionaries of a file: likely ones first."""
+    return preference(name, CONTAINERS)
+
+
 def possible_matches(container: str, tensors: Mapping[str, Tensor], encoder: Encoder) -> Iterator[Match]:
-    """A match for each key mapping and each prefix under which a name of the encoder occurs, known prefixes first."""
+    """A match for each spelling, key mapping and prefix under which a name of the encoder occurs.
+
+    A spelling with a complete match is the last one.
+    """
     shapes = {name: tuple(value.shape) for name, value in encoder.state_dict().items()}
+    for spelling in spellings_of(tensors):
+        complete = False
+        for match in matches_of_spelling(container, spelling, encoder, shapes):
+            complete |= match.complete
+            yield match
+        if complete:
+            return
+
+
+def matches_of_spelling(
+    container: str, tensors: Mapping[str, Tensor], encoder: Encoder, shapes: Mapping[str, tuple[int, ...]]
+) -> Iterator[Match]:
+    """A match for each key mapping and each prefix under which a name of the encoder occurs, known prefixes first."""
     for mapping in encoder.key_mappings():
         own_names = {map_key(name, mapping): name for name in shapes}
         needed = [name for name in own_names if not name.endswith(BATCH_NORM_COUNTER)]
@@ -142,11 +206,14 @@ def match_tensors(
 
     ``own_names`` maps names in the file's spelling to the encoder's own, ``shapes`` maps the latter to shapes.
     """
-    found, missing, wrong_shapes = {}, [], []
+    found, missing, wrong_shapes, resized = {}, [], [], []
     for name, own_name in own_names.items():
         value = tensors.get(prefix + name)
         if value is None:
             missing += [name] * (not name.endswith(BATCH_NORM_COUNTER))
+        elif value.shape != shapes[own_name] and can_resize(name, value, shapes[own_name]):
+            resized.append(own_name)
+            found[own_name] = value
         elif value.shape != shapes[own_name]:
             wrong_shapes.append(f"{name} ({format_shape(value.shape)}, expected {format_shape(shapes[own_name])})")
         else:
@@ -161,7 +228,7 @@ def match_tensors(
         elif name not in own_names:
             among_own = name.partition(".")[0] in modules and not key.endswith(BATCH_NORM_COUNTER)
             (unexpected if among_own else left_out).append(key)
-    return Match(container, prefix, found, missing, wrong_shapes, unexpected, left_out)
+    return Match(container, prefix, found, missing, wrong_shapes, unexpected, left_out, resized)
 
 
 def map_key(name: str, mapping: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,14 @@ from ..plugins.discovery import ROOT
 from ..storage.atomic import atomic_write
 from ..storage.cache import cache_folder
 from ..storage.hashing import file_hash
-from .safe_load import read_checkpoint_file
+from .safe_load import FileContent, read_checkpoint_file
 from .state_dict import find_match
 
 BUNDLE = ROOT / "methods" / "pretrained"
+
+WEIGHT_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+"""Types that weights may have in a file."""
+CHECKSUM = "crc32"  # its name in the header of a file
 
 
 def cached_encoder_path(recipe_hash: str) -> Path:
@@ -97,8 +102,29 @@ def load_heads(path: Path, method: Method) -> dict[str, Any] | None:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-    """Writes a safetensors file with the metadata in its header, atomically."""
-    atomic_write(path, serialize(tensors, {"facts": json.dumps(metadata, sort_keys=True)}))
+    """Writes a safetensors file with the metadata and a checksum in its header, atomically."""
+    facts = metadata | {CHECKSUM: checksum_of(tensors)}
+    atomic_write(path, serialize(tensors, {"facts": json.dumps(facts, sort_keys=True)}))
+
+
+def checksum_of(tensors: dict[str, Tensor]) -> int:
+    """The CRC-32 of all values, in the order of their names."""
+    value = 0
+    for _, tensor in sorted(tensors.items()):
+        value = zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy(), value)
+    return value
+
+
+def read_intact_file(path: Path) -> FileContent:
+    """The content of a checkpoint file. Raises UserError if its tensors have changed since `write_tensors` wrote them.
+
+    Files of other programs have no checksum.
+    """
+    content = read_checkpoint_file(path)
+    expected = content.metadata.pop(CHECKSUM, None)
+    if expected is not None and expected != checksum_of(content.groups.get("", {})):
+        raise UserError(f"{path}: damaged, its tensors are not those that were written; delete the file.")
+    return content
 
 
 def bundle_encoder(file: Path, dataset: str, encoder: str) -> Path:
@@ -126,23 +152,23 @@ def load_encoder(path: Path, encoder: Encoder) -> dict[str, Any]:
     Raises UserError if the file is damaged, holds code, or differs from the encoder in any name or shape.
     """
     check_bundled_file(path)
-    content = read_checkpoint_file(path)
+    content = read_intact_file(path)
     return content.metadata | fill_encoder(path, content.groups, encoder, adopt=not content.memory_mapped)
 
 
 def fill_encoder(
-    path: Path, groups: dict[str, dict[str, Tensor]], encoder: Encoder, *, adopt: bool = False
+    path: Path, groups: dict[str, dict[str, Tensor]], encoder: Encoder, part: str = "", *, adopt: bool = False
 ) -> dict[str, Any]:
     """Fills the encoder from a file's tensors and returns where in the file they were; raises as `load_encoder` does.
 
     With ``adopt`` nothing else uses the tensors, so the encoder may take them without copying.
     """
-    match = find_match(path, groups, encoder)
+    match = find_match(path, groups, encoder, part)
+    targets = encoder.state_dict(keep_vars=True)
     for name, value in match.tensors.items():
-        if not is_finite(value):
-            raise UserError(f"{path}: {name} holds values that are not finite; use another checkpoint.")
+        check_values(path, name, value, targets[name])
     # The match is complete. load_state_dict would check the names again, which takes as long as copying.
-    assign_tensors(match.tensors, encoder.state_dict(keep_vars=True), adopt=adopt)
+    assign_tensors(match.tensors, targets, adopt=adopt)
     return {"layout": match.layout} if match.layout else {}
 
 
@@ -160,12 +186,33 @@ def assign_tensors(values: dict[str, Tensor], targets: dict[str, Tensor], *, ado
             target.copy_(value)
 
 
-def is_finite(value: Tensor) -> bool:
-    """Whether a tensor holds neither NaN nor infinity; usually one pass that allocates no memory."""
-    if not value.is_floating_point() or math.isfinite(value.sum().item()):
-        return True
+def check_values(path: Path, name: str, value: Tensor, target: Tensor) -> None:
+    """Raises UserError for values that are no floating-point weights, not finite, or beyond the target's range."""
+    if not target.is_floating_point():
+        return
+    if value.dtype not in WEIGHT_TYPES:
+        kind = str(value.dtype).removeprefix("torch.")
+        raise UserError(
+            f"{path}: {name} holds {kind} values, which are not weights in floating point but perhaps quantised; "
+            "save the encoder's weights as float32."
+        )
+    largest = largest_magnitude(value)
+    if not math.isfinite(largest):
+        raise UserError(f"{path}: {name} holds values that are not finite; use another checkpoint.")
+    if largest > torch.finfo(target.dtype).max:
+        kind = str(target.dtype).removeprefix("torch.")
+        raise UserError(f"{path}: {name} holds {largest:g}, beyond the range of {kind}; use another checkpoint.")
+
+
+def largest_magnitude(value: Tensor) -> float:
+    """A bound of the magnitude of a tensor's values that float32 holds, or the exact magnitude; NaN if any is NaN."""
+    if not value.numel():
+        return 0.0
+    # A sum is one pass that allocates no memory, and is finite only if all values are.
+    if value.dtype != torch.float64 and math.isfinite(value.sum().item()):
+        return 0.0
     low, high = (value if value.dtype in (torch.float32, torch.float64) else value.float()).aminmax()
-    return math.isfinite(low.item()) and math.isfinite(high.item())
+    return max(abs(low.item()), abs(high.item()))
 
 
 def read_manifest() -> dict[str, dict[str, Any]]:
@@ -187,7 +234,7 @@ def check_bundled_file(path: Path) -> None:
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors by name, and metadata, of a file that sslbench wrote; raises UserError for any other."""
-    content = read_checkpoint_file(path)
+    content = read_intact_file(path)
     if "" not in content.groups:
         raise UserError(f"{path}: holds no state dict of tensors; save encoder.state_dict() and give that file.")
     return content.groups[""], content.metadata

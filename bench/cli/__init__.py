@@ -15,7 +15,7 @@ from io import TextIOWrapper
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
-from ..errors import UserError, did_you_mean
+from ..errors import UserError, did_you_mean, with_place
 from ..plugins.discovery import find_plugins, plugin_named
 from ..progress import Interrupted, Progress, show_progress
 from .options import build_parser, request_from
@@ -116,7 +116,8 @@ def measure(plan: Plan, options: argparse.Namespace) -> int:
             for event in show_progress(runner.measure_missing(plan)):
                 if isinstance(event, runner.Measured) and event.record.failed:
                     failed += 1
-                    print(f"failed: {event.record.cell.method}: {event.record.error}", file=sys.stderr)
+                    reason = with_place(event.record.error or "", event.record.traceback or ())
+                    print(f"failed: {event.record.cell.method}: {reason}", file=sys.stderr)
     print_plan_tables(plan)
     return 1 if failed else 0
 

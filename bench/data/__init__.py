@@ -15,6 +15,8 @@ from ..plugins.settings import check_fields
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..images.input_spec import InputSpec
+
 
 class Images(Protocol):
     """The images of a split: a uint8 tensor (N, 3, H, W), or files that are read on demand."""
@@ -69,6 +71,14 @@ class DatasetSource(ABC):
     @abstractmethod
     def check(self) -> DatasetInfo:
         """Describes the data without decoding images. Raises UserError if they cannot be used."""
+
+    def has_larger_pictures(self) -> bool:
+        """Whether the files hold larger pictures than ``load`` gives, so that ``load_for`` can read them."""
+        return False
+
+    def load_for(self, input_spec: InputSpec) -> Dataset:
+        """The data set, its pictures resized and cropped from their files exactly as a published network expects."""
+        raise NotImplementedError
 
     @abstractmethod
     def load(self, needs: frozenset[str]) -> Dataset:

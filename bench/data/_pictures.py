@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from ..images.input_spec import InputSpec
+
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 PREPARATION = "1"  # part of data sets' identities: raise it whenever ``decode_picture`` gives other pixels
@@ -38,16 +40,22 @@ def available_cores() -> int:
 CORES = available_cores()
 
 
-def decode_picture(path: Path | str, size: int) -> Pixels:
-    """A file's central square, upright and in RGB: uint8 (3, size, size). PIL raises many errors on damaged files."""
+def decode_picture(path: Path | str, size: int, input_spec: InputSpec | None = None) -> Pixels:
+    """A file's central square, upright and in RGB: uint8 (3, size, size). PIL raises many errors on damaged files.
+
+    With ``input_spec`` it is resized and cropped exactly as a published network expects.
+    """
     from PIL import Image, ImageOps
 
     with Image.open(path, formats=FORMATS) as image:
         # JPEG can be decoded at a lower resolution; twice the size leaves the last step to the better filter.
-        image.draft(None, (2 * size, 2 * size))
+        if input_spec is None:
+            image.draft(None, (2 * size, 2 * size))
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
-        return np.asarray(resize_central_square(convert_to_rgb(image), size)).transpose(2, 0, 1)
+        rgb = convert_to_rgb(image)
+        square = resize_and_crop(rgb, input_spec) if input_spec else resize_central_square(rgb, size)
+        return np.asarray(square).transpose(2, 0, 1)
 
 
 def convert_to_rgb(image: Image) -> Image:
@@ -64,6 +72,18 @@ def convert_to_rgb(image: Image) -> Image:
     if image.mode == "P":
         image = image.convert("RGBA")  # PIL warns of palettes with transparency if they are converted directly
     return image.convert("RGB")
+
+
+def resize_and_crop(image: Image, input_spec: InputSpec) -> Image:
+    """Resizes the shorter side and crops the centre, to the pixel like torchvision's ``Resize`` and ``CenterCrop``."""
+    from PIL.Image import Resampling
+
+    width, height = image.size
+    shorter, target = min(width, height), round(input_spec.size / input_spec.crop)
+    width, height = (target if side == shorter else int(target * side / shorter) for side in (width, height))
+    image = image.resize((width, height), Resampling[input_spec.resampling.upper()])
+    left, top = round((width - input_spec.size) / 2), round((height - input_spec.size) / 2)
+    return image.crop((left, top, left + input_spec.size, top + input_spec.size))
 
 
 def resize_central_square(image: Image, size: int) -> Image:
@@ -89,10 +109,10 @@ def side_lengths(path: Path | str) -> tuple[int, int] | None:
         return None
 
 
-def try_decode(path: Path | str, size: int) -> Pixels | str:
+def try_decode(path: Path | str, size: int, input_spec: InputSpec | None = None) -> Pixels | str:
     """The decoded picture, or the reason why it cannot be read. Raises UserError if the file cannot be opened."""
     try:
-        return decode_picture(path, size)
+        return decode_picture(path, size, input_spec)
     except MemoryError:
         raise
     except Exception as error:  # PIL raises nearly anything on damaged files
@@ -155,12 +175,18 @@ def with_progress_bar(steps: Iterable[T], title: str, total: int | None, *, size
 
 
 class LazyImages:
-    """Picture files that are read on demand: uint8 (N, 3, size, size) that need not fit in memory."""
+    """Picture files that are read on demand: uint8 (N, 3, size, size) that need not fit in memory.
 
-    def __init__(self, root: Path, paths: Sequence[str], *, size: int, workers: int) -> None:
+    With ``input_spec`` they have its size, resized and cropped exactly as a published network expects.
+    """
+
+    def __init__(
+        self, root: Path, paths: Sequence[str], *, size: int, workers: int, input_spec: InputSpec | None = None
+    ) -> None:
         self.root = root
         self.paths = paths
-        self.size = size
+        self.size = input_spec.size if input_spec else size
+        self.input_spec = input_spec
         self.workers = workers
 
     def __len__(self) -> int:
@@ -178,7 +204,7 @@ class LazyImages:
 
         def read(i: int) -> None:
             path = self.paths[chosen[i]]
-            picture = try_decode(self.root / path, self.size)
+            picture = try_decode(self.root / path, self.size, self.input_spec)
             if isinstance(picture, str):
                 raise unreadable_error(self.root, [(path, picture)])
             images[i] = picture

@@ -6,10 +6,12 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
 from ..errors import UserError
+from ..images.input_spec import InputSpec
 from . import Dataset, DatasetInfo, Split
 from ._pictures import (
     PREPARATION,
@@ -28,14 +30,19 @@ RESIDENT = 4 * 2**30  # bytes: data sets of small pictures up to this size are d
 SCAN_SIZE = 8  # pixels: to find broken pictures they are decoded at this size, because the smallest is the fastest
 
 
-def load_tree(tree: Tree, info: DatasetInfo, *, skip_unreadable: bool, workers: int) -> Dataset:
-    """Both splits. Raises UserError for pictures that cannot be read, unless they are skipped and others are left."""
+def load_tree(
+    tree: Tree, info: DatasetInfo, *, skip_unreadable: bool, workers: int, input_spec: InputSpec | None = None
+) -> Dataset:
+    """Both splits. Raises UserError for pictures that cannot be read, unless they are skipped and others are left.
+
+    With ``input_spec`` the pictures are read on demand, exactly as a published network expects them.
+    """
     small = info.image_size <= SMALL
-    resident = small and (len(tree.train) + len(tree.test)) * 3 * info.image_size**2 <= RESIDENT
+    resident = small and input_spec is None and (len(tree.train) + len(tree.test)) * 3 * info.image_size**2 <= RESIDENT
     broken: list[tuple[str, str]] = []
     splits: list[Split] = []
     for files in (tree.train, tree.test):
-        load = _load_decoded if resident else _load_lazily
+        load = _load_decoded if resident else partial(_load_lazily, input_spec=input_spec)
         split, split_broken = load(files, info, workers)
         broken += [(f"{files.folder.name}/{files.paths[i]}", reason) for i, reason in split_broken]
         splits.append(split)
@@ -45,7 +52,7 @@ def load_tree(tree: Tree, info: DatasetInfo, *, skip_unreadable: bool, workers: 
             raise unreadable_error(tree.root, broken)
         _check_nothing_is_empty(tree, train, test)
         logging.getLogger(__name__).warning("%s Left out.", describe_unreadable(tree.root, broken))
-    return Dataset(name=info.name, classes=info.classes, image_size=info.image_size, train=train, test=test)
+    return Dataset(name=info.name, classes=info.classes, image_size=input_spec.size if input_spec else info.image_size, train=train, test=test)
 
 
 def _check_nothing_is_empty(tree: Tree, train: Split, test: Split) -> None:
@@ -71,7 +78,9 @@ def _load_decoded(files: SplitFiles, info: DatasetInfo, workers: int) -> tuple[S
     return Split(images=torch.from_numpy(stored.images), labels=torch.from_numpy(stored.labels)), stored.broken
 
 
-def _load_lazily(files: SplitFiles, info: DatasetInfo, workers: int) -> tuple[Split, list[Broken]]:
+def _load_lazily(
+    files: SplitFiles, info: DatasetInfo, workers: int, input_spec: InputSpec | None
+) -> tuple[Split, list[Broken]]:
     import torch
 
     def find_broken() -> list[Broken]:
@@ -85,6 +94,7 @@ def _load_lazily(files: SplitFiles, info: DatasetInfo, workers: int) -> tuple[Sp
         [path for i, path in enumerate(files.paths) if i not in skipped] if skipped else files.paths,
         size=info.image_size,
         workers=workers,
+        input_spec=input_spec,
     )
     return Split(images=images, labels=torch.from_numpy(np.delete(files.labels, list(skipped)))), broken
 

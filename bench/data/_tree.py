@@ -187,6 +187,11 @@ def default_image_size(tree: Tree) -> int:
     return DEFAULT_SIZE
 
 
+def has_larger_pictures(tree: Tree, size: int) -> bool:
+    """Whether a picture of a sample has a shorter side of more than ``size`` pixels."""
+    return any(sides[0] > size for path in tree.train.sample() if (sides := side_lengths(path)))
+
+
 def tree_info(tree: Tree, name: str, image_size: int | None) -> DatasetInfo:
     """Describes the tree; its identity does not depend on where the files are or when they were copied."""
     if image_size is not None:

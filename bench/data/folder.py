@@ -16,12 +16,13 @@ from typing import Annotated
 
 from annotated_types import Interval
 
+from ..images.input_spec import InputSpec
 from ..plugins.ranges import Count
 from . import Dataset, DatasetInfo, DatasetSource
 from ._archive import dataset_name
 from ._pictures import CORES
 from ._splits import load_tree
-from ._tree import LAYOUT, Tree, list_tree, locate_root, tree_info
+from ._tree import LAYOUT, Tree, has_larger_pictures, list_tree, locate_root, tree_info
 
 ADVICE = f"a directory, or a .zip or .tar of one, that holds {LAYOUT} with pictures."
 
@@ -44,6 +45,20 @@ class Folder(DatasetSource):
     def load(self, needs: frozenset[str]) -> Dataset:
         """Both splits. Raises UserError if pictures cannot be read and are not to be skipped."""
         return load_tree(self._tree, self.check(), skip_unreadable=self.skip_unreadable, workers=self.workers)
+
+    def has_larger_pictures(self) -> bool:
+        """Whether the files hold larger pictures than ``load`` gives; not if ``image_size`` was chosen."""
+        return self.image_size is None and has_larger_pictures(self._tree, self.check().image_size)
+
+    def load_for(self, input_spec: InputSpec) -> Dataset:
+        """Both splits, their pictures resized and cropped exactly as a published network expects."""
+        return load_tree(
+            self._tree,
+            self.check(),
+            skip_unreadable=self.skip_unreadable,
+            workers=self.workers,
+            input_spec=input_spec,
+        )
 
     @cached_property
     def _tree(self) -> Tree:

@@ -23,6 +23,11 @@ BATCH_NORM_COUNTER = "num_batches_tracked"  # plays no part in evaluation, and m
 ColourPart = Literal["colour", "lightness", "chroma"]
 
 
+def class_token_of(tap: str) -> str:
+    """The name under which `Encoder.features` returns the class token at a tap."""
+    return f"{tap}:token"
+
+
 class Encoder(nn.Module):
     """Images (N, 3, H, W), uint8 or in [0, 1] -> features at ordered taps, and the pooled embedding (N, dim).
 
@@ -70,6 +75,11 @@ class Encoder(nn.Module):
         return self
 
     @property
+    def token_taps(self) -> tuple[str, ...]:
+        """The taps at which it has a class token; empty for a network without one."""
+        return ()
+
+    @property
     def taps(self) -> tuple[str, ...]:
         """Names of the layers that can be read, shallow to deep."""
         return tuple(self.widths)
@@ -96,14 +106,21 @@ class Encoder(nn.Module):
             features = stage(features)
             yield tap, features
 
-    def features(self, images: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
-        """Feature maps (N, C, h, w) of the given taps, from one forward pass that stops at the deepest of them."""
-        missing = set(taps)
+    def iter_outputs(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """As `iter_features`, and at each of `token_taps` also the class token as a map (N, C, 1, 1)."""
+        yield from self.iter_features(images)
+
+    def features(self, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+        """Feature maps (N, C, h, w) of the given taps, from one forward pass that stops at the deepest of them.
+
+        A name from `class_token_of` stands for the class token (N, C, 1, 1) at a tap.
+        """
+        missing = set(names)
         found = {}
-        for tap, features in self.iter_features(images):
-            if tap in missing:
-                found[tap] = features
-                missing.discard(tap)
+        for name, features in self.iter_outputs(images):
+            if name in missing:
+                found[name] = features
+                missing.discard(name)
             if not missing:
                 break
         return found
@@ -113,9 +130,13 @@ class Encoder(nn.Module):
         last = self.taps[-1]
         return self.features(images, [last])[last]
 
+    def norm_after_pooling(self, pooled: Tensor) -> Tensor:
+        """Applies the final norm of a network that normalises after pooling, not before (N, dim, h, w)."""
+        return pooled
+
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) -> pooled embedding (N, dim)."""
-        return F.adaptive_avg_pool2d(self.last_features(images), 1).flatten(1)
+        return self.norm_after_pooling(F.adaptive_avg_pool2d(self.last_features(images), 1)).flatten(1)
 
 
 def crop_and_resize(images: Tensor, input_spec: InputSpec) -> Tensor:
@@ -159,6 +180,12 @@ def select_colour_part(images: Tensor, part: ColourPart) -> Tensor:
     L, a, b = rgb_to_lab(images).unbind(1)
     channels = [L / 100] * 3 if part == "lightness" else [a / 220 + 0.5, b / 220 + 0.5, (a + b) / 440 + 0.5]
     return torch.stack(channels, dim=1)
+
+
+def normalise_channels(maps: Tensor, norm: nn.LayerNorm) -> Tensor:
+    """Feature maps (N, C, h, w) -> the same with the layer norm applied to the channels of each position."""
+    values = F.layer_norm(maps.permute(0, 2, 3, 1), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+    return values.permute(0, 3, 1, 2)
 
 
 def weights_hash(encoder: Encoder) -> str:

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import UserError
-from ..storage.atomic import temporary_path, write_errors_as_user_errors
+from ..errors import StorageError
+from ..storage.atomic import raise_storage_errors, temporary_path
 from ..storage.hashing import checksum
 
 CACHE_LIMIT = 20 * 2**30  # bytes of stored features; beyond it the least recently used files are deleted
@@ -25,12 +25,12 @@ CHECKSUM_BYTES = 4
 class FeatureWriter:
     """Writes features (N, D) batch by batch into a temporary file, which replaces ``target`` when it is complete.
 
-    Every method raises UserError where the disk is full or the folder cannot be written.
+    Every method raises StorageError where the disk is full or the folder cannot be written.
     """
 
     def __init__(self, target: Path, shape: tuple[int, int]) -> None:
         self.target, self.temporary = target, temporary_path(target)
-        with write_errors_as_user_errors(target):
+        with raise_storage_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             make_room(target.parent, 4 * shape[0] * shape[1])
             # Plain writes and not a memory map: on a full disk these raise, where a memory map kills the process.
@@ -45,12 +45,12 @@ class FeatureWriter:
         """Writes the features (n, D) of the next images."""
         content = np.ascontiguousarray(features.cpu().numpy(), dtype="<f4").tobytes()
         self.checksum = zlib.crc32(content, self.checksum)
-        with write_errors_as_user_errors(self.target):
+        with raise_storage_errors(self.target):
             self.file.write(content)
 
     def finish(self) -> None:
         """Makes the file appear as ``target``."""
-        with write_errors_as_user_errors(self.target):
+        with raise_storage_errors(self.target):
             self.file.write(self.checksum.to_bytes(CHECKSUM_BYTES, "little"))
             self.file.flush()
             # Before the rename: otherwise a power cut leaves zeros of the right length.
@@ -99,7 +99,7 @@ def map_features(path: Path) -> np.memmap[tuple[int, int], np.dtype[np.float32]]
 
 
 def make_room(folder: Path, needed: int) -> None:
-    """Deletes old feature files where the cache would exceed its limit. Raises UserError where the disk is full."""
+    """Deletes old feature files where the cache would exceed its limit. Raises StorageError where the disk is full."""
     stored = sorted((entry.stat().st_mtime, entry.stat().st_size, entry.path) for entry in os.scandir(folder))
     total = sum(size for _, size, _ in stored) + needed
     for used, size, path in stored:
@@ -108,4 +108,4 @@ def make_room(folder: Path, needed: int) -> None:
                 os.unlink(path)
             total -= size
     if shutil.disk_usage(folder).free < needed:
-        raise UserError(f"{folder}: {needed:,} bytes of features do not fit on this disk; free some space.")
+        raise StorageError(f"{folder}: {needed:,} bytes of features do not fit on this disk; free some space.")

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from ..checkpoints.location import content_hash, split_part
 from ..checkpoints.registry import Checkpoint
 from ..checkpoints.resolve import resolve_checkpoints
 from ..data import DatasetInfo
@@ -15,7 +16,7 @@ from ..errors import UserError
 from ..plugins.code_identity import absolute_import, code_identity
 from ..plugins.discovery import ROOT, Plugin
 from ..records import store as records
-from ..storage.hashing import file_hash, fingerprint
+from ..storage.hashing import fingerprint
 from ..training.recipe import PRESETS, Recipe
 from .plan import Cell, Job, Plan, needs_of
 
@@ -101,6 +102,9 @@ def build_job(
     if trains:
         check_batch_size(plan.pretrain_info, recipe, variant if "batch_size" in recipe_changes else "")
     origin = external_origin(external, seed) if external else method_origin(method, settings, seed, checkpoint)
+    decodes_files = bool(external and external.input_spec and plan.source.has_larger_pictures())
+    if decodes_files:
+        origin |= {"pictures": "from files"}
     code = encoder_code(plan)
     if trains:
         origin |= {"recipe": asdict(recipe) | {"preset": None}, "data": plan.pretrain_info.identity}
@@ -117,6 +121,7 @@ def build_job(
         checkpoint=checkpoint,
         trains=trains,
         encoder_code=code,
+        decodes_files=decodes_files,
         cells=tuple(build_cell(plan, protocol, recipe_hash, variant) for protocol in protocols),
         external=external,
     )
@@ -189,9 +194,9 @@ def method_origin(method: Plugin, settings: Mapping[str, Any], seed: int, file: 
 
 def checkpoint_hash(file: Path) -> str:
     """SHA-256 of a checkpoint's bytes. Raises UserError if there is no such file."""
-    if not file.is_file():
+    if not split_part(file)[0].is_file():
         raise UserError(f"--checkpoint: {file} does not exist; give the path of a .safetensors or torch file.")
-    return file_hash(file)
+    return content_hash(file)
 
 
 def encoder_identity(plan: Plan) -> dict[str, Any]:

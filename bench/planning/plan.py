@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..checkpoints.registry import Checkpoint
 from ..data import Dataset, DatasetInfo, DatasetSource
 from ..plugins.discovery import Plugin
+from ..storage.hashing import fingerprint
 from ..training.recipe import Recipe
 
 Overrides = Mapping[str, dict[str, Any]]  # plugin -> setting -> value
@@ -38,6 +39,7 @@ class Request:
     plugin_files: tuple[str, ...] = ()
     results: Path = Path("results")
     overwrite: bool = False
+    debug: bool = False  # whether errors are raised where they occur, in place of a failed record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +68,7 @@ class Job:
     cells: tuple[Cell, ...]
     encoder_code: dict[str, str] = field(default_factory=dict)  # identifies the code of the encoder, if not as released
     external: Checkpoint | None = None  # a checkpoint with an encoder of its own, in place of a method
+    decodes_files: bool = False  # pictures are read from their files as the external checkpoint expects
 
     @property
     def name(self) -> str:
@@ -137,6 +140,15 @@ class PlannedDatasets:
     def probing_dataset(self, needs: frozenset[str] = frozenset()) -> Dataset:
         """The data set that protocols use, with what ``needs`` names."""
         return self._load(self.plan.source, self.plan.dataset_info, needs)
+
+    def dataset_of(self, job: Job) -> Dataset:
+        """The data set that protocols use; pictures read from files have the size that the job's checkpoint expects."""
+        if not (job.decodes_files and job.external and job.external.input_spec):
+            return self.probing_dataset()
+        key = (fingerprint(asdict(job.external.input_spec)), frozenset[str]())
+        if key not in self.loaded:
+            self.loaded[key] = self.plan.source.load_for(job.external.input_spec)
+        return self.loaded[key]
 
     def pretraining_dataset(self, needs: frozenset[str]) -> Dataset:
         """The data set that methods are pretrained on, with what ``needs`` names."""

@@ -98,8 +98,9 @@ def violation(value: Any, kind: Any) -> str | None:
     if origin is tuple:
         return next((f"{words} each" for part in value if (words := violation(part, inner[0]))), None)
     if origin is Annotated:
-        allowed = all(holds(value, limit) for limit in inner[1:])
-        return violation(value, inner[0]) if allowed else range_in_words(kind)
+        if words := violation(value, inner[0]):
+            return words
+        return None if all(holds(value, limit) for limit in inner[1:]) else range_in_words(kind)
     if kind is float and not math.isfinite(value):
         return "a finite number"
     return None

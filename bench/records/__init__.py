@@ -1,1 +1,1 @@
-"""One cell, one JSON file."""
+"""Records of measured cells: their parts, their files, and which of them may be compared."""

@@ -134,6 +134,7 @@ class Record:
     key: str  # 16 hex digits: a hash of everything that can change the result
     status: Literal["ok", "failed"] = "ok"
     error: str | None = None
+    traceback: tuple[str, ...] | None = None  # where the error passed through a plugin's code, the innermost place last
     cell: CellNames
     settings: CellSettings
     identity: Identity

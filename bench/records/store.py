@@ -41,7 +41,7 @@ def write(folder: Path, record: Record, predictions: Predictions | None = None, 
 def read(path: Path) -> Record:
     """The record in a file; raises ValueError with the reason if there is none."""
     try:
-        content = json.loads(path.read_bytes(), parse_constant=_finite, parse_float=_finite)
+        content = json.loads(path.read_bytes(), parse_constant=_finite, parse_float=_finite, parse_int=_whole)
     except json.JSONDecodeError as error:
         raise ValueError(f"not whole JSON: {error}") from None
     except UnicodeDecodeError:
@@ -94,5 +94,11 @@ def _finite(text: str) -> float:
     """A JSON number; raises ValueError for infinities and NaN, which records do not hold."""
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{text} is not a number that a record may hold")
+        raise ValueError(f"{text[:20]} is not a number that a record may hold")
     return number
+
+
+def _whole(text: str) -> int:
+    """A whole JSON number; raises ValueError for one that no calculation could use."""
+    _finite(text)
+    return int(text)

@@ -30,13 +30,12 @@ def footnotes(
     tables of the same protocol and place.
     """
     measured = [record for record in group if not record.failed]
-    more = f" | {len(neighbours) - MANY} more" if len(neighbours) > MANY else ""
     return [
         *weights_notes(measured, labels),
         *deviation_notes(measured, labels),
         *([f"protocol card: {settings_text(lead.card)}"] if lead.card else []),
         conditions_note(lead, group),
-        *([f"not comparable with this table, shown separately: {' | '.join(neighbours[:MANY])}{more}"] if neighbours else []),
+        *neighbour_notes(neighbours),
         *([f"published numbers, never ranked with measured ones: {references.setting}"] if references else []),
         *(f"published in {source}" for source in (references.sources if references else ())),
         *failure_notes(group, labels),
@@ -56,7 +55,7 @@ def weights_notes(measured: Sequence[Record], labels: Mapping[str, str]) -> list
 def deviation_notes(measured: Sequence[Record], labels: Mapping[str, str]) -> list[str]:
     """A note for each row whose settings are not its paper's."""
     deviations = {labels[record.key]: settings_text(record.deviations) for record in measured}
-    return [f"settings that differ from the paper, {label}: {settings}" for label, settings in deviations.items() if settings]
+    return [f"settings that differ from the paper, {label}: {text}" for label, text in deviations.items() if text]
 
 
 def conditions_note(lead: Record, group: Sequence[Record]) -> str:
@@ -65,6 +64,14 @@ def conditions_note(lead: Record, group: Sequence[Record]) -> str:
     seeds = ", ".join(str(seed) for seed in sorted({record.cell.seed for record in group}))
     budget = f", budget {views:,} views" if isinstance(views, int) and views else ""
     return f"data {cell.dataset}, encoder {cell.encoder}, preset {cell.preset}{budget}, seeds {seeds}"
+
+
+def neighbour_notes(neighbours: Sequence[str]) -> list[str]:
+    """A note that names what distinguishes the other tables of the same protocol and place."""
+    if not neighbours:
+        return []
+    more = f" | {len(neighbours) - MANY} more" if len(neighbours) > MANY else ""
+    return [f"not comparable with this table, shown separately: {' | '.join(neighbours[:MANY])}{more}"]
 
 
 def failure_notes(group: Sequence[Record], labels: Mapping[str, str]) -> list[str]:

@@ -16,7 +16,7 @@ MEASURED = ["tap", "metric", "value", "ci_low", "ci_high"]
 
 
 def records_frame(records: Iterable[Record]) -> pd.DataFrame:
-    """A row per record, tap and metric. A failed record is one row without tap, metric and value."""
+    """A row per record, tap and metric. A record without results is one row without tap, metric and value."""
     rows = []
     for record in records:
         common = {
@@ -28,10 +28,8 @@ def records_frame(records: Iterable[Record]) -> pd.DataFrame:
             "source": record.source.kind,
             **{name: getattr(record.cost, name) for name in COSTS},
         }
-        if record.failed:
-            rows.append(common)
-        else:
-            rows += [common | {name: getattr(m, name) for name in MEASURED} for m in record.measurements]
+        measurements = () if record.failed else record.measurements
+        rows += [common | {name: getattr(found, name) for name in MEASURED} for found in measurements] or [common]
     columns = ["key", "status", "error", *CELL, "card", "source", *COSTS, *MEASURED]
     numbers = dict.fromkeys((*COSTS, "value", "ci_low", "ci_high"), "float64")
     return pd.DataFrame(rows, columns=columns).astype(numbers)

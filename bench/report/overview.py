@@ -43,16 +43,15 @@ class Overview:
     @property
     def values(self) -> pd.DataFrame:
         """Labels by columns, in the unit of each column; NaN where nothing was measured."""
-        return pd.DataFrame(
-            {
-                f"{column.heading} {column.tap}": {
-                    label: column.table.in_unit(column.cells[label].mean) if label in column.cells else math.nan
-                    for label in self.labels
-                }
+        values = [
+            [
+                column.table.in_unit(column.cells[label].mean) if label in column.cells else math.nan
                 for column in self.columns
-            },
-            index=self.labels,
-        )
+            ]
+            for label in self.labels
+        ]
+        headings = [f"{column.heading} {column.tap}" for column in self.columns]
+        return pd.DataFrame(values, index=self.labels, columns=headings, dtype="float64")
 
 
 def build_overviews(tables: Sequence[Table]) -> list[Overview]:

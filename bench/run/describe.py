@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
+from ..checkpoints.location import content_hash
 from ..data import Dataset, DatasetSource
 from ..planning.plan import Cell, Job, Plan
 from ..records.provenance import current_provenance
 from ..records.record import CellNames, CellSettings, Cost, ExternalCheckpoint, Identity, Record, WeightsSource
 from ..records.typed_json import reader_of
-from ..storage.hashing import file_hash
 from .encoder import Weights
 
 NO_COST = {"pretrain_seconds": 0.0, "pretrain_views": 0, "pretrain_flops": 0}
@@ -74,7 +74,7 @@ def weights_source(job: Job, weights: Weights | None) -> WeightsSource:
     return WeightsSource(
         kind=weights.kind if weights else "failed",
         file=file.name if file else None,
-        sha256=file_hash(file) if file else None,
+        sha256=content_hash(file) if file else None,
         # The weights may be older than the measurement, and made on another machine.
         **{name: metadata[name] for name in ("commit", "precision", "device") if name in metadata},
         checkpoint=ExternalCheckpoint(**external) if external else None,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterable
-from contextlib import closing
-from dataclasses import asdict, dataclass
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ..plugins.discovery import ROOT
 from ..precision import low_precision
 from ..progress import Progress
 from ..records.provenance import current_provenance
+from ..storage.atomic import raise_storage_errors
 from ..training import distributed
 from ..training.loop import Step, count_step_flops, optimiser_steps, pretrain
 
@@ -49,11 +51,23 @@ def load_or_pretrain(
         return encoder, Weights(kind="file", file=job.checkpoint, metadata=store.load_encoder(job.checkpoint, encoder))
     if not job.trains:
         return encoder, Weights(kind="untrained", metadata={})
-    if found := find_pretrained(plan, job):
-        kind, file = found
-        return encoder, Weights(kind=kind, file=file, metadata=store.load_encoder(file, encoder))
+    if (found := find_pretrained(plan, job)) and (weights := load_pretrained(*found, encoder)):
+        return encoder, weights
     weights = yield from pretrain_encoder(plan, job, encoder, datasets, device)
     return encoder, weights
+
+
+def load_pretrained(kind: str, file: Path, encoder: Encoder) -> Weights | None:
+    """Fills the encoder from the cache or the bundle; None if the file in the cache is damaged, which is renamed."""
+    try:
+        return Weights(kind=kind, file=file, metadata=store.load_encoder(file, encoder))
+    except UserError as error:
+        if kind != "cached":
+            raise
+        with raise_storage_errors(file), suppress(FileNotFoundError):  # another process may have been faster
+            file.replace(file.with_name(f"{file.name}.damaged"))
+        logging.getLogger(__name__).warning("%s: the file was renamed, and the encoder is pretrained again.", error)
+        return None
 
 
 def load_external(checkpoint: Checkpoint, encoder: Encoder) -> Weights:
@@ -151,8 +165,8 @@ def build_encoder(plan: Plan, job: Job, device: torch.device) -> Encoder:
     with torch.device("meta" if device.type == "meta" else "cpu"):
         size = input_spec.size if input_spec else plan.dataset_info.image_size
         encoder = encoder_for_input_mode(plan.encoder.load(), input_mode_of(job), size, plan.encoder_settings)
-    if input_spec:
-        encoder.with_input_spec(input_spec)
+    if input_spec:  # pictures from files are cropped already
+        encoder.with_input_spec(replace(input_spec, crop=1.0) if job.decodes_files else input_spec)
     return encoder.to(device).to(memory_format=torch.channels_last)
 
 

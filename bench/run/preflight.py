@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
+import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -15,9 +18,14 @@ from ..errors import UserError, did_you_mean
 from ..method import Method
 from ..planning.plan import Job, Plan
 from ..protocol import Protocol
-from .encoder import build_encoder, train_info_of
+from ..storage.cache import cache_folder
+from .encoder import build_encoder, find_pretrained, train_info_of
+from .protocol_output import checked_feature_specs
 
 CPU = torch.device("cpu")
+MEGABYTE = 1 << 20
+MAX_REASON = 160  # characters of an error of torch, which may list every backend
+SAVED_COPIES = 4  # of an encoder's size: its own file, its heads, and an interrupted run with its optimiser
 log = logging.getLogger(__name__)
 
 
@@ -67,7 +75,7 @@ def warn_of_small_budget(plan: Plan, job: Job, method: Method) -> None:
 
 def check_taps(plan: Plan, protocol: Protocol, encoder: Encoder) -> None:
     """Raises UserError if the encoder lacks a tap that the protocol reads."""
-    for tap in protocol.taps:
+    for tap in (*protocol.taps, *(spec.tap for spec in checked_feature_specs(protocol))):
         if tap not in encoder.taps:
             raise UserError(f"--taps: {plan.request.encoder} has no tap {tap!r}. {did_you_mean(tap, encoder.taps)}")
 
@@ -85,17 +93,39 @@ def check_view_size(plan: Plan, method: Method) -> None:
         ) from None
 
 
-def check_writable(folder: Path) -> None:
-    """Creates the folder. Raises UserError if records cannot be written into it."""
+def check_results_folder(results: Path) -> None:
+    """Creates the folder of records. Raises UserError if nothing can be written into it."""
+    if reason := why_not_writable(results / "records", MEGABYTE):
+        raise UserError(
+            f"--results {results}: cannot be written ({reason}); "
+            "choose a folder that you may write to, on a disk with free space."
+        )
+
+
+def check_encoder_cache(plan: Plan, jobs: Iterable[Job]) -> None:
+    """Raises UserError if the cache cannot take the encoders that the jobs will pretrain."""
+    to_pretrain = [job for job in jobs if job.trains and not find_pretrained(plan, job)]
+    if not to_pretrain:
+        return
+    encoders = [build_encoder(plan, job, torch.device("meta")) for job in to_pretrain]
+    largest = max(sum(value.nbytes for value in encoder.state_dict().values()) for encoder in encoders)
+    if reason := why_not_writable(cache_folder() / "encoders", SAVED_COPIES * largest):
+        raise UserError(
+            f"The cache folder {cache_folder()} cannot take pretrained encoders ({reason}); "
+            "free some space there, or set SSLBENCH_CACHE to another folder."
+        )
+
+
+def why_not_writable(folder: Path, size: int) -> str | None:
+    """Creates the folder and tries to write. The reason why ``size`` bytes do not fit, or None if they do."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(1 << 20))
+            file.write(bytes(min(size, MEGABYTE)))
+        free = shutil.disk_usage(folder).free
     except OSError as error:
-        raise UserError(
-            f"--results {folder.parent}: cannot be written ({error.strerror}); "
-            "choose a folder that you may write to, on a disk with free space."
-        ) from None
+        return error.strerror or str(error)
+    return None if free >= size else f"{size:,} bytes are needed and {free:,} are free"
 
 
 def device_of(name: str) -> torch.device:
@@ -104,9 +134,8 @@ def device_of(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.empty(1, device=device).fill_(1).item()  # "meta" has no values
     except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"--device {name}: not available here ({str(error).splitlines()[0]}); use --device cpu."
-        ) from None
+        reason = re.split(r"(?<=\w)\. |\n", str(error), maxsplit=1)[0][:MAX_REASON]
+        raise UserError(f"--device {name}: not available here ({reason}); use --device cpu.") from None
     return device

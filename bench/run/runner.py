@@ -9,7 +9,7 @@ results; the caller shows them.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Hashable
+from collections.abc import Generator, Hashable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from ..checkpoints.fetch import fetch_checkpoint
 from ..checkpoints.registry import CheckpointUnavailable
 from ..data import Dataset
 from ..encoders import Encoder, weights_hash
-from ..errors import UserError
+from ..errors import StorageError, UserError, plugin_traceback, with_place
 from ..evaluation.representation import Representation
 from ..planning.plan import Job, Plan, PlannedDatasets
 from ..progress import Progress
@@ -29,14 +29,16 @@ from ..protocol import Protocol
 from ..records import store as records
 from ..records.measurement import Measurement
 from ..records.mistakes import contact_sheet, find_mistakes
-from ..records.predictions import Predictions, collect_predictions
+from ..records.predictions import collect_predictions
 from ..records.provenance import peak_memory
 from ..records.record import Record
+from ..storage.atomic import remove_stale_files
+from ..storage.cache import remove_stale_cache_files
 from ..storage.hashing import fingerprint
 from ..training.loop import Diverged
 from .describe import record_header, split_sizes
 from .encoder import Weights, check_pretraining_data, input_identity, load_or_pretrain, untrained_encoder
-from .preflight import check_jobs, check_writable, device_of
+from .preflight import check_encoder_cache, check_jobs, check_results_folder, device_of
 
 MAX_CLASS_NAMES = 100  # that a record holds
 
@@ -52,36 +54,58 @@ class Measured:
 def measure_missing(plan: Plan) -> Generator[Progress | Measured, None, None]:
     """Measures every cell without a record. One that fails is recorded as failed, with the reason.
 
-    Raises UserError for mistakes that can be found before any work.
+    Raises UserError for mistakes that can be found before any work, and where a record cannot be written.
     """
     yield from download_checkpoints(plan.missing)
     protocols = check_jobs(plan, plan.missing)
-    folder = plan.request.results / "records"
-    datasets, device = PlannedDatasets(plan), device_of(plan.request.device)
-    check_writable(folder)
-    dataset = datasets.probing_dataset()  # before any training, so that unreadable images are reported first
+    check_results_folder(plan.request.results)
+    remove_stale_files(plan.request.results / "records")
+    datasets = prepare_work(plan, plan.missing)
+    datasets.probing_dataset()  # before any training, so that unreadable images are reported first
     check_pretraining_data(plan, plan.missing, datasets)
     shared_results: dict[Hashable, Any] = {}
     for job in plan.missing:
         try:
-            encoder, weights = yield from load_or_pretrain(plan, job, datasets, device)
-        except UserError:
-            raise
+            representation, weights = yield from prepare_representation(
+                plan, job, datasets, protocols[job.recipe_hash], shared_results
+            )
         except Exception as error:
+            if plan.request.debug:
+                raise
             for cell in job.missing:
-                header = record_header(plan, job, cell, device)
-                yield write_record(folder, replace(header, status="failed", error=failure_reason(error)))
+                yield write_failure(plan, record_header(plan, job, cell, device_of(plan.request.device)), error)
             continue
-        representation = build_representation(plan, job, encoder, dataset, device, weights, shared_results)
-        feature_specs = [spec for protocol in protocols[job.recipe_hash] for spec in protocol.feature_specs()]
-        for done, total in representation.extract(feature_specs):
-            yield Progress(title=f"{job.name}: features", done=done, total=total)
         for cell, protocol in zip(job.missing, protocols[job.recipe_hash], strict=True):
             title = f"{job.name}: {cell.protocol.name}"
             yield Progress(title=title, done=0, total=1)
-            header = record_header(plan, job, cell, device, weights)
-            yield (yield from measure_cell(folder, header, protocol, representation, title))
+            header = record_header(plan, job, cell, representation.device, weights)
+            yield (yield from measure_cell(plan, header, protocol, representation, title))
             yield Progress(title=title, done=1, total=1)
+
+
+def prepare_work(plan: Plan, jobs: tuple[Job, ...]) -> PlannedDatasets:
+    """The plan's data sets, once it is sure that the cache can take what the jobs will pretrain."""
+    check_encoder_cache(plan, jobs)
+    remove_stale_cache_files()
+    return PlannedDatasets(plan)
+
+
+def prepare_representation(
+    plan: Plan,
+    job: Job,
+    datasets: PlannedDatasets,
+    protocols: Iterable[Protocol],
+    shared_results: dict[Hashable, Any],
+) -> Generator[Progress, None, tuple[Representation, Weights]]:
+    """The job's encoder with the features that its protocols read, and where its weights came from."""
+    device = device_of(plan.request.device)
+    encoder, weights = yield from load_or_pretrain(plan, job, datasets, device)
+    dataset = datasets.dataset_of(job)
+    representation = build_representation(plan, job, encoder, dataset, device, weights, shared_results)
+    feature_specs = [spec for protocol in protocols for spec in protocol.feature_specs()]
+    for done, total in representation.extract(feature_specs):
+        yield Progress(title=f"{job.name}: features", done=done, total=total)
+    return representation, weights
 
 
 def build_representation(
@@ -110,72 +134,115 @@ def build_representation(
 
 
 def measure_cell(
-    folder: Path, header: Record, protocol: Protocol, representation: Representation, title: str
+    plan: Plan, header: Record, protocol: Protocol, representation: Representation, title: str
 ) -> Generator[Progress, None, Measured]:
     """Runs one protocol, and completes the cell's record with its numbers, cost and mistakes."""
-    began, dataset = time.perf_counter(), representation.dataset
-    identity = replace(header.identity, weights=weights_hash(representation.encoder))
-    measurements, failure = yield from evaluate_protocol(protocol, representation, title)
-    record = replace(
+    began = time.perf_counter()
+    header = replace(
         header,
-        status="ok" if failure is None else "failed",
-        error=failure,
-        card=protocol.card() | split_sizes(dataset),
-        identity=identity,
+        identity=replace(header.identity, weights=weights_hash(representation.encoder)),
         provenance=replace(header.provenance, precision="bf16" if representation.computes_in_bf16 else "fp32"),
-        measurements=tuple(replace(one, predictions=None, confidences=None) for one in measurements),
-        cost=replace(
-            header.cost,
-            extract_seconds=representation.extract_seconds,
-            extract_flops=representation.extract_flops,
-            probe_seconds=time.perf_counter() - began,
-            **peak_memory(representation.device),
-        ),
     )
-    predictions = collect_predictions(measurements, dataset.test.labels.numpy())
-    if predictions is None:
-        return write_record(folder, record)
-    found = find_mistakes(measurements, predictions.labels)
-    record = replace(record, mistakes=found, classes=tuple(dataset.classes[:MAX_CLASS_NAMES]))
-    pictures = contact_sheet(dataset.test.images, found) if any(found.values()) else None
-    return write_record(folder, record, predictions, pictures)
-
-
-def write_record(
-    folder: Path, record: Record, predictions: Predictions | None = None, pictures: bytes | None = None
-) -> Measured:
-    """Writes a record, with its predictions and its picture of mistakes if there are any."""
-    return Measured(path=records.write(folder, record, predictions, pictures), record=record)
+    measurements, failure = yield from evaluate_protocol(protocol, representation, title)
+    header = with_cost(header, representation, began)
+    if failure is None:
+        try:
+            header = replace(header, card=protocol.card() | split_sizes(representation.dataset))
+            return write_measurements(plan, header, measurements, representation.dataset)
+        except StorageError:  # of the record itself
+            raise
+        except Exception as error:
+            failure = error
+    if plan.request.debug:
+        raise failure
+    return write_failure(plan, header, failure, measurements)
 
 
 def evaluate_protocol(
     protocol: Protocol, representation: Representation, title: str
-) -> Generator[Progress, None, tuple[list[Measurement], str | None]]:
-    """The protocol's measurements. If it fails: those made before, and the reason."""
+) -> Generator[Progress, None, tuple[list[Measurement], Exception | None]]:
+    """The protocol's measurements. If it fails: those made before, and the error."""
     measurements: list[Measurement] = []
     try:
         for measurement in protocol.evaluate(representation):
+            check_measurement(measurement, measurements)
             measurements.append(measurement)
             yield Progress(title=title, done=0, total=1, note=f"{measurement.metric} {measurement.value:.3f}")
+        if not measurements:
+            raise UserError("the protocol yielded no measurement; fix its evaluate().")
     except Exception as error:
-        return measurements, failure_reason(error)
+        return measurements, error
     return measurements, None
+
+
+def with_cost(header: Record, representation: Representation, began: float) -> Record:
+    """The record with what features and protocol have cost so far; the protocol began at ``began``."""
+    cost = replace(
+        header.cost,
+        extract_seconds=representation.extract_seconds,
+        extract_flops=representation.extract_flops,
+        probe_seconds=time.perf_counter() - began,
+        **peak_memory(representation.device),
+    )
+    return replace(header, cost=cost)
+
+
+def check_measurement(measurement: Any, earlier: Iterable[Measurement]) -> None:
+    """Raises UserError for something else than a measurement, and for a second one of the same tap and metric."""
+    if not isinstance(measurement, Measurement):
+        raise UserError(f"the protocol yielded a {type(measurement).__name__}; evaluate() must yield Measurement.")
+    tap, metric = measurement.tap, measurement.metric
+    if any((one.tap, one.metric) == (tap, metric) for one in earlier):
+        raise UserError(f"the protocol yielded {metric} at {tap} twice; fix its evaluate().")
+
+
+def write_measurements(plan: Plan, record: Record, measurements: list[Measurement], dataset: Dataset) -> Measured:
+    """Writes a complete record with the predictions and a picture of the mistakes, if there are any."""
+    folder = plan.request.results / "records"
+    record = replace(record, measurements=without_predictions(measurements))
+    predictions = collect_predictions(measurements, dataset.test.labels.numpy())
+    if predictions is None:
+        return Measured(path=records.write(folder, record), record=record)
+    found = find_mistakes(measurements, predictions.labels)
+    record = replace(record, mistakes=found, classes=tuple(dataset.classes[:MAX_CLASS_NAMES]))
+    pictures = contact_sheet(dataset.test.images, found) if any(found.values()) else None
+    return Measured(path=records.write(folder, record, predictions, pictures), record=record)
+
+
+def write_failure(plan: Plan, header: Record, error: Exception, measurements: Iterable[Measurement] = ()) -> Measured:
+    """Writes the record of a cell that failed, with the measurements made before. Keeps an older success of the cell."""
+    folder = plan.request.results / "records"
+    failed = replace(header, status="failed", error=failure_reason(error), traceback=plugin_traceback(error) or None)
+    if isinstance(error, UserError | OSError) and (older := records.find(folder, header.key)):
+        return Measured(path=older, record=failed)  # a full disk does not undo what was measured
+    try:
+        record = replace(failed, measurements=without_predictions(measurements))
+        return Measured(path=records.write(folder, record), record=record)
+    except ValueError:  # the measurements cannot be stored, which may be why the cell failed
+        failed = replace(failed, card={})
+        return Measured(path=records.write(folder, failed), record=failed)
+
+
+def without_predictions(measurements: Iterable[Measurement]) -> tuple[Measurement, ...]:
+    """The measurements as a record holds them: predictions are stored next to it."""
+    return tuple(replace(one, predictions=None, confidences=None) for one in measurements)
 
 
 def pretrain_encoders(plan: Plan) -> Generator[Progress | tuple[Job, Weights], None, None]:
     """Makes sure that every job's encoder exists; yields each with its weights, of kind "failed" if it diverged."""
     check_jobs(plan, plan.jobs)
-    datasets, device = PlannedDatasets(plan), device_of(plan.request.device)
+    datasets, device = prepare_work(plan, plan.jobs), device_of(plan.request.device)
     check_pretraining_data(plan, plan.jobs, datasets)
     for job in plan.jobs:
         if not job.trains:
             continue
         try:
             _, weights = yield from load_or_pretrain(plan, job, datasets, device)
-        except UserError:
-            raise
         except Exception as error:
-            weights = Weights(kind="failed", metadata={"error": failure_reason(error)})
+            if plan.request.debug:
+                raise
+            reason = with_place(failure_reason(error), plugin_traceback(error))
+            weights = Weights(kind="failed", metadata={"error": reason})
         yield job, weights
 
 

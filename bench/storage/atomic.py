@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import StorageError
 
 HOST = f"{zlib.crc32(platform.node().encode()):08x}"  # process numbers mean something on their own machine only
 TEMPORARY = re.compile(
@@ -27,10 +27,10 @@ STALE_SECONDS = 24 * 3600  # no process pauses that long while it writes a file
 def atomic_write(path: Path, content: bytes) -> None:
     """Replaces a file's content; if the process dies on the way, the old file is untouched.
 
-    Creates the folder where needed. Raises UserError if the file cannot be written.
+    Creates the folder where needed. Raises StorageError if the file cannot be written.
     """
     part = temporary_path(path)
-    with write_errors_as_user_errors(path):
+    with raise_storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(part, "xb") as file:
@@ -50,12 +50,12 @@ def temporary_path(target: Path) -> Path:
 
 
 @contextmanager
-def write_errors_as_user_errors(path: Path) -> Iterator[None]:
-    """Raises a UserError that names ``path`` where the disk is full or the folder may not be written."""
+def raise_storage_errors(path: Path) -> Iterator[None]:
+    """Raises a StorageError that names ``path`` where the disk is full or the folder may not be written."""
     try:
         yield
     except OSError as error:
-        raise UserError(
+        raise StorageError(
             f"{path}: cannot be written ({error.strerror or error}). "
             "Free some space, give yourself write permission, or choose another folder."
         ) from error

@@ -9,6 +9,7 @@ import copy
 import logging
 import math
 import time
+import zipfile
 from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -113,12 +114,12 @@ def pretrain(
             done = step
             yield Step(step=step, steps=steps, loss=loss, seconds=seconds, logged=logged)
             if step < steps and time.monotonic() - saved > save_every:
-                save_training_state(resume_file, method, optimiser, history)
+                try_to_save_training_state(resume_file, method, optimiser, history)
                 saved = time.monotonic()
             began = time.monotonic()
     except (GeneratorExit, UserError):  # raised between steps; Ctrl-C may come in the middle of one
         if 0 < done < steps:
-            save_training_state(resume_file, method, optimiser, history)
+            try_to_save_training_state(resume_file, method, optimiser, history)
         raise
 
 
@@ -186,6 +187,16 @@ def save_training_state(
     atomic_write(path, packed.getvalue())
 
 
+def try_to_save_training_state(
+    path: Path, method: Method, optimiser: torch.optim.Optimizer, history: list[tuple[float, float]]
+) -> None:
+    """Saves the training state; where the disk is full, warns and leaves the older file, so that training goes on."""
+    try:
+        save_training_state(path, method, optimiser, history)
+    except UserError as error:
+        logging.getLogger(__name__).warning("%s", error)
+
+
 def restore_training_state(path: Path, method: Method, optimiser: torch.optim.Optimizer) -> list[tuple[float, float]]:
     """Loads a saved state into method and optimiser; returns loss and seconds of each step done, or [] without a file.
 
@@ -195,6 +206,9 @@ def restore_training_state(path: Path, method: Method, optimiser: torch.optim.Op
         return []
     fresh = copy.deepcopy((method.state_dict(), optimiser.state_dict()))
     try:
+        with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums in its own file
+            if damaged := archive.testzip():
+                raise ValueError(f"{damaged} in it is damaged")
         state = torch.load(path, map_location="cpu", weights_only=True)
         history = [(float(loss), float(seconds)) for loss, seconds in state["history"]]
         method.load_state_dict(state["method"])

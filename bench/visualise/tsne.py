@@ -23,9 +23,10 @@ from ..planning.plan import Plan, PlannedDatasets
 from ..progress import Progress
 from ..records.store import file_name
 from ..report import plots
-from ..run.encoder import build_encoder, check_pretraining_data, load_or_pretrain
+from ..run.encoder import build_encoder, check_pretraining_data, input_identity, load_or_pretrain
 from ..run.preflight import check_jobs, device_of
 from ..run.runner import failure_reason
+from ..storage.hashing import fingerprint
 from .pretext import balanced_indices
 
 if TYPE_CHECKING:
@@ -66,9 +67,11 @@ def draw_tsne(plan: Plan, taps: Sequence[str], folder: Path) -> Generator[Progre
             continue
         yield Progress(title=f"{name}: features", done=0, total=1)
         weights.append(weights_hash(encoder))
-        representation = Representation(
-            encoder, dataset, f"map {plan.dataset_info.identity}", device, plan.request.precision
-        )
+        own = plan.with_encoder_of(job.external)
+        identity = [plan.dataset_info.identity, own.request.encoder, own.encoder_settings, *input_identity(job)]
+        shown = mapped_dataset(data.dataset_of(job), plan.request.seeds[0]) if job.decodes_files else dataset
+        precision = plan.request.precision
+        representation = Representation(encoder, shown, f"map {fingerprint(identity)}", device, precision)
         features[name] = [representation.test(FeatureSpec(tap)).cpu().numpy() for tap in taps]
     cell = (plan.dataset_info.name, plan.request.encoder, plan.request.preset)
     title = f"t-SNE of the encoders' features, test images of {cell[0]}, {cell[1]}, {cell[2]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import is_dataclass, replace
 from typing import Any
 
@@ -10,7 +11,9 @@ from sslbench.bench.records.record import (
     CellNames,
     CellSettings,
     Cost,
+    ExternalCheckpoint,
     Identity,
+    Mistake,
     Provenance,
     Record,
     WeightsSource,
@@ -96,3 +99,49 @@ def changed_record(record: Record, **changes: Any) -> Record:
         for name, change in changes.items()
     }
     return replace(record, **parts)
+
+
+def full_record() -> Record:
+    """A record of an external checkpoint in which no part is empty."""
+    checkpoint = ExternalCheckpoint(
+        token="moco@v2",
+        encoder="resnet50",
+        encoder_settings={"channels": 1},
+        published={"linear": {"conv4": 0.5}},
+        input={"words": "224 pixels", "size": 224},
+    )
+    return example_record(
+        settings={"encoder": {"width": 8}, "dataset": {"source": "synthetic"}, "protocol": {"taps": ["conv4"]}},
+        deviations={"turns": 2},
+        card={"taps": ["conv4", "conv5"], "train_images": 4, "test_images": 3, "classes": 3},
+        mistakes={"conv4": (Mistake(image=0, label=1, predicted=2, confidence=0.4),)},
+        classes=("cat", "dog"),
+        source={"kind": "published", "checkpoint": checkpoint},
+        pretext={"first_loss": 1.4, "spread": 0.01, "collapsed": True},
+        provenance={"commit": "abc", "dirty": False, "versions": {"torch": "2"}, "device": "a processor"},
+        pictures="pictures.webp",
+    )
+
+
+def damaged_versions(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Parsed JSON with, in turn, each of its values replaced by values of every other type."""
+    for path in paths_in(content):
+        for value in (None, "text", -1, 0.5, True, [], {}, [None], {"a": None}):
+            yield replaced(content, path, value)
+
+
+def paths_in(part: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of every value inside parsed JSON, of objects and lists too."""
+    items = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ()
+    for name, inner in items:
+        yield (*path, name)
+        yield from paths_in(inner, (*path, name))
+
+
+def replaced(part: Any, path: tuple[Any, ...], value: Any) -> Any:
+    """Parsed JSON with another value at a path."""
+    if not path:
+        return value
+    copy = part.copy()
+    copy[path[0]] = replaced(part[path[0]], path[1:], value)
+    return copy

@@ -9,7 +9,7 @@ import pytest
 from sslbench.bench.plugins.discovery import ROOT
 from sslbench.bench.records import store
 from sslbench.bench.records.record import ExternalCheckpoint, from_json, to_json
-from tests.records.builders import example_record
+from tests.records.builders import damaged_versions, example_record, full_record
 
 SCHEMA_1: dict[str, Any] = {
     "schema": 1,
@@ -69,30 +69,13 @@ def test_committed_records_keep_their_meaning(folder: Any) -> None:
     assert [from_json(to_json(record)) for record in found] == found
 
 
-def leaves(part: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The path of each value in parsed JSON, of objects and lists too."""
-    items = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ()
-    return [path, *(found for name, inner in items for found in leaves(inner, (*path, name)))]
-
-
-def damaged_copy(part: Any, path: tuple[Any, ...], value: Any) -> Any:
-    """Parsed JSON with another value at a path."""
-    if not path:
-        return value
-    copy = part.copy()
-    copy[path[0]] = damaged_copy(part[path[0]], path[1:], value)
-    return copy
-
-
 @pytest.mark.parametrize("schema", [1, 2])
-def test_damage_anywhere_is_a_reason_or_still_a_record(schema: int) -> None:
-    """Whatever stands in place of a value, reading it raises ValueError or gives a record that can be written."""
-    whole = SCHEMA_1 if schema == 1 else to_json(example_record())
-    for path in leaves(whole):
-        for value in (None, "text", -1, 0.5, True, [], {}, [None], {"a": None}):
-            try:
-                record = from_json(damaged_copy(whole, path, value))
-            except ValueError as error:
-                assert str(error)  # noqa: PT017 - there is no error where the value is as good
-            else:
-                assert from_json(to_json(record)) is not None
+def test_a_damaged_value_is_refused_or_harmless(schema: int) -> None:
+    """Whatever replaces a value: reading raises ValueError with a reason, or gives a record that can be written."""
+    for content in damaged_versions(SCHEMA_1 if schema == 1 else to_json(full_record())):
+        try:
+            record = from_json(content)
+        except ValueError as error:
+            assert str(error)  # noqa: PT017 - some values are as good as the replaced one
+        else:
+            from_json(to_json(record))

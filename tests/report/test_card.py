@@ -1,4 +1,4 @@
-"""The card of a cell: everything that is known, and a command line that asks for the very same cell."""
+"""The card of a cell: everything that is known about it, and the command line that measures the same cell."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from sslbench.bench.run.describe import record_header
 from tests.records.builders import example_record
 
 
-def planned(words: list[str]) -> Plan:
-    """The plan of a command line's words."""
+def plan_of(words: list[str]) -> Plan:
+    """The plan of a command line."""
     return build_plan(request_from(build_parser("run").parse_args(words)))
 
 
-def recorded(words: list[str]) -> list[Record]:
-    """The records that a command line would begin, as they come back from a file."""
-    made = planned(words)
+def records_of(words: list[str]) -> list[Record]:
+    """The records of a command line before anything is measured, as they are read from files."""
+    made = plan_of(words)
     device = torch.device("cpu")
     return [from_json(to_json(record_header(made, job, cell, device))) for job in made.jobs for cell in job.cells]
 
@@ -45,11 +45,11 @@ def pictures(tmp_path: Path) -> Path:
 
 
 WORDS = {
-    "as it comes": ["--methods", "rotnet"],
+    "default settings": ["--methods", "rotnet"],
     "the floor": ["--methods", "random", "--preset", "smoke", "--seeds", "4"],
-    "settings that a short run changes, set back": ["--methods", "moco", "--set", "moco.momentum=0.999"],
+    "a setting of short runs set to the paper's value": ["--methods", "moco", "--set", "moco.momentum=0.999"],
     "the paper's settings": ["--methods", "moco", "--preset", "paper", "--protocol", "knn"],
-    "several of everything": [
+    "several methods, protocols, seeds and settings": [
         *("--methods", "rotnet,moco", "--protocol", "linear,knn", "--seeds", "0,7", "--precision", "fp32"),
         *("--taps", "conv3", "--set", "knn.k=5,7", "--set", "knn.temperature=0.5", "--set", "linear.head=mlp"),
         *("--set", "rotnet.angles=0,180", "--set", "convnet.width=8", "--set", "recipe.views=900"),
@@ -68,34 +68,43 @@ WORDS = {
             "synthetic.train=4000",
         ),
     ],
-    "a curve with a preset of its own": ["--methods", "rotnet", "--protocol", "fewlabels", "--preset", "smoke"],
-    "weights of others, and none at all": [
+    "a protocol with settings for a preset": ["--methods", "rotnet", "--protocol", "fewlabels", "--preset", "smoke"],
+    "external checkpoints with and without weights": [
         *("--methods", "timm/resnet18@random,mocov2@vissl_200ep", "--protocol", "knn", "--seeds", "3"),
     ],
     "a network of timm": ["--methods", "random", "--encoder", "timm/resnet18"],
-    "other pictures": ["--methods", "random", "--dataset", "folder", "--data-dir", "{pictures}", "--image-size", "40"],
-    "pretrained on others": [
+    "a folder of images": [
+        "--methods",
+        "random",
+        "--dataset",
+        "folder",
+        "--data-dir",
+        "{pictures}",
+        "--image-size",
+        "40",
+    ],
+    "pretrained on another data set": [
         *("--methods", "rotnet", "--dataset", "folder", "--data-dir", "{pictures}", "--pretrain-dataset", "synthetic"),
     ],
 }
 
 
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
-def test_the_command_asks_for_the_same_cell(words: list[str], pictures: Path, tmp_path: Path) -> None:
-    """Planned from its card, a cell has the key it had: every setting is there, and nothing else is asked."""
+def test_the_command_measures_the_same_cell(words: list[str], pictures: Path, tmp_path: Path) -> None:
+    """The command of a record plans a cell with the record's key, so it has every setting and no other."""
     words = [word.format(pictures=pictures) for word in words]
-    found = recorded([*words, "--results", str(tmp_path)])
+    found = records_of([*words, "--results", str(tmp_path)])
     assert found
     for record in found:
         program, script, *again = shlex.split(card.rerun_command(record))
         assert (program, script) == ("python", "run_bench.py")
         again = [word.replace("PATH_OF_pets", str(pictures)) for word in again]
-        assert record.key in {cell.key for job in planned(again).jobs for cell in job.cells}
+        assert record.key in {cell.key for job in plan_of(again).jobs for cell in job.cells}
 
 
-def test_short_where_nothing_was_changed(tmp_path: Path) -> None:
-    """Defaults are not spelt out, neither the paper's nor those of a short run."""
-    (record,) = recorded(["--methods", "moco", "--results", str(tmp_path)])
+def test_default_settings_are_not_in_the_command(tmp_path: Path) -> None:
+    """Neither the paper's settings nor those of a short run are written out."""
+    (record,) = records_of(["--methods", "moco", "--results", str(tmp_path)])
     assert record.deviations
     assert card.rerun_command(record) == (
         "python run_bench.py --methods moco --protocol linear --dataset synthetic --encoder convnet "
@@ -103,17 +112,17 @@ def test_short_where_nothing_was_changed(tmp_path: Path) -> None:
     )
 
 
-def test_what_is_not_recorded_is_in_capitals() -> None:
-    """A file of weights and a plugin of one's own are named, and where they lie is left to fill in."""
+def test_paths_that_are_not_recorded_are_in_capitals() -> None:
+    """The user fills in the paths of a plugin file and of a data folder."""
     names = {"method": "sharpness", "checkpoint": "mine.pt", "dataset": "pets", "pretrain_dataset": "pets"}
-    told = card.rerun_command(example_record(cell=names))
-    assert "--plugin PATH_OF_sharpness.py" in told
-    assert "--checkpoint sharpness=mine.pt" in told
-    assert "--dataset folder --data-dir PATH_OF_pets" in told
+    command = card.rerun_command(example_record(cell=names))
+    assert "--plugin PATH_OF_sharpness.py" in command
+    assert "--checkpoint sharpness=mine.pt" in command
+    assert "--dataset folder --data-dir PATH_OF_pets" in command
 
 
 def test_a_card_is_found_by_key_or_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`report --card` takes a key, a file or words of its name; none or several are told with what there is."""
+    """`report --card` takes a key, a file or a part of its name; for none or several matches it lists the names."""
     paths = []
     for key, method in (("a" * 16, "rotnet"), ("b" * 16, "moco")):
         paths.append(store.write(tmp_path / "records", example_record(key, cell={"method": method})))
@@ -127,6 +136,6 @@ def test_a_card_is_found_by_key_or_name(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["report", "--results", str(tmp_path), "--card", "linear"]) == 2
     assert "2 cells" in capsys.readouterr().err
     assert main(["report", "--results", str(tmp_path), "--card", "jigsaw"]) == 2
-    told = capsys.readouterr().err
-    assert "no cell" in told
-    assert paths[0].stem in told
+    error = capsys.readouterr().err
+    assert "no cell" in error
+    assert paths[0].stem in error

@@ -1,4 +1,4 @@
-"""The gate: what is worse, better or the same, what cannot be compared, and how it is told."""
+"""Comparisons: which cells got worse or better, which cannot be compared, and how the result is printed."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.records.builders import changed_record, example_record
 LABELS = np.arange(200) % 10
 
 
-def answered(right: int, tap: int = 0) -> np.ndarray:
-    """Predictions (200,) of which the first so many are right."""
+def predictions_with(right: int, tap: int = 0) -> np.ndarray:
+    """Predictions (200,) of which the first ``right`` are correct."""
     return np.where(np.arange(200) < right, LABELS, (LABELS + 1 + tap) % 10)
 
 
-def keep(
+def write_record(
     folder: Path,
     method: str = "rotnet",
     right: tuple[int, ...] = (120, 100),
@@ -36,7 +36,7 @@ def keep(
     labels: np.ndarray = LABELS,
     **changes: Any,
 ) -> Path:
-    """A record with so many right answers of 200 at conv4 and conv5."""
+    """Write a record with the given numbers of right predictions among 200 at conv4 and conv5; returns its path."""
     taps = ["conv4", "conv5"][: len(right)]
     made = {"commit": folder.name * 10, "dirty": False, "device": "a processor", "precision": "fp32"}
     record = example_record(
@@ -48,21 +48,23 @@ def keep(
         ),
         provenance=made,
     )
-    predictions = {tap: answered(n, at)[: len(labels)] for at, (tap, n) in enumerate(zip(taps, right, strict=True))}
+    predictions = {
+        tap: predictions_with(n, at)[: len(labels)] for at, (tap, n) in enumerate(zip(taps, right, strict=True))
+    }
     return store.write(folder / "records", changed_record(record, **changes), Predictions(labels, predictions))
 
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     """A baseline of two methods."""
-    keep(tmp_path / "old", "rotnet")
-    keep(tmp_path / "old", "moco", (90, 80))
+    write_record(tmp_path / "old", "rotnet")
+    write_record(tmp_path / "old", "moco", (90, 80))
     return tmp_path / "old"
 
 
 @pytest.fixture
 def new(tmp_path: Path) -> Path:
-    """Where candidates go."""
+    """The folder of a candidate."""
     return tmp_path / "new"
 
 
@@ -72,9 +74,9 @@ def verdicts(result: Comparison) -> dict[tuple[str, str], str]:
 
 
 def test_each_cell_is_judged_by_its_interval(old: Path, new: Path) -> None:
-    """Where the whole interval is beyond the tolerance a cell is worse or better; a small change is the same."""
-    keep(new, "rotnet", (80, 101))
-    keep(new, "moco", (90, 130))
+    """A cell is worse or better if its whole interval is beyond the tolerance; a small change is the same."""
+    write_record(new, "rotnet", (80, 101))
+    write_record(new, "moco", (90, 130))
     result = compare_folders(old, new)
     assert verdicts(result) == {
         ("rotnet", "conv4"): "worse",
@@ -91,10 +93,10 @@ def test_each_cell_is_judged_by_its_interval(old: Path, new: Path) -> None:
     assert compare_folders(old, new, methods=("moco",)).exit_code == 0
 
 
-def test_the_test_is_paired(old: Path, new: Path) -> None:
-    """Ten images lost and none won is worse beyond doubt, though the two intervals overlap by far."""
-    keep(new, "rotnet", (110, 90))
-    keep(new, "moco", (90, 80))
+def test_predictions_are_compared_image_by_image(old: Path, new: Path) -> None:
+    """Ten images lost and none won is worse, although the intervals of both accuracies overlap."""
+    write_record(new, "rotnet", (110, 90))
+    write_record(new, "moco", (90, 80))
     result = compare_folders(old, new, tolerance=0.0)
     assert verdicts(result)["rotnet", "conv4"] == "worse"
     record = store.read(next((new / "records").glob("*rotnet*.json")))
@@ -104,11 +106,11 @@ def test_the_test_is_paired(old: Path, new: Path) -> None:
 
 
 def test_seeds_are_pooled_by_image(old: Path, new: Path) -> None:
-    """Two seeds are one cell: means over both, one interval."""
+    """Two seeds are one cell with the means over both and one interval."""
     for folder, right in ((old, (120, 100)), (new, (110, 100))):
-        keep(folder, "rotnet", right, seed=1)
-    keep(new, "rotnet", (90, 100))
-    keep(new, "moco", (90, 80))
+        write_record(folder, "rotnet", right, seed=1)
+    write_record(new, "rotnet", (90, 100))
+    write_record(new, "moco", (90, 80))
     cell = next(c for c in compare_folders(old, new).cells if (c.names[0], c.tap) == ("rotnet", "conv4"))
     assert cell.seeds == (0, 1)
     assert (cell.baseline, cell.candidate) == (pytest.approx(0.6), pytest.approx(0.5))
@@ -116,9 +118,9 @@ def test_seeds_are_pooled_by_image(old: Path, new: Path) -> None:
 
 
 def test_a_failed_candidate_is_worse(old: Path, new: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What was measured once and fails now got worse, whatever its number would be."""
-    keep(new, "rotnet", status="failed", error="the loss was nan at step 3 of 9", measurements=())
-    keep(new, "moco", (90, 80))
+    """A cell that was measured and now fails is worse."""
+    write_record(new, "rotnet", status="failed", error="the loss was nan at step 3 of 9", measurements=())
+    write_record(new, "moco", (90, 80))
     assert main(["compare", str(old), str(new)]) == 1
     assert "the loss was nan at step 3 of 9" in capsys.readouterr().out
 
@@ -136,38 +138,38 @@ OBSTACLES = {
 }
 
 
-@pytest.mark.parametrize(("changes", "told"), OBSTACLES.values(), ids=OBSTACLES)
-def test_what_cannot_be_compared_is_told(
-    changes: dict[str, Any], told: list[str], old: Path, new: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("changes", "parts"), OBSTACLES.values(), ids=OBSTACLES)
+def test_a_cell_that_cannot_be_compared_has_the_reason(
+    changes: dict[str, Any], parts: list[str], old: Path, new: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Other data, card, images or seeds: exit code 2 and the reason, and no verdict."""
-    keep(new, "rotnet", (10, 10), **changes)
-    keep(new, "moco", (90, 80))
+    """Other data, card, images or seeds give exit code 2 and a reason, and no verdict."""
+    write_record(new, "rotnet", (10, 10), **changes)
+    write_record(new, "moco", (90, 80))
     assert main(["compare", str(old), str(new)]) == 2
     out = " ".join(capsys.readouterr().out.split())
     assert "incomparable" in out
     assert "worse " not in out.partition("worse, better")[0]
-    for part in told:
+    for part in parts:
         assert part in out
 
 
-def test_lost_and_damaged_predictions_are_told(old: Path, new: Path) -> None:
-    """A cell whose predictions are gone on one side, or cannot be read, is not judged by its mean."""
+def test_missing_and_damaged_predictions_are_incomparable(old: Path, new: Path) -> None:
+    """A cell is not compared by its mean if one side has no predictions or damaged ones."""
     for method, right in (("rotnet", (120, 100)), ("moco", (90, 80))):
-        keep(new, method, right)
+        write_record(new, method, right)
     archive = next((new / "records").glob("*rotnet*.npz"))
     archive.write_bytes(archive.read_bytes()[:40])
-    (told, *_) = (cell for cell in compare_folders(old, new).cells if cell.names[0] == "rotnet")
-    assert told.verdict == "incomparable"
-    assert "cannot be read" in told.why
+    (cell, *_) = (cell for cell in compare_folders(old, new).cells if cell.names[0] == "rotnet")
+    assert cell.verdict == "incomparable"
+    assert "cannot be read" in cell.why
     path = next((new / "records").glob("*rotnet*.json"))
     path.write_text(json.dumps(json.loads(path.read_text()) | {"predictions": None}))
-    (told, *_) = (cell for cell in compare_folders(old, new).cells if cell.names[0] == "rotnet")
-    assert (told.verdict, told.why) == ("incomparable", "predictions only in the baseline")
+    (cell, *_) = (cell for cell in compare_folders(old, new).cells if cell.names[0] == "rotnet")
+    assert (cell.verdict, cell.why) == ("incomparable", "predictions only in the baseline")
 
 
-def test_metrics_without_predictions_are_judged_by_the_tolerance(old: Path, new: Path) -> None:
-    """A number that is no share of right answers has no interval: its difference alone is held to the tolerance."""
+def test_metrics_without_predictions_are_compared_with_the_tolerance(old: Path, new: Path) -> None:
+    """A metric that is not the share of right predictions has no interval, only a difference."""
     for folder, value in ((old, 0.5), (new, 0.45)):
         rank = Measurement(tap="conv4", metric="rank", value=value)
         names = {"method": "rotnet", "protocol": "spread"}
@@ -176,13 +178,13 @@ def test_metrics_without_predictions_are_judged_by_the_tolerance(old: Path, new:
     assert (cell.verdict, cell.low, cell.high) == ("worse", pytest.approx(-0.05), pytest.approx(-0.05))
 
 
-def test_records_of_one_cell_are_told_apart_by_their_settings(old: Path, new: Path) -> None:
-    """Two widths of a method meet their like; one alone with a new setting is still the same cell, and says so."""
+def test_records_of_one_cell_are_paired_by_their_settings(old: Path, new: Path) -> None:
+    """Two versions of a method are each paired with their equal; a single one with a new setting names the setting."""
     wide = {"settings": {"method": {"turns": 8}}}
-    keep(old, "rotnet", (150, 150), **wide)
-    keep(new, "rotnet", (150, 150), **wide)
-    keep(new, "rotnet")
-    keep(new, "moco", (90, 80), settings={"recipe": {"views": 99}})
+    write_record(old, "rotnet", (150, 150), **wide)
+    write_record(new, "rotnet", (150, 150), **wide)
+    write_record(new, "rotnet")
+    write_record(new, "moco", (90, 80), settings={"recipe": {"views": 99}})
     result = compare_folders(old, new)
     assert [cell.verdict for cell in result.cells] == ["same"] * 6
     assert {cell.why for cell in result.cells if cell.names[0] == "moco"} == {"recipe.views 12000 → 99"}
@@ -208,10 +210,10 @@ candidate: commit newnewnewnew; device a processor; precision fp32
 """
 
 
-def test_the_table_is_as_printed(old: Path, new: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Terminal, Markdown, JSON and JUnit XML tell the same."""
-    keep(new, "rotnet", (80, 130))
-    keep(new, "jigsaw", (100, 100))
+def test_the_formats_of_a_comparison(old: Path, new: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Terminal, Markdown, JSON and JUnit XML show the same verdicts."""
+    write_record(new, "rotnet", (80, 130))
+    write_record(new, "jigsaw", (100, 100))
     files = {kind: tmp_path / f"gate.{kind}" for kind in ("json", "markdown", "junit")}
     words = [word for kind, path in files.items() for word in (f"--{kind}", str(path))]
     assert main(["compare", str(old), str(new), *words]) == 1
@@ -219,9 +221,9 @@ def test_the_table_is_as_printed(old: Path, new: Path, tmp_path: Path, capsys: p
     markdown = files["markdown"].read_text(encoding="utf-8").splitlines()
     assert markdown[0] == "### compare: 1 worse, 2 missing, 1 better, 2 new"
     assert [word.strip() for word in markdown[4].split("|")[1:5]] == ["worse", "rotnet", "linear", "conv4"]
-    told = json.loads(files["json"].read_text(encoding="utf-8"))
-    assert told["counts"] == {"worse": 1, "missing": 2, "better": 1, "new": 2}
-    assert told["cells"][0] | {"low": 0, "high": 0} == {
+    content = json.loads(files["json"].read_text(encoding="utf-8"))
+    assert content["counts"] == {"worse": 1, "missing": 2, "better": 1, "new": 2}
+    assert content["cells"][0] | {"low": 0, "high": 0} == {
         "method": "rotnet",
         "checkpoint": None,
         "encoder": "convnet",
@@ -252,25 +254,25 @@ def test_the_table_is_as_printed(old: Path, new: Path, tmp_path: Path, capsys: p
     assert suite.find("testcase").attrib == {"classname": "linear.shapes.convnet.smoke", "name": "rotnet conv4"}  # type: ignore[union-attr]
 
 
-def test_nothing_changed_is_one_line(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A folder against itself: all the same, exit code 0, no table."""
+def test_without_changes_there_is_no_table(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder compared with itself has exit code 0 and no table."""
     assert main(["compare", str(old), str(old / "records")]) == 0
     out = capsys.readouterr().out
     assert out.startswith("compare: 4 same\n\nworse, better")
 
 
 def test_a_damaged_record_is_named_and_skipped(old: Path, new: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A record that cannot be read costs its own cell, which then is missing."""
-    keep(new, "rotnet")
-    keep(new, "moco", (90, 80)).write_text("{")
+    """The cell of a record that cannot be read is missing."""
+    write_record(new, "rotnet")
+    write_record(new, "moco", (90, 80)).write_text("{")
     assert main(["compare", str(old), str(new)]) == 2
-    told = capsys.readouterr().out
-    assert "skipped: " in told
-    assert "2 missing, 2 same" in told
+    out = capsys.readouterr().out
+    assert "skipped: " in out
+    assert "2 missing, 2 same" in out
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "parts"),
     [
         (["{old}", "{new}"], ["contains no records", "python run_bench.py", "{new}"]),
         (["{old}"], ["CANDIDATE"]),
@@ -279,22 +281,20 @@ def test_a_damaged_record_is_named_and_skipped(old: Path, new: Path, capsys: pyt
         (["{old}", "{old}", "--methods", "rotnt"], ["rotnt", "Did you mean 'rotnet'?"]),
     ],
 )
-def test_mistakes_are_told_in_one_line(
-    words: list[str], told: list[str], old: Path, new: Path, capsys: pytest.CaptureFixture[str]
+def test_wrong_arguments_are_errors_of_one_line(
+    words: list[str], parts: list[str], old: Path, new: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No records, no folder, numbers out of range: one line and exit code 2."""
+    """No records, no folder and numbers out of range give one line and exit code 2."""
     assert main(["compare", *(word.format(old=old, new=new) for word in words)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    for part in told:
+    for part in parts:
         assert part.format(old=old, new=new) in error
 
 
-def test_failures_on_both_sides_are_nothing_to_compare(
-    old: Path, new: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Where nothing was ever measured there is no verdict, and no exit code 0 either."""
+def test_failures_on_both_sides_cannot_be_compared(old: Path, new: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """If nothing was measured on either side, that is an error."""
     for folder in (old.parent / "failed", new):
-        keep(folder, status="failed", error="no room", measurements=())
+        write_record(folder, status="failed", error="no room", measurements=())
     assert main(["compare", str(old.parent / "failed"), str(new)]) == 2
     assert "no cell was measured" in capsys.readouterr().err

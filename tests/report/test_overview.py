@@ -1,4 +1,4 @@
-"""Methods by protocols: which columns stand side by side, what they show, and the figures of them."""
+"""Overviews: which tables they combine, and what they show."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from sslbench.bench.report.tables import CEILING, FLOOR, build_tables
 from tests.records.builders import accuracy_record, failed_record
 
 
-def asked(protocol: str, *arguments: Any, **changes: Any) -> Record:
-    """A record of another protocol's."""
+def record_of(protocol: str, *arguments: Any, **changes: Any) -> Record:
+    """A record of a protocol."""
     card = {"taps": ["conv4", "conv5"], "question": protocol}
     return accuracy_record(*arguments, card=card, cell={"protocol": protocol}, **changes)
 
 
 COST = {"jigsaw": 1e12, "rotnet": 4e12, "moco": 2e12}
 RECORDS = [
-    asked(
+    record_of(
         protocol,
         method,
         0,
@@ -44,38 +44,42 @@ RECORDS = [
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Report:
+def example_report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     return write_report(RECORDS, folder=tmp_path_factory.mktemp("results"), whole=True)
 
 
-def test_methods_by_protocols(made: Report) -> None:
-    """Ceiling and floor first, each column with its own marks, the mean rank of those that are in every column."""
-    assert PRINTED in made.text
+def test_methods_by_protocols(example_report: Report) -> None:
+    """Ceiling and floor are first, each column has its own marks, and only methods in every column have a mean rank."""
+    assert PRINTED in example_report.text
 
 
-def test_all_kinds_of_files_are_written(made: Report) -> None:
-    """Tables in four forms; bars and cost for each protocol, heat map and no rank plot of two methods."""
-    names = {path.name.partition("-")[0] + path.suffix for path in made.files}
+def test_all_kinds_of_files_are_written(example_report: Report) -> None:
+    """Tables in four formats, bars and cost per protocol, and a heat map; two methods are too few for a rank plot."""
+    names = {path.name.partition("-")[0] + path.suffix for path in example_report.files}
     tables = {f"{name}.{ending}" for name in ("knn", "linear", "overview") for ending in ("md", "csv", "tex", "html")}
     figures = {f"{name}.{ending}" for name in ("knn", "linear", "cost", "heatmap") for ending in ("png", "svg")}
     assert names == tables | figures
 
 
-def test_the_web_table_is_escaped_and_marked(made: Report) -> None:
-    """Best in strong, second underlined, what a name holds is text."""
-    page = next(path for path in made.files if path.name.startswith("linear") and path.suffix == ".html").read_text()
+def test_the_html_table_is_marked_and_escaped(example_report: Report) -> None:
+    """The best is strong, the second best underlined, and names are escaped."""
+    page = next(
+        path for path in example_report.files if path.name.startswith("linear") and path.suffix == ".html"
+    ).read_text()
     assert "<strong>75.0 ± 2.0</strong>" in page
     assert "<u>60.0 ± 2.0</u>" in page
     assert "<caption>linear: accuracy (%) on shapes, convnet, small</caption>" in page
-    evil = write_report(
-        [accuracy_record("<script>", 0, 0.5, 0.5)], folder=made.files[0].parents[1] / "evil", formats=("html",)
+    escaped = write_report(
+        [accuracy_record("<script>", 0, 0.5, 0.5)],
+        folder=example_report.files[0].parents[1] / "evil",
+        formats=("html",),
     )
-    assert "<script>" not in evil.files[0].read_text()
+    assert "<script>" not in escaped.files[0].read_text()
 
 
-def test_other_conditions_stand_in_another_overview() -> None:
-    """Another budget is another overview, named by it; one protocol alone is none; two cards of one are told apart."""
-    long = [asked(name, "rotnet", 1, 0.5, 0.5, views=640_000) for name in ("knn", "linear")]
+def test_other_conditions_make_another_overview() -> None:
+    """Titles name what differs, one table makes no overview, and headings name the settings of two cards."""
+    long = [record_of(name, "rotnet", 1, 0.5, 0.5, views=640_000) for name in ("knn", "linear")]
     both = build_overviews(build_tables(group_comparable([*RECORDS, *long]), (), {}, {}))
     assert [overview.title.partition("; ")[2] for overview in both] == ["views = 320000", "views = 640000"]
     assert build_overviews(build_tables(group_comparable([accuracy_record("rotnet", 0, 0.5, 0.5)]), (), {}, {})) == []
@@ -84,17 +88,17 @@ def test_other_conditions_stand_in_another_overview() -> None:
     assert [column.heading for column in cells.columns[::2]] == ["linear, head = linear", "linear, head = mlp"]
 
 
-def test_what_failed_has_no_rank(tmp_path: Path) -> None:
-    """A method that failed in one protocol keeps its other numbers and is left out of the mean ranks."""
-    lost = failed_record("moco", 0, "loss is not finite", card=RECORDS[0].card, cell={"protocol": "knn"})
-    (overview,) = build_overviews(build_tables(group_comparable([*RECORDS, lost]), (), {}, {}))
+def test_a_failed_method_has_no_mean_rank(tmp_path: Path) -> None:
+    """A method that failed with one protocol is shown with its other numbers."""
+    failure = failed_record("moco", 0, "loss is not finite", card=RECORDS[0].card, cell={"protocol": "knn"})
+    (overview,) = build_overviews(build_tables(group_comparable([*RECORDS, failure]), (), {}, {}))
     assert overview.mean_ranks.keys() == {"jigsaw", "rotnet"}
     assert overview.columns[0].cells["moco"].failed
 
 
-def test_many_columns_still_fit_a_terminal(tmp_path: Path) -> None:
-    """What is too wide is broken into parts, the mean rank in the last."""
-    records = [asked(f"protocol{n}", method, 0, 0.5, 0.6) for n in range(4) for method in ("jigsaw", "rotnet")]
+def test_many_columns_fit_a_terminal(tmp_path: Path) -> None:
+    """A wide overview is printed in parts; the last one has the mean rank."""
+    records = [record_of(f"protocol{n}", method, 0, 0.5, 0.6) for n in range(4) for method in ("jigsaw", "rotnet")]
     text = write_report(records, folder=tmp_path, formats=(), whole=True).text
     assert max(map(len, text.splitlines())) <= 100
     assert text.count("mean rank\n") == 1

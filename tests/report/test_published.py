@@ -1,4 +1,4 @@
-"""Published numbers: as printed, and never without a source."""
+"""Published numbers: they are as printed, and each has a source."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROW = dict.fromkeys(COLUMNS, "x") | {
 }
 
 
-def write(folder: Path, *rows: dict[str, str]) -> None:
+def write_rows(folder: Path, *rows: dict[str, str]) -> None:
     with open(folder / "linear.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
@@ -34,7 +34,7 @@ def test_every_published_file_loads(protocol: str) -> None:
 
 
 def test_the_lectures_table_is_there() -> None:
-    """Conv4 and Conv5 of the non-linear classifier on ImageNet, as RotNet's Table 4 prints them."""
+    """conv4 and conv5 of the non-linear classifier on ImageNet are as in RotNet's Table 4."""
     rows = published_frame("linear")
     rows = rows[rows["source"] == "RotNet (Gidaris 2018), Table 4"]
     printed = {
@@ -57,18 +57,18 @@ def test_the_lectures_table_is_there() -> None:
 
 
 def test_the_rotations_table_is_there() -> None:
-    """RotNet's Table 2: four rotations are best."""
+    """The accuracies are as in RotNet's Table 2."""
     assert published_frame("rotations")["value"].tolist() == [0.8906, 0.8851, 0.8746, 0.8552]
 
 
 def test_a_protocol_without_published_numbers_has_none() -> None:
-    """No file, no rows, no column in the table."""
+    """Without a file there are no rows and no column in the table."""
     assert published_frame("no_such_protocol").empty
     assert find_references("no_such_protocol", {"rotnet"}, ["conv4"], "accuracy") is None
 
 
-def test_published_numbers_do_not_vanish_in_silence(tmp_path: Path) -> None:
-    """A protocol may have no file; that the whole folder is gone is one line that names it."""
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    """A protocol may have no file; a missing folder is an error of one line that names it."""
     assert published_frame("linear", tmp_path).empty
     with pytest.raises(UserError, match=r"gone: the published numbers are missing; .* install sslbench again"):
         published_frame("linear", tmp_path / "gone")
@@ -86,21 +86,21 @@ def test_published_numbers_do_not_vanish_in_silence(tmp_path: Path) -> None:
     ],
 )
 def test_a_row_without_a_source_is_rejected(tmp_path: Path, change: dict[str, str], reason: str) -> None:
-    """The error names the file, the line and what is missing there."""
-    write(tmp_path, ROW, ROW | change)
+    """The error names the file, the line and what is wrong."""
+    write_rows(tmp_path, ROW, ROW | change)
     with pytest.raises(UserError, match=rf"linear\.csv, line 3: .*{reason}"):
         published_frame("linear", tmp_path)
 
 
 def test_a_file_without_a_column_is_rejected(tmp_path: Path) -> None:
-    """A column that is not there is no empty column."""
+    """The error names the missing column."""
     (tmp_path / "linear.csv").write_text("method,value\nrotnet,0.5\n")
     with pytest.raises(UserError, match=r"linear\.csv: column label"):
         published_frame("linear", tmp_path)
 
 
-def test_one_setting_stands_beside_a_table() -> None:
-    """Numbers of two data sets or classifiers never share a column; the setting that covers more taps is shown."""
+def test_a_table_shows_the_numbers_of_one_setting() -> None:
+    """Numbers of two data sets or classifiers are not mixed; the setting that covers most taps is shown."""
     lecture = find_references("linear", {"rotnet", "nat"}, ["conv4", "conv5"], "accuracy")
     assert lecture is not None
     assert lecture.setting == "ImageNet-1k, AlexNet, non-linear classifier"

@@ -1,4 +1,4 @@
-"""Which differences a table marks as chance: worked by hand on a few images."""
+"""Which rows of a table are marked as tied with the best, on a few hundred images."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ N = 400
 TRUTH = np.zeros(N, int)
 
 
-def answered(folder: Path, method: str, seed: int, wrong: slice, **changes: object) -> Record:
-    """A stored record of a method that errs on these images, alike at both taps."""
+def write_record(folder: Path, method: str, seed: int, wrong: slice, **changes: object) -> Record:
+    """Write a record with wrong predictions for these images at both taps."""
     predictions = TRUTH.copy()
     predictions[wrong] = 1
     right = float((predictions == TRUTH).mean())
@@ -29,64 +29,64 @@ def answered(folder: Path, method: str, seed: int, wrong: slice, **changes: obje
     return record
 
 
-def marks(folder: Path) -> dict[str, list[bool]]:
+def ties(folder: Path) -> dict[str, list[bool]]:
     """Label -> whether it is marked as tied with the best, at each tap."""
     (table,) = write_report(store.read_all(folder / "records")[0], folder=folder, formats=()).tables
     return {str(label): rows["tied_with_best"].tolist() for label, rows in table.rows.groupby("label", sort=False)}
 
 
-def test_only_what_may_be_chance_is_marked(tmp_path: Path) -> None:
-    """The best is not marked; a rival ahead on few images is; one far behind is not; floor and ceiling never are."""
+def test_only_differences_that_may_be_chance_are_marked(tmp_path: Path) -> None:
+    """A method that differs on few images is marked. The best, a much worse method and the floor are not."""
     for method, wrong in (("a", slice(0, 100)), ("b", slice(2, 106)), ("c", slice(0, 160)), ("random", slice(0, 101))):
-        answered(tmp_path, method, 0, wrong)
-    assert marks(tmp_path) == {"random": [False] * 2, "a": [False] * 2, "b": [True] * 2, "c": [False] * 2}
+        write_record(tmp_path, method, 0, wrong)
+    assert ties(tmp_path) == {"random": [False] * 2, "a": [False] * 2, "b": [True] * 2, "c": [False] * 2}
 
 
-def test_holm_counts_the_comparisons(tmp_path: Path) -> None:
-    """A difference that would be significant alone is not among four."""
+def test_holm_corrects_for_the_number_of_comparisons(tmp_path: Path) -> None:
+    """A difference that is significant in one comparison is not significant among four."""
     best, rival = TRUTH == 0, np.ones(N, bool)
     rival[:6] = False
     p = mcnemar(best, rival)
     assert p < 0.05 < holm([p] * 4)[0]
-    answered(tmp_path, "a", 0, slice(0, 0))
-    answered(tmp_path, "b", 0, slice(0, 6))
-    assert marks(tmp_path)["b"] == [False] * 2
-    for place, method in enumerate("cde"):
-        answered(tmp_path, method, 0, slice(10 * place, 10 * place + 6))
-    assert marks(tmp_path)["b"] == [True] * 2
+    write_record(tmp_path, "a", 0, slice(0, 0))
+    write_record(tmp_path, "b", 0, slice(0, 6))
+    assert ties(tmp_path)["b"] == [False] * 2
+    for at, method in enumerate("cde"):
+        write_record(tmp_path, method, 0, slice(10 * at, 10 * at + 6))
+    assert ties(tmp_path)["b"] == [True] * 2
 
 
-def test_over_seeds_images_are_the_sample(tmp_path: Path) -> None:
-    """Seeds that both have are tested together, by randomisation; a seed that one lacks is left out."""
+def test_seeds_of_both_methods_are_tested_together(tmp_path: Path) -> None:
+    """The randomisation test uses the seeds that both methods have."""
     for seed in (0, 1, 2):
-        answered(tmp_path, "a", seed, slice(0, 100))
+        write_record(tmp_path, "a", seed, slice(0, 100))
         if seed < 2:
-            answered(tmp_path, "b", seed, slice(0, 107))
+            write_record(tmp_path, "b", seed, slice(0, 107))
     side = np.ones((2, N), bool)
     side[:, :100] = False
     other = side.copy()
     other[:, 100:107] = False
     assert randomisation_test(side, other) < 0.05
-    assert marks(tmp_path) == {"a": [False] * 2, "b": [False] * 2}
+    assert ties(tmp_path) == {"a": [False] * 2, "b": [False] * 2}
 
 
-def test_what_is_surely_significant_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two accuracies far enough apart leave no doubt, whichever images they are of; near ones are tested."""
+def test_predictions_are_read_only_if_they_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accuracies that differ enough are significant whatever the predictions are; only close ones are tested."""
     card = {"taps": ["conv4", "conv5"], "test_images": N}
     for method, wrong in (("a", slice(0, 40)), ("b", slice(0, 41)), ("c", slice(0, 300))):
-        answered(tmp_path, method, 0, wrong, card=card)
+        write_record(tmp_path, method, 0, wrong, card=card)
     read = []
     monkeypatch.setattr(
         "sslbench.bench.report.significance.read_predictions",
         lambda record: read.append(record.cell.method) or read_predictions(record),
     )
-    assert marks(tmp_path) == {"a": [False] * 2, "b": [True] * 2, "c": [False] * 2}
+    assert ties(tmp_path) == {"a": [False] * 2, "b": [True] * 2, "c": [False] * 2}
     assert sorted(read) == ["a", "b"]
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_the_bound_is_never_below_the_test(seeds: int) -> None:
-    """Whatever two accuracies and however their answers lie, p is at most what the accuracies alone allow."""
+def test_the_bound_is_never_below_p(seeds: int) -> None:
+    """The p of random predictions is at most the bound that follows from their accuracies."""
     generator = np.random.default_rng(0)
     for _ in range(60):
         a, b = (generator.random((seeds, 80)) < share for share in generator.uniform(0.3, 0.95, 2))
@@ -97,10 +97,10 @@ def test_the_bound_is_never_below_the_test(seeds: int) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "longer"])
-def test_predictions_that_cannot_be_read_are_named(tmp_path: Path, damage: str) -> None:
-    """The table is printed all the same, and says whose predictions are damaged; other lengths are not compared."""
-    answered(tmp_path, "a", 0, slice(0, 100))
-    record = answered(tmp_path, "b", 0, slice(0, 101))
+def test_unreadable_predictions_are_named(tmp_path: Path, damage: str) -> None:
+    """The table is printed and names the method with damaged predictions; other numbers of images are not compared."""
+    write_record(tmp_path, "a", 0, slice(0, 100))
+    record = write_record(tmp_path, "b", 0, slice(0, 101))
     path = tmp_path / "records" / f"{store.file_stem(record)}.npz"
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:60])

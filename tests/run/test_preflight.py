@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from sslbench.bench.checkpoints import store
+from sslbench.bench.cli import main
 from sslbench.bench.records import store as records
-from tests.builders import run_quickly
+from tests.builders import QUICK_OPTIONS, run_quickly
 
 
 def test_a_results_folder_that_is_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,14 +32,12 @@ def test_weights_of_another_encoder_are_refused(results: Path, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize("method", ["instdisc", "pirl", "deepcluster"])
-def test_a_budget_without_a_gradient_is_announced(
-    results: Path, method: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_budget_without_a_gradient_is_announced(results: Path, method: str, caplog: pytest.LogCaptureFixture) -> None:
     """A method that only fills a memory of all images in its first epochs warns if the budget ends before that."""
-    words = ["--methods", f"moco,{method}", "--protocol", "knn", "--dry-run"]
-    assert run_quickly(results, *words, "--set", "recipe.views=200") == 0
+    words = ["--methods", f"moco,{method}", "--protocol", "knn", "--dry-run", *QUICK_OPTIONS, "--results", str(results)]
+    assert main([*words, "--set", "recipe.views=200"]) == 0
     assert [record.message.partition(":")[0] for record in caplog.records] == [method]
     assert "recipe.views=" in caplog.text
     caplog.clear()
-    assert run_quickly(results, *words, "--set", "recipe.views=2000") == 0
+    assert main([*words, "--set", "recipe.views=2000"]) == 0
     assert caplog.records == []

@@ -10,6 +10,7 @@ import base64
 import math
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ...errors import UserError
 from ...records.measurement import Measurement, is_shown_in_percent
 from ...records.mistakes import PER_TAP
 from ...records.predictions import read_predictions
-from ...records.record import Record, to_json
+from ...records.record import Record
 from ..card import rerun_command
 from ..overview import Overview
 from ..render import Report
@@ -112,7 +113,7 @@ def cell_data(record: Record, table: Table) -> dict[str, Any]:
         "command": rerun_command(record),
         "error": record.error,
         "classes": record.classes,
-        "mistakes": to_json(record)["mistakes"],
+        "mistakes": {tap: [asdict(mistake) for mistake in of_tap] for tap, of_tap in (record.mistakes or {}).items()},
         "pictures": mistakes_picture(record),
         **count_confusions(record),
     }
@@ -120,21 +121,21 @@ def cell_data(record: Record, table: Table) -> dict[str, Any]:
 
 def provenance_of(record: Record) -> dict[str, Any]:
     """Everything that is needed to judge a record's numbers, by the names that the page prints."""
-    parts = to_json(record)
+    checkpoint = record.source.checkpoint
     return {
-        **{name: value for name, value in parts["cell"].items() if value not in ("", None)},
+        **{name: value for name, value in asdict(record.cell).items() if value not in ("", None)},
         "method_settings": record.settings.method,
         "deviations_from_the_paper": record.deviations,
         "recipe": record.settings.recipe,
         "encoder_settings": record.settings.encoder,
         "data_settings": record.settings.dataset,
         "protocol_card": record.card,
-        "weights": {name: value for name, value in parts["source"].items() if name != "checkpoint"},
-        "checkpoint_settings": parts["source"]["checkpoint"],
-        "identity": parts["identity"],
-        "cost": {name: f"{value:,.4g}" for name, value in parts["cost"].items() if value},
-        "pretext": {name: f"{value:.4g}" for name, value in parts["pretext"].items() if value is not None},
-        **parts["provenance"],
+        "weights": {name: value for name, value in asdict(record.source).items() if name != "checkpoint"},
+        "checkpoint": asdict(checkpoint) if checkpoint else None,
+        "identity": asdict(record.identity),
+        "cost": {name: f"{value:,.4g}" for name, value in asdict(record.cost).items() if value},
+        "pretext": {name: f"{value:.4g}" for name, value in record.pretext.items() if value is not None},
+        **asdict(record.provenance),
         "key": record.key,
     }
 

@@ -1,4 +1,7 @@
-"""Checkpoints in several files: an index lists which file holds each tensor, as Hugging Face's libraries write them."""
+"""What a checkpoint's path stands for: a file, a part of a file (FILE#PART), or an index of several files.
+
+An index lists which file holds each tensor, as Hugging Face's libraries write it.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,12 @@ def is_index(path: Path) -> bool:
     return path.name.endswith(INDEX_ENDING)
 
 
+def split_part(path: Path) -> tuple[Path, str]:
+    """The path and the part of FILE#PART; the part is "" if there is none, or if a file has the whole name."""
+    name, mark, part = path.name.rpartition("#")
+    return (path.with_name(name), part) if mark and name and not path.exists() else (path, "")
+
+
 def shards_of(index: Path) -> dict[Path, set[str]]:
     """The files that an index lists, and the names of the tensors in each.
 
@@ -26,7 +35,9 @@ def shards_of(index: Path) -> dict[Path, set[str]]:
         names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].items()
         pairs = [(str(name), str(file)) for name, file in names]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise UserError(f"{index}: is not an index of checkpoint files (no table weight_map); fetch it again.") from None
+        raise UserError(
+            f"{index}: is not an index of checkpoint files (no table weight_map); fetch it again."
+        ) from None
     shards: dict[Path, set[str]] = {}
     # In the cache of the Hugging Face hub the index and its files are links into one other folder.
     allowed = {index.parent.resolve(), index.resolve().parent}
@@ -43,7 +54,13 @@ def shards_of(index: Path) -> dict[Path, set[str]]:
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of a checkpoint's content: of its file, or of the index and of each file that it lists."""
+    """SHA-256 of a checkpoint's content: of its file, or of the index and of each file that it lists.
+
+    The name of a part (FILE#PART) is hashed too.
+    """
+    path, part = split_part(path)
+    if part:
+        return hashlib.sha256(f"{content_hash(path)}#{part}".encode()).hexdigest()
     if not is_index(path):
         return file_hash(path)
     parts = [file_hash(path), *(file_hash(shard) for shard in sorted(shards_of(path)))]
