@@ -36,6 +36,9 @@ class Protocol(ABC):
     variants: ClassVar[dict[str, dict[str, dict[str, Any]]]] = {}
     """Method -> label -> settings of the method. An ablation pretrains and compares these variants."""
 
+    later_settings: ClassVar[dict[str, Any]] = {}
+    """Settings that were added after records had been made, with their defaults: left out of keys and cards then."""
+
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     """Preset -> settings of the protocol that differ from the defaults, such as a shorter training."""
 
@@ -65,12 +68,13 @@ class Protocol(ABC):
 
     def card(self) -> dict[str, Any]:
         """The settings that define what a number means. Only results with equal cards are ranked together."""
-        return asdict(self)
+        later = self.later_settings
+        return {name: value for name, value in asdict(self).items() if name not in later or later[name] != value}
 
     # The methods below are needed only where a report should show more than a table of methods by taps. ``measured``
     # is what `bench.report.tables` computes: a row for each label, tap and metric, with the columns method, variant,
-    # role, mean and ci_half_width (over seeds), failed, rank and tied_with_best. ``published`` has the rows of the
-    # protocol's file in results/published about the same methods.
+    # role, mean, ci_half_width and seeds (their number), failed, rank and tied_with_best; ``measured.attrs["card"]`` is
+    # the protocol card. ``published`` has the rows of the protocol's file in results/published about the same methods.
 
     @classmethod
     def ranking_groups(cls, measured: DataFrame) -> Series:

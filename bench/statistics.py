@@ -56,38 +56,6 @@ def macro_accuracy_interval(correct: ArrayLike, labels: ArrayLike, *, level: flo
     return float(mean - below), float(mean + above)
 
 
-def bootstrap_interval(
-    correct: ArrayLike, *, draws: int = 1000, seed: int = 0, level: float = 0.95
-) -> tuple[float, float]:
-    """Percentile bootstrap of the accuracy over images (Efron and Tibshirani 1993, An Introduction to the Bootstrap).
-
-    The number of right answers in a resample of N images is binomial, so no images need to be drawn.
-    """
-    right = as_answers(correct)
-    check_draws_and_level(draws, level)
-    counts = np.random.default_rng(seed).binomial(len(right), right.mean(), draws)
-    return percentile_interval(counts / len(right), level)
-
-
-def macro_bootstrap_interval(
-    correct: ArrayLike, labels: ArrayLike, *, draws: int = 1000, seed: int = 0, level: float = 0.95
-) -> tuple[float, float]:
-    """Percentile bootstrap of the mean accuracy per class; images of all classes are resampled together.
-
-    The numbers of images per class in a resample are multinomial, the right answers within a class are binomial. A
-    class without images in a resample is left out of its mean.
-    """
-    right, classes = as_answers(correct), np.asarray(labels)
-    check_draws_and_level(draws, level)
-    require(len(classes) == len(right), "labels", len(classes), f"{len(right)}, one per image")
-    _, class_of_image, images = np.unique(classes, return_inverse=True, return_counts=True)
-    generator = np.random.default_rng(seed)
-    drawn = generator.multinomial(len(right), images / len(right), draws)  # (draws, K)
-    hits = generator.binomial(drawn, np.bincount(class_of_image, right) / images)
-    means = np.divide(hits, drawn, out=np.full(drawn.shape, np.nan), where=drawn > 0)
-    return percentile_interval(np.nanmean(means, axis=1), level)
-
-
 def mean_interval_over_seeds(values: ArrayLike, *, level: float = 0.95) -> tuple[float, float, float]:
     """Mean, lower and upper end of Student's t interval over a few runs ("Student", Biometrika 1908).
 

@@ -5,7 +5,8 @@ Each method has a row, and a curve, for each way of training.
 
 from __future__ import annotations
 
-from math import log
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sslbench import TableCell, accuracy_cell, as_percent, row_name
@@ -19,16 +20,33 @@ if TYPE_CHECKING:
 
 WAYS = {"frozen": "frozen", "tuned": "fine-tuned", "scratch": "from scratch"}
 PUBLISHED = {"convolutional classifier": "frozen", "fine-tuned": "tuned", "from scratch": "scratch"}
+FEWEST_PASSES = 10  # a training that saw each labelled image fewer times is starved: more views would change its result
+STARVED = "†"
 COMMON_SHARES = (0.01, 0.1, 1.0)  # shares of train by which papers name a subset
 GREY = "#555555"
 MARKERS = "os^v"  # distinguish lines where there are more than ten colours
 
 
 def curve_points(measured: DataFrame) -> DataFrame:
-    """The rows with the accuracy of one way and number of labels; columns ``way`` and ``labels`` (per class) added."""
+    """The rows with the accuracy of one way and number of labels.
+
+    Columns ``way``, ``labels`` (per class) and ``starved`` are added: whether a training saw each labelled image fewer
+    than `FEWEST_PASSES` times, by the protocol card in ``measured.attrs``.
+    """
     names = measured["metric"].str.extract(r"^accuracy_(?P<way>[a-z]+)_(?P<labels>[\d.e+]+)$")
-    found = measured.join(names).dropna(subset=["labels"])
-    return found.astype({"labels": float}).sort_values("labels", kind="stable")
+    found = measured.join(names).dropna(subset=["labels"]).astype({"labels": float})
+    images = labelled_images(measured)
+    needed = found["labels"].map(lambda labels: FEWEST_PASSES * images.get(labels, 0))
+    views = measured.attrs.get("card", {}).get("views", math.inf)
+    found["starved"] = (found["way"] != "frozen") & found["mean"].notna() & (needed > views)
+    return found.sort_values("labels", kind="stable")
+
+
+def labelled_images(measured: DataFrame) -> dict[float, int]:
+    """Labels per class -> number of labelled images; empty if the protocol card is not known."""
+    shares = measured[measured["metric"].str.startswith("share_")].groupby("metric")["mean"].first()
+    total = measured.attrs.get("card", {}).get("train_images", 0)
+    return {float(str(name).removeprefix("share_")): round(share * total) for name, share in shares.items()}
 
 
 def without_repeated_scratch(curve: DataFrame) -> DataFrame:
@@ -69,7 +87,9 @@ def build_tables(measured: DataFrame, published: DataFrame) -> list[DataFrame]:
             row: Any
             for row in rows.itertuples():
                 percentage = f" ({shares[row.labels]:.0%})" if shares[row.labels] in COMMON_SHARES else ""
-                line[names[row.labels] + percentage] = accuracy_cell(row)
+                cell = accuracy_cell(row)
+                text = f"{cell.text} {STARVED}" if row.starved else cell.text
+                line[names[row.labels] + percentage] = replace(cell, text=text)
             lines.append(line)
     return [pd.DataFrame(lines), *([published_table(published)] if len(published) else [])]
 
@@ -90,9 +110,14 @@ def marks_note(measured: DataFrame) -> list[str]:
 
 
 def gain_notes(measured: DataFrame) -> list[str]:
-    """How much each fine-tuned method gains over training from scratch, with the fewest and with the most labels."""
+    """How much each fine-tuned method gains over training from scratch, with the fewest and with the most labels.
+
+    Starved trainings are left out.
+    """
     sentences = []
-    for (label, tap), rows in curve_points(measured).groupby(["label", "tap"], sort=False):
+    curve = curve_points(measured)
+    curve = curve[~curve["starved"] & (curve["way"] != "frozen")]
+    for (label, tap), rows in curve.groupby(["label", "tap"], sort=False):
         gain = rows.pivot(index="labels", columns="way", values="mean")
         if {"tuned", "scratch"} <= set(gain) and rows["role"].iloc[0] != "floor" and not gain.isna().any(axis=None):
             points = 100 * (gain["tuned"] - gain["scratch"])
@@ -102,21 +127,19 @@ def gain_notes(measured: DataFrame) -> list[str]:
     return sentences
 
 
-def unseen_notes(measured: DataFrame, card: dict[str, Any]) -> list[str]:
-    """A note where a training has fewer views than labelled images, and so does not see all of them."""
+def starved_notes(measured: DataFrame, card: dict[str, Any]) -> list[str]:
+    """What the mark of starved trainings means, if there are any, and how far they are from a fair comparison."""
     curve = curve_points(measured)
-    ways = set(curve["way"])
-    share: dict[Any, float] = measured.groupby("metric")["mean"].first().to_dict()
-    images = {f"{n:g}": round(share[f"share_{n:g}"] * card["train_images"]) for n in curve["labels"].unique()}
-    many = {n: count for n, count in images.items() if count > card["views"]}
-    trained = [name for way, name in WAYS.items() if way in ways and way != "frozen"]
-    if not many or not trained:
+    starved, images = curve[curve["starved"]], labelled_images(measured)
+    if starved.empty:
         return []
-    counts = join_words([f"{count:,}" for count in many.values()])
-    frozen = "; frozen used all of them, which alone may explain a lead" if "frozen" in ways else ""
+    counts = starved["labels"].unique()
+    trained = [name for way, name in WAYS.items() if (starved["way"] == way).any()]
+    frozen = "; frozen used all of them, which alone may explain a lead" if (curve["way"] == "frozen").any() else ""
     return [
-        f"{join_words(trained)}: with {join_words(list(many))} labels per class a training saw only about "
-        f"{card['views']:,} of the {counts} labelled images{frozen}"
+        f"{STARVED}: starved. {join_words(trained)} with {join_words([f'{n:g}' for n in counts])} labels per class: "
+        f"{card['views']:,} views are fewer than {FEWEST_PASSES} of each of the "
+        f"{join_words([f'{images[n]:,}' for n in counts])} labelled images{frozen}"
     ]
 
 
@@ -155,7 +178,13 @@ def draw_curves(measured: DataFrame, published: DataFrame, figure: Figure) -> No
 
 
 def draw_line(axes: Axes, rows: DataFrame, colour: Any, name: str, style: str) -> None:
-    """One curve, with the confidence interval of each of its points."""
+    """One curve, with the confidence interval of each of its points; starved points are hollow and not joined."""
+    starved = rows[rows["starved"]]
+    if len(starved):
+        hollow: dict[str, Any] = {"markerfacecolor": "white", "markersize": 4, "linestyle": "none"}
+        label = f"starved: fewer than {FEWEST_PASSES} views of each labelled image"
+        axes.plot(starved["labels"], 100 * starved["mean"], style[-1], color=colour, label=label, **hollow)
+    rows = rows[~rows["starved"]]
     labels, mean, half = (rows[column].to_numpy() for column in ("labels", "mean", "ci_half_width"))
     axes.plot(labels, 100 * mean, style, color=colour, markersize=4, label=name)
     axes.fill_between(labels, 100 * (mean - half), 100 * (mean + half), color=colour, alpha=0.15, linewidth=0)
@@ -184,6 +213,6 @@ def readable_ticks(ticks: list[float], digits_per_axis: int = 40) -> list[float]
     kept = ticks[:1]
     for tick in ticks[1:]:
         digits = (len(f"{kept[-1]:g}") + len(f"{tick:g}")) / 2
-        if digits_per_axis * log(tick / kept[-1]) / log(ticks[-1] / ticks[0]) > digits + 1:
+        if digits_per_axis * math.log(tick / kept[-1]) / math.log(ticks[-1] / ticks[0]) > digits + 1:
             kept.append(tick)
     return kept

@@ -16,8 +16,10 @@ from sslbench import (
     Encoder,
     FeatureSpec,
     Measurement,
+    Pooling,
     Protocol,
     Representation,
+    UserError,
     accuracy_measurements,
     probes,
 )
@@ -39,15 +41,30 @@ class Probing(Protocol):
     solver: Literal["lbfgs", "sgd"] = "lbfgs"  # lbfgs (AdamW for the mlp head) uses stored features; sgd the images
     epochs: Count = 50  # of solver = sgd
     features: Count = 2048  # each tap is pooled to at most so many values; the papers took about 9000
-    pooling: Literal["average", "max"] = "average"
+    pooling: Pooling = "average"  # average and max: of the cells of a grid; mean: of all positions
     # scikit-learn's C
-    strengths: Annotated[tuple[Annotated[float, Interval(ge=1e-9, le=1e9)], ...], MinLen(1)] = (1e-4, 1e-3, 0.01, 0.1, 1.0)
+    strengths: Annotated[tuple[Annotated[float, Interval(ge=1e-9, le=1e9)], ...], MinLen(1)] = (
+        1e-4,
+        1e-3,
+        0.01,
+        0.1,
+        1.0,
+    )
     held_out: Annotated[float, Interval(gt=0, lt=1)] = 0.1  # share of train on which the strength is chosen
     presets: ClassVar = {"smoke": {"features": 512}}
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.strengths != Probing.strengths and (self.head == "mlp" or self.solver == "sgd"):
+            raise UserError(
+                f"{type(self).__name__.lower()}.strengths: only head = linear with solver = lbfgs chooses a strength, "
+                "so the setting would do nothing; leave it out."
+            )
+
     def grid_specs(self) -> tuple[FeatureSpec, ...]:
         """The feature spec of the classifier at each tap."""
-        return tuple(FeatureSpec(tap, self.features, self.pooling) for tap in self.taps)
+        max_dim = self.features if self.pooling in ("average", "max") else None
+        return tuple(FeatureSpec(tap, max_dim, self.pooling) for tap in self.taps)
 
     def feature_specs(self) -> tuple[FeatureSpec, ...]:
         """The features that the protocol reads."""
@@ -79,22 +96,8 @@ class Probing(Protocol):
         result = fit() if fit else self.fit_classifier(representation, spec, rows)
         return result.predictions, {
             "confidences": result.scores.softmax(1).amax(1),
-            **self.describe_strength(result),
+            **describe_strength(result),
         }
-
-    def describe_strength(self, result: probes.ProbeResult) -> dict[str, Any]:
-        """The strength of a fitted classifier and how it was chosen, for the record.
-
-        ``validation_accuracy`` is missing if no images were held out. ``strength_at_edge`` is there only if the chosen
-        strength is the smallest or largest of several: a wider grid may have a better one.
-        """
-        details: dict[str, Any] = {"strength": result.strength, "strength_choice": result.choice}
-        if not result.validation_accuracies.isnan().any():
-            details["validation_accuracy"] = float(result.validation_accuracies.max())
-        if result.choice in ("held out", "cross-validated"):
-            ends = {min(self.strengths): "smallest", max(self.strengths): "largest"}
-            details |= {"strength_at_edge": ends[result.strength]} if result.strength in ends else {}
-        return details
 
     def fit_classifier(
         self, representation: Representation, spec: FeatureSpec, rows: Tensor | None = None
@@ -138,3 +141,14 @@ class Probing(Protocol):
             build, representation.train_images, rows, representation.train_labels, **training, **where
         )
         return probes.predict_classes(classifier, representation.test_images, **where)
+
+
+def describe_strength(result: probes.ProbeResult) -> dict[str, Any]:
+    """The strength of a fitted classifier and how it was chosen, for the record.
+
+    ``validation_accuracy`` is missing if no images were held out.
+    """
+    details: dict[str, Any] = {"strength": result.strength, "strength_choice": result.choice}
+    if not result.validation_accuracies.isnan().any():
+        details["validation_accuracy"] = float(result.validation_accuracies.max())
+    return details

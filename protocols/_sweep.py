@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 UNDER, OVER, NEITHER = "under-clustering", "over-clustering", "neither"
+SEEDS_FOR_VERDICT = 3  # with fewer, nothing says how much the features of another pretraining would differ
 AGREEMENT = {
     "homogeneity": "homogeneity",
     "completeness": "completeness",
@@ -38,13 +39,23 @@ class Sweep:
 
     title: str
     method: str
-    points: DataFrame  # a row per number of negatives; columns (mean, ci_half_width, rank or tied_with_best, metric)
+    points: DataFrame  # a row per number of negatives; columns (mean, ci_half_width, rank, ... or seeds, metric)
 
     @property
     def cluster_counts(self) -> list[int]:
         """The numbers of clusters of k-means, ascending."""
         counts = (metric.split("_k") for metric in self.points["mean"] if metric.startswith("homogeneity_k"))
         return sorted(int(k) for _, k in counts)
+
+    @property
+    def seeds(self) -> int:
+        """The number of seeds of the point with the fewest."""
+        return int(self.points["seeds"].min(axis=None)) if "seeds" in self.points else 1
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether there are enough seeds for a verdict on its points."""
+        return self.seeds >= SEEDS_FOR_VERDICT
 
 
 def iterate_sweeps(measured: DataFrame) -> Iterator[Sweep]:
@@ -55,7 +66,7 @@ def iterate_sweeps(measured: DataFrame) -> Iterator[Sweep]:
         sweep=sweep_names(rows),
         tied_with_best=rows["tied_with_best"].astype(float),
     )
-    values = ["mean", "ci_half_width", "rank", "tied_with_best"]
+    values = ["mean", "ci_half_width", "rank", "tied_with_best", *rows.columns.intersection(["seeds"])]
     several = rows["tap"].nunique() > 1
     for (name, tap), group in rows.groupby(["sweep", "tap"], sort=False):
         points = group.pivot(index="negatives", columns="metric", values=values).sort_index()
@@ -157,14 +168,23 @@ def describe_failures(measured: DataFrame) -> str:
     clauses, few, many = [], 0, 0
     for sweep in iterate_sweeps(measured):
         few, many = sweep.cluster_counts[0], sweep.cluster_counts[-1]
+        if not sweep.is_judged:
+            clauses.append(f"{sweep.title} {seeds_in_words(sweep.seeds)}: not judged")
+            continue
         counts: dict[str, list[str]] = {}
         for count, failure in main_failures(sweep).items():
             counts.setdefault(failure, []).append(f"{count:,}")
         clauses.append(f"{sweep.title} {join_words([f'{name} at {join_words(at)}' for name, at in counts.items()])}")
     return (
-        f"what each number of negatives suffers from, by the larger loss from its sweep's best beyond the intervals, "
-        f"of homogeneity with {many} clusters ({UNDER}) or completeness with {few} ({OVER}): {'; '.join(clauses)}"
+        f"what each number of negatives suffers from, by the larger loss from its sweep's best beyond the intervals "
+        f"over {SEEDS_FOR_VERDICT} seeds or more, of homogeneity with {many} clusters ({UNDER}) or completeness with "
+        f"{few} ({OVER}): {'; '.join(clauses)}"
     )
+
+
+def seeds_in_words(seeds: int) -> str:
+    """A number of seeds that is too small for a verdict."""
+    return {1: "one seed", 2: "two seeds"}.get(seeds, f"{seeds} seeds")
 
 
 def join_words(words: Sequence[str]) -> str:
@@ -204,12 +224,12 @@ def draw_panel(axes: Axes, sweep: Sweep) -> None:
     axes.plot(counts, 100 * accuracy / accuracy.max(), ":", color=grey, label="linear accuracy")
     edges = [counts[0] / 2, *(math.sqrt(a * b) for a, b in pairwise(counts)), counts[-1] * 2]
     backgrounds = {UNDER: blue, OVER: orange}
-    failures = main_failures(sweep).values()
+    failures = main_failures(sweep).values() if sweep.is_judged else [""] * len(counts)
     for (left, right), failure in zip(pairwise(edges), failures, strict=True):
         axes.axvspan(left, right, color=backgrounds.get(failure, "white"), alpha=0.12, linewidth=0)
     axes.set_xscale("log", base=2)
     axes.set_xticks(
-        counts, [f"{n:,}\n{failure.partition('-')[0]}" for n, failure in zip(counts, failures, strict=True)]
+        counts, [f"{n:,}\n{failure.partition('-')[0]}".strip() for n, failure in zip(counts, failures, strict=True)]
     )
     axes.set(title=sweep.title, xlabel="negatives", xlim=(edges[0], edges[-1]))
     axes.grid(axis="y", color="#dddddd", linewidth=0.8)

@@ -8,7 +8,9 @@ encoder and classifier together; a linear classifier starts from the frozen resu
 trains the same network from random weights.
 
 As in the code of Gidaris et al. a training processes the same number of views whatever the number of labels, and
-there is no early stopping and no choice between runs.
+there is no early stopping and no choice between runs. This number is the budget of the supervised ceiling of the same
+preset: with fewer views, the most labels would show the budget and not what labels are worth. To save time the presets
+have fewer numbers of labels instead. A training that saw its labelled images too few times is marked as starved.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from math import cos, pi
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, Interval, MinLen
 from torch import Tensor
 
 from sslbench import (
@@ -61,11 +63,16 @@ class FewLabels(Probing):
     batch: Annotated[int, Ge(2)] = 64
     learning_rate: Positive = 1e-3  # of AdamW; it rises over a tenth of the steps, then falls along a cosine
     weight_decay: NonNegative = 0.05
-    draw: Annotated[int, Ge(0)] = 0  # seed of the labelled subset and of the training
-    presets: ClassVar = {"smoke": {"views": 512, "batch": 32, "features": 512}, "small": {"views": 4000}}
+    draw: Annotated[int, Interval(ge=0, lt=4294967296)] = 0  # seed of the labelled subset and of the training
+    presets: ClassVar = {
+        "smoke": {"views": 4_000, "batch": 32, "features": 512, "labels": (), "shares": (0.1, 1.0)},
+        "small": {"views": 250_000, "labels": ()},
+        "paper": {"views": 200_000_000},
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(len(set(self.ways)) == len(self.ways), "fewlabels.ways", ",".join(self.ways), "different ways")
         require(bool(self.labels or self.shares), "fewlabels.labels", self.labels, "one or more, or some shares")
 
     def check(self, info: DatasetInfo) -> None:
@@ -149,8 +156,8 @@ class FewLabels(Probing):
 
     @classmethod
     def notes(cls, measured: DataFrame, published: DataFrame, card: dict[str, Any]) -> list[str]:
-        """What the marks compare, how much pretraining gains, and which trainings did not see all labelled images."""
-        return [*_curve.marks_note(measured), *_curve.gain_notes(measured), *_curve.unseen_notes(measured, card)]
+        """What the marks compare, how much pretraining gains, and which trainings are starved."""
+        return [*_curve.marks_note(measured), *_curve.gain_notes(measured), *_curve.starved_notes(measured, card)]
 
     @classmethod
     def plot(cls, measured: DataFrame, published: DataFrame, figure: Figure) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Interval, MinLen
 
@@ -18,6 +18,7 @@ from sslbench import (
     DatasetInfo,
     FeatureSpec,
     Measurement,
+    Pooling,
     Protocol,
     Representation,
     TableCell,
@@ -38,6 +39,8 @@ class KNN(Protocol):
 
     k: Annotated[tuple[Count, ...], MinLen(1)] = (200,)
     temperature: Annotated[tuple[Annotated[float, Interval(ge=1e-6, le=1e6)], ...], MinLen(1)] = (0.07,)
+    pooling: Pooling = "average"  # to one vector per image
+    later_settings: ClassVar = {"pooling": "average"}
 
     def check(self, info: DatasetInfo) -> None:
         """Raises UserError where there are fewer than k train images."""
@@ -49,8 +52,8 @@ class KNN(Protocol):
             )
 
     def feature_specs(self) -> tuple[FeatureSpec, ...]:
-        """The mean of each tap's maps."""
-        return tuple(FeatureSpec(tap) for tap in self.taps)
+        """One vector per image at each tap, by default the mean of its map."""
+        return tuple(FeatureSpec(tap, pooling=self.pooling) for tap in self.taps)
 
     def evaluate(self, representation: Representation) -> Iterator[Measurement]:
         """Yields the accuracy and the mean accuracy per class at each tap.

@@ -98,8 +98,12 @@ class Negatives(Probing):
         return tuple(sorted(set(wanted)))
 
     def feature_specs(self) -> tuple[FeatureSpec, ...]:
-        """A grid of each tap for the classifier, and its mean for everything else."""
-        return (*self.grid_specs(), *map(FeatureSpec, self.taps))
+        """A grid of each tap for the classifier, and one vector per image for everything else."""
+        return (*self.grid_specs(), *map(self.vector_spec, self.taps))
+
+    def vector_spec(self, tap: str) -> FeatureSpec:
+        """One vector per image: the mean of the tap's map, unless ``pooling`` says that the class token is read."""
+        return FeatureSpec(tap, pooling="average" if self.pooling == "max" else self.pooling)
 
     def evaluate(self, representation: Representation) -> Iterator[Measurement]:
         """Yields all lines of the table, at each tap."""
@@ -113,8 +117,9 @@ class Negatives(Probing):
 
     def measure_neighbours(self, tap: str, representation: Representation) -> Iterator[Measurement]:
         """Yields the accuracy of kNN and the shares of false negatives."""
-        bank, labels = representation.train(FeatureSpec(tap)), representation.train_labels.to(representation.device)
-        queries, truth = representation.test(FeatureSpec(tap)), representation.test_labels.to(representation.device)
+        spec, device = self.vector_spec(tap), representation.device
+        bank, labels = representation.train(spec), representation.train_labels.to(device)
+        queries, truth = representation.test(spec), representation.test_labels.to(device)
         k = min(self.neighbours, len(bank))
         votes = probes.knn_predictions(
             bank, labels, queries, representation.num_classes, k=[k], temperature=[self.temperature]
@@ -137,13 +142,13 @@ class Negatives(Probing):
 
     def measure_views(self, tap: str, representation: Representation) -> Iterator[Measurement]:
         """Yields alignment and uniformity of the features of two views."""
-        first, second = representation.two_view_features(FeatureSpec(tap), self.paired)
+        first, second = representation.two_view_features(self.vector_spec(tap), self.paired)
         yield Measurement(tap=tap, metric="alignment", value=probes.alignment(first, second))
         yield Measurement(tap=tap, metric="uniformity", value=probes.uniformity(first))
 
     def measure_clusters(self, tap: str, representation: Representation) -> Iterator[Measurement]:
         """Yields the agreement of the test images' classes with clusters that k-means found in train images."""
-        spec = FeatureSpec(tap)
+        spec = self.vector_spec(tap)
         train, test = (normalize(features(spec), dim=1) for features in (representation.train, representation.test))
         train = train[evenly_spaced(len(train), self.clustered)]
         for k in self.cluster_counts(representation.num_classes):

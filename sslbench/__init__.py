@@ -33,7 +33,7 @@ PUBLIC = {
     "bench.data": ("Dataset", "DatasetInfo", "DatasetSource", "Split"),
     "bench.images": ("augment", "colour"),
     "bench.errors": ("UserError", "require"),
-    "bench.plugins.ranges": ("Count", "NonNegative", "Positive", "PositiveShare", "Share", "ShareBelowOne"),
+    "bench.plugins.ranges": ("Count", "NonNegative", "Pooling", "Positive", "PositiveShare", "Share", "ShareBelowOne"),
     "bench.precision": ("without_autocast",),
     "bench": ("statistics",),
 }
@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from .bench.plugins.ranges import (
         Count as Count,
         NonNegative as NonNegative,
+        Pooling as Pooling,
         Positive as Positive,
         PositiveShare as PositiveShare,
         Share as Share,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,3 +130,28 @@ def invalid_zip(parent: Path) -> str:
     """A path to a new file that is a zip archive only by its name."""
     (parent / "bad.zip").write_bytes(b"not a zip")
     return str(parent / "bad.zip")
+
+
+REFUSE_WRITES = """
+import errno, os, sys
+NUMBER = getattr(errno, sys.argv[2])
+ARGUMENT_WRITTEN_TO = {"os.rename": 1, "os.link": 1, "os.symlink": 1} | dict.fromkeys(
+    ("open", "os.mkdir", "os.remove", "os.rmdir", "os.utime", "os.chmod", "os.truncate"), 0)
+def refuse(event, arguments):
+    if event not in ARGUMENT_WRITTEN_TO:
+        return
+    if event == "open" and not (set(arguments[1] or "") & set("wax+") or arguments[2] & (os.O_WRONLY | os.O_RDWR)):
+        return
+    path = arguments[ARGUMENT_WRITTEN_TO[event]]
+    if isinstance(path, (str, os.PathLike)) and os.path.abspath(path).startswith(sys.argv[1]):
+        raise OSError(NUMBER, os.strerror(NUMBER), path)
+sys.addaudithook(refuse)
+from sslbench.bench.cli import main
+raise SystemExit(main(sys.argv[3:]))
+"""
+
+
+def run_without_writing_to(folder: Path, words: list[str], reason: str = "EROFS") -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own, in which every change inside a folder fails for a reason of errno."""
+    command = [sys.executable, "-c", REFUSE_WRITES, str(folder), reason, *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

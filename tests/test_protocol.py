@@ -29,7 +29,11 @@ class Spread(Protocol):
         known = published[published["protocol"] == "non-linear classifier"].set_index("method")
         known = known[known["tap"] == "conv5"]["value"]
         lines = [
-            {"Who & what": row.label, "How well": as_percent(row.mean, row.ci_half_width), "Then": as_percent(known[row.method])}
+            {
+                "Who & what": row.label,
+                "How well": as_percent(row.mean, row.ci_half_width),
+                "Then": as_percent(known[row.method]),
+            }
             for row in rows.itertuples()
         ]
         return [pd.DataFrame(lines), pd.DataFrame({"Rows": [str(len(measured))]})]

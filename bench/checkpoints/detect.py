@@ -69,20 +69,22 @@ def detect_encoder(
     made_by = str(content.metadata.get("method") or "")
     matching: list[Checkpoint] = []
     resizable: list[Checkpoint] = []  # with position embeddings of another size
+    done: list[Checkpoint] = []  # candidates that match
     closest: tuple[float, Match | None, Encoder] | None = None
     # Encoders that sslbench pretrained were shown the data set's images unchanged, so such candidates come first.
     for candidate in sorted(distinct_candidates(candidates), key=lambda one: bool(made_by and one.input_spec)):
-        if any(same_network(candidate, other) for other in matching):
+        if any(same_network(candidate, other) for other in done):
             continue  # the same network with a likelier input matches already
         encoder = skeletons.get(candidate)
         if encoder is None:
             continue
         match = search_file(content.groups, encoder, part).best
         if match and match.complete:
-            more = {} if keep_settings else encoder.settings_from_extra_keys(match.left_out)
-            chosen = part or part_taken(content.groups, encoder, match)
-            found = replace(candidate, settings=candidate.settings | more, part=chosen)
+            found = replace(candidate, part=part or part_taken(content.groups, encoder, match))
+            if not content.metadata:  # sslbench does not change encoders
+                found = with_settings_of(found, encoder, match, only_normalisation=keep_settings)
             (resizable if match.resized else matching).append(found)
+            done += [candidate] * (not match.resized)
         share = match.share if match else 0.0
         if closest is None or share > closest[0]:
             closest = (share, match, encoder)
@@ -97,6 +99,22 @@ def detect_encoder(
             f"say which with --methods file/{path}@ENCODER."
         )
     return replace(first, made_by=made_by)
+
+
+def with_settings_of(checkpoint: Checkpoint, encoder: Encoder, match: Match, *, only_normalisation: bool) -> Checkpoint:
+    """The checkpoint with the settings and the normalisation of the program that wrote its file.
+
+    The normalisation stays if it was set, or the encoder is named with weights of a library, as in timm/NAME.WEIGHTS.
+    """
+    names = [name.removeprefix(match.prefix) for name in match.left_out]
+    settings = encoder.settings_from_extra_keys(names)
+    normalisation = {key: settings.pop(key) for key in ("mean", "std") if key in settings}
+    if "." in checkpoint.encoder or "mean" in checkpoint.settings:
+        normalisation = {}
+    settings = {} if only_normalisation else settings
+    if spec := checkpoint.input_spec:  # its normalisation comes before that of the settings
+        return replace(checkpoint, settings=checkpoint.settings | settings, input_spec=replace(spec, **normalisation))
+    return replace(checkpoint, settings=checkpoint.settings | settings | normalisation)
 
 
 def part_taken(groups: Mapping[str, dict[str, Tensor]], encoder: Encoder, match: Match) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from ..errors import UserError, did_you_mean
@@ -29,7 +31,20 @@ def library_checkpoint(word: str, library: str, name: str, state: str) -> Checkp
         encoder=f"{library}/{network}",
         input_spec=input_spec,
         licence=licence,
+        reading=library_reading(library, network),
     )
+
+
+@cache
+def library_reading(library: str, network: str) -> Literal["", "token"]:
+    """ "token" for a network whose own classifier reads the class token; its published numbers are of it."""
+    if library == "torchvision":
+        return "token" if network.startswith("vit_") else ""
+    import timm
+
+    with torch.device("meta"):
+        model: Any = timm.create_model(network, pretrained=False)
+    return "token" if getattr(model, "global_pool", "") == "token" else ""
 
 
 def look_up_timm(word: str, name: str, state: str) -> tuple[str, str, InputSpec, str]:

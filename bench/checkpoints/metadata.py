@@ -37,6 +37,7 @@ class WeightsMetadata:
     pretext: Mapping[str, float | None] | None = None
     cost: Cost | None = None
     weights: str | None = None  # hash of the encoder's weights, in a file of heads
+    crc32: int | None = None  # of the tensors' values
 
 
 def parse_metadata(path: Path, text: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def can_resize(name: str, value: Tensor, shape: tuple[int, ...]) -> bool:
 
 def resize_positions(value: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Position embeddings (1, P, C) interpolated to the wanted shape (1, Q, C), bicubic and antialiased."""
-    from timm.layers import resample_abs_pos_embed
+    from timm.layers.pos_embed import resample_abs_pos_embed
 
     count = prefix_tokens(value.shape[1], shape[1])
     assert count is not None

@@ -75,15 +75,15 @@ def scan_pickle(content: bytes) -> tuple[int, list[str]]:
             for code, argument, place in pickletools.genops(content):
                 end = (place or 0) + 1
                 if code.name == "PROTO":
-                    protocol = max(protocol, int(argument))
+                    protocol = max(protocol, int(argument or 0))
                 elif code.name == "GLOBAL":
                     names.append(str(argument).replace(" ", "."))
                 elif code.name == "STACK_GLOBAL":
                     names.append(".".join(texts[-2:]))
                 elif code.name in ("MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT"):
-                    memo[len(memo) if argument is None else int(argument)] = texts[-1]
+                    memo[int(argument or 0) if code.arg else len(memo)] = texts[-1]
                 elif code.name in ("BINGET", "LONG_BINGET", "GET"):
-                    texts.append(memo.get(int(argument), ""))
+                    texts.append(memo.get(int(argument or 0), ""))
                 elif isinstance(argument, str):
                     texts.append(argument)
             content = content[end:]  # old files are several pickles, one after the other

@@ -28,11 +28,16 @@ def is_checkpoint(word: str) -> bool:
 
 
 def resolve_checkpoints(
-    word: str, plugins: PluginsByKind, requested: Checkpoint, image_size: int
+    word: str,
+    plugins: PluginsByKind,
+    requested: Checkpoint,
+    image_size: int,
+    overrides: Mapping[str, dict[str, Any]] = {},
 ) -> Iterator[Checkpoint]:
     """The checkpoints that a word names, each with the plugin of its encoder.
 
     ``requested`` describes the encoder of ``--encoder``, the first candidate for a file whose encoder is not named.
+    ``overrides`` are settings by plugin; they hold for an encoder that the word names.
     Raises UserError if the word names nothing.
     """
     source, slash, rest = word.partition("/")
@@ -42,14 +47,15 @@ def resolve_checkpoints(
         name, _, state = rest.partition("@")
         if state not in ("", "random") and source == "timm":
             raise UserError(f"--methods {word}: after @ timm knows only random; weights are named timm/NAME.WEIGHTS.")
-        yield with_encoder_plugin(library_checkpoint(word, source, name, state), plugins)
+        yield with_encoder_plugin(with_overrides(library_checkpoint(word, source, name, state), overrides), plugins)
     elif source == "file" and slash:
-        yield from resolve_files(word, rest, plugins, requested, image_size)
+        yield from resolve_files(word, rest, plugins, requested, image_size, overrides)
     elif source == "hf" and slash:
         path, _, encoder = rest.partition("@")
         if path.count("/") < 2 or not encoder:
             raise UserError(f"--methods {word}: write hf/OWNER/REPOSITORY/FILE@ENCODER.")
-        yield with_encoder_plugin(encoder_checkpoint(word, encoder, kind="hub", url=f"hf:{path}"), plugins)
+        named = encoder_checkpoint(word, encoder, kind="hub", url=f"hf:{path}")
+        yield with_encoder_plugin(with_overrides(named, overrides), plugins)
     else:
         for checkpoint in find_registered(word, plugins["method"]):
             yield with_encoder_plugin(checkpoint, plugins)
@@ -72,8 +78,27 @@ def find_registered(word: str, methods: Mapping[str, Plugin]) -> list[Checkpoint
     )
 
 
+def named_encoder(word: str) -> str:
+    """The encoder plugin that a word names: after @, or the library of a library's network; else ""."""
+    source = word.partition("/")[0]
+    return source if source in LIBRARIES else word.rpartition("@")[2].partition("/")[0] if source in SOURCES else ""
+
+
+def with_overrides(checkpoint: Checkpoint, overrides: Mapping[str, dict[str, Any]]) -> Checkpoint:
+    """The checkpoint with what ``--set`` says of its encoder: its settings, and the normalisation of its input."""
+    changes = overrides.get(checkpoint.encoder.partition("/")[0], {})
+    normalisation = {name: changes[name] for name in ("mean", "std") if name in changes}
+    spec = replace(checkpoint.input_spec, **normalisation) if checkpoint.input_spec else None
+    return replace(checkpoint, settings=checkpoint.settings | changes, input_spec=spec)
+
+
 def resolve_files(
-    word: str, rest: str, plugins: PluginsByKind, requested: Checkpoint, image_size: int
+    word: str,
+    rest: str,
+    plugins: PluginsByKind,
+    requested: Checkpoint,
+    image_size: int,
+    overrides: Mapping[str, dict[str, Any]],
 ) -> Iterator[Checkpoint]:
     """Local files; the encoder of each is named after @ or detected from its tensors, a part of it is named after #."""
     address, at, encoder = rest.rpartition("@")
@@ -83,7 +108,7 @@ def resolve_files(
     from .detect import SkeletonCache, detect_encoder
 
     if encoder:
-        usual = input_candidates(word, encoder)
+        usual = [with_overrides(candidate, overrides) for candidate in input_candidates(word, encoder)]
     else:
         usual = [requested, *input_candidates(word, "resnet18"), *registered_checkpoints(plugins["method"].values())]
     skeletons = SkeletonCache(image_size)
@@ -104,8 +129,24 @@ def resolve_files(
             plugin=detected.plugin,
             settings=detected.settings,
             input_spec=detected.input_spec,
+            reading=reading_of(detected),
             input_mode=str(method.constants.get("input_mode", "colour")) if method else "colour",
         )
+
+
+def reading_of(detected: Checkpoint) -> str | dict[str, str]:
+    """How a file's features are pooled by default: as registered, or as the classifier of a library's network pools.
+
+    Encoders that sslbench pretrained were trained by their mean.
+    """
+    library, _, network = detected.encoder.partition("/")
+    if detected.made_by:
+        return ""
+    if detected.reading or library not in LIBRARIES:
+        return detected.reading
+    from .libraries import library_reading
+
+    return library_reading(library, network)
 
 
 def find_files(word: str, address: str) -> tuple[list[Path], str]:

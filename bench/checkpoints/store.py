@@ -23,14 +23,15 @@ from ..plugins.discovery import ROOT
 from ..storage.atomic import atomic_write
 from ..storage.cache import cache_folder
 from ..storage.hashing import file_hash
+from .location import split_part
 from .safe_load import FileContent, read_checkpoint_file
 from .state_dict import find_match
 
 BUNDLE = ROOT / "methods" / "pretrained"
+CHECKSUM = "crc32"  # its name in the header of a file
 
 WEIGHT_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 """Types that weights may have in a file."""
-CHECKSUM = "crc32"  # its name in the header of a file
 
 
 def cached_encoder_path(recipe_hash: str) -> Path:
@@ -111,7 +112,7 @@ def checksum_of(tensors: dict[str, Tensor]) -> int:
     """The CRC-32 of all values, in the order of their names."""
     value = 0
     for _, tensor in sorted(tensors.items()):
-        value = zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy(), value)
+        value = zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data, value)
     return value
 
 
@@ -146,14 +147,17 @@ def bundle_encoder(file: Path, dataset: str, encoder: str) -> Path:
     return path
 
 
-def load_encoder(path: Path, encoder: Encoder) -> dict[str, Any]:
+def load_encoder(path: Path, encoder: Encoder, part: str = "") -> dict[str, Any]:
     """Fills the encoder from a file and returns the metadata in it, and where in the file the encoder was.
 
+    ``part`` names the dictionary in the file or the prefix that holds the encoder; the path may end in #part instead.
     Raises UserError if the file is damaged, holds code, or differs from the encoder in any name or shape.
     """
+    if not part:
+        path, part = split_part(path)
     check_bundled_file(path)
     content = read_intact_file(path)
-    return content.metadata | fill_encoder(path, content.groups, encoder, adopt=not content.memory_mapped)
+    return content.metadata | fill_encoder(path, content.groups, encoder, part, adopt=not content.memory_mapped)
 
 
 def fill_encoder(

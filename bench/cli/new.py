@@ -11,7 +11,7 @@ from string import Template
 
 from ..errors import UserError, did_you_mean, program_name
 from ..plugins.discovery import FOLDERS, class_name_for, plugin_summaries
-from .options import Parser
+from .options import Parser, path_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 TRIAL_OPTIONS = {  # options that run a new plugin of each kind
@@ -29,7 +29,7 @@ def new_command(words: list[str]) -> int:
     parser.add_argument("kind", metavar="KIND", help=", ".join(FOLDERS))
     parser.add_argument("name", metavar="NAME", help="lower-case letters, digits and underscores")
     parser.add_argument(
-        "--out", type=Path, default=Path(), metavar="DIR", help="folder of the file (default: this folder)"
+        "--out", type=path_of, default=Path(), metavar="DIR", help="folder of the file (default: this folder)"
     )
     options = parser.parse_args(words)
     if options.kind not in FOLDERS:

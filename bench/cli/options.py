@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +62,31 @@ def comma_separated(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
+def method_words(text: str) -> tuple[str, ...]:
+    """The words of ``--methods``; a comma within file/PATH is part of the path if such a file is there."""
+    words: list[str] = []
+    pieces = text.split(",")
+    while pieces:
+        lengths = range(len(pieces), 1, -1) if pieces[0].strip().startswith("file/") else ()
+        length = next((count for count in lengths if names_file(",".join(pieces[:count]).strip())), 1)
+        words.append(",".join(pieces[:length]).strip())
+        pieces = pieces[length:]
+    return tuple(filter(None, words))
+
+
+def names_file(word: str) -> bool:
+    """Whether file/PATH, perhaps with @ENCODER and #PART after it, names a file that is there."""
+    path = word.removeprefix("file/")
+    before_encoder = path.rpartition("@")[0]
+    ends = (path, before_encoder, path.rpartition("#")[0], before_encoder.rpartition("#")[0])
+    return any(os.path.isfile(os.path.expanduser(end)) for end in ends if end and "," not in path[len(end) :])
+
+
+def path_of(text: str) -> Path:
+    """A path in which ~ is the home folder, which the shell leaves to programs in --option=~/x."""
+    return Path(os.path.expanduser(text))
+
+
 def whole_numbers(text: str) -> tuple[int, ...]:
     """The numbers of a list such as "0,1,2", each at least 0."""
     words = comma_separated(text)
@@ -108,12 +135,12 @@ def add_selection_options(parser: Parser, command: str) -> None:
         group.add_argument("method", metavar="METHOD", help="a method by name (see `list`)")
         group.add_argument("--images", type=row_count, default=6, metavar="N", help="rows of the picture (default 6)")
         group.add_argument(
-            "--out", type=Path, metavar="FILE", help="the picture (default figures/show-METHOD.png in --results)"
+            "--out", type=path_of, metavar="FILE", help="the picture (default figures/show-METHOD.png in --results)"
         )
     else:
         group.add_argument(
             "--methods",
-            type=comma_separated,
+            type=method_words,
             required=True,
             metavar="A,B",
             help="methods by name, or all (see `list`); METHOD@CHECKPOINT, timm/NAME, torchvision/NAME or file/PATH "
@@ -144,7 +171,6 @@ def add_selection_options(parser: Parser, command: str) -> None:
         )
     group.add_argument(
         "--encoder",
-        default="convnet",
         metavar="NAME",
         help=f"{plugin_names('encoder')} (default convnet); timm/NAME and torchvision/NAME for their networks",
     )
@@ -214,13 +240,14 @@ def add_run_options(parser: Parser, command: str) -> None:
     add_plugin_option(group)
     group.add_argument(
         "--results",
-        type=Path,
+        type=path_of,
         default=Path("results/local"),
         metavar="DIR",
         help="where records, tables and figures go (default results/local)",
     )
     if command != "show":
         group.add_argument("--overwrite", action="store_true", help="measure again what has been measured")
+    group.add_argument("--debug", action="store_true", help="stop at the first error of a plugin, with its traceback")
     group.add_argument("--dry-run", action="store_true", help="only show the cells and an estimate of time and disk")
     if command == "run":
         group.add_argument(
@@ -243,6 +270,7 @@ def add_plugin_option(parser: argparse._ActionsContainer) -> None:
         action="append",
         default=[],
         metavar="FILE",
+        type=os.path.expanduser,
         help="a file with your own method, protocol, data set or encoder; may be repeated",
     )
 
@@ -256,11 +284,11 @@ def request_from(options: argparse.Namespace) -> Request:
         methods=(options.method,) if shows_one else options.methods,
         protocols=getattr(options, "protocol", None),
         dataset=options.dataset,
-        data_dir=options.data_dir,
+        data_dir=expanded(options.data_dir),
         pretrain_dataset=options.pretrain_dataset,
-        pretrain_data_dir=options.pretrain_data_dir,
+        pretrain_data_dir=expanded(options.pretrain_data_dir),
         image_size=options.image_size,
-        encoder=f"own/{options.encoder_from}" if options.encoder_from else options.encoder,
+        encoder=encoder_from_options(options),
         taps=getattr(options, "taps", None),
         preset=options.preset,
         seeds=options.seeds[:1] if shows_one else options.seeds,
@@ -270,9 +298,27 @@ def request_from(options: argparse.Namespace) -> Request:
         assignments=(*options.set, *skip_unreadable_assignments(options)),
         checkpoints=files_by_method(getattr(options, "checkpoint", [])),
         plugin_files=tuple(options.plugin),
+        debug=options.debug,
         results=options.results,
         overwrite=getattr(options, "overwrite", False),
     )
+
+
+def encoder_from_options(options: argparse.Namespace) -> str:
+    """The encoder that ``--encoder`` or ``--encoder-from`` names. Raises UserError for both."""
+    name: str = "convnet" if options.encoder is None else options.encoder
+    if options.encoder_from is None:
+        return name
+    if options.encoder is not None:
+        raise UserError(f"--encoder {name} and --encoder-from {options.encoder_from}: use one of them.")
+    if not re.fullmatch(r"[\w.]+:\w+", options.encoder_from):
+        raise UserError(f"--encoder-from {options.encoder_from}: write it as module:function, such as mynet:build.")
+    return f"own/{options.encoder_from}"
+
+
+def expanded(path: str | None) -> str | None:
+    """A path with ~ replaced by the home folder."""
+    return None if path is None else os.path.expanduser(path)
 
 
 def files_by_method(assignments: Iterable[str]) -> dict[str, str]:
@@ -282,7 +328,7 @@ def files_by_method(assignments: Iterable[str]) -> dict[str, str]:
         method, equals, file = assignment.partition("=")
         if not equals:
             raise UserError(f"--checkpoint {assignment}: write it as method=file.")
-        files[method] = file
+        files[method] = os.path.expanduser(file)
     return files
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UserError, program_name
+from ..errors import UserError, did_you_mean, program_name
 from ..plugins.discovery import ROOT, find_plugins
-from .options import Parser, add_plugin_option, comma_separated
+from .options import Parser, add_plugin_option, comma_separated, path_of
 
 if TYPE_CHECKING:
     from ..planning.plan import Plan
@@ -75,7 +76,7 @@ def report_command(words: list[str]) -> int:
     parser = Parser("report", description="Makes tables and figures from the records of a folder.")
     parser.add_argument(
         "--results",
-        type=Path,
+        type=path_of,
         default=Path("results/local"),
         metavar="DIR",
         help="folder that contains records/ (default results/local)",
@@ -91,7 +92,7 @@ def report_command(words: list[str]) -> int:
     )
     parser.add_argument(
         "--html",
-        type=Path,
+        type=path_of,
         nargs="?",
         const=True,
         metavar="FILE",
@@ -107,6 +108,7 @@ def report_command(words: list[str]) -> int:
             f"{options.results}: contains no records; make some, for example with "
             f"{program_name()} --methods rotnet --results {options.results}"
         )
+    check_methods(options.methods, {record.cell.method for record in found}, options.results)
     if options.card:
         from ..report.card import cell_card, find_record
 
@@ -125,14 +127,23 @@ def report_command(words: list[str]) -> int:
     return 0
 
 
+def check_methods(wanted: Iterable[str] | None, measured: set[str], results: Path) -> None:
+    """Raises UserError if ``--methods`` names one without a record in the folder."""
+    if wanted is not None and not (wanted := list(wanted)):
+        raise UserError("--methods: names nothing.")
+    for name in wanted or ():
+        if name not in measured:
+            raise UserError(f"--methods: {results} has no record of {name!r}. {did_you_mean(name, measured)}")
+
+
 def compare_command(words: list[str]) -> int:
     """Prints which cells of a results folder are worse or better than those of another."""
     parser = Parser(
         "compare",
         description="Did anything get worse? Exit code 0: no; 1: yes; 2: something cannot be compared.",
     )
-    parser.add_argument("baseline", type=Path, metavar="BASELINE", help="folder that contains records/")
-    parser.add_argument("candidate", type=Path, metavar="CANDIDATE", help="the folder to compare with it")
+    parser.add_argument("baseline", type=path_of, metavar="BASELINE", help="folder that contains records/")
+    parser.add_argument("candidate", type=path_of, metavar="CANDIDATE", help="the folder to compare with it")
     parser.add_argument(
         "--tolerance", type=float, default=0.01, metavar="SHARE", help="differences that do not matter (default 0.01)"
     )
@@ -140,7 +151,7 @@ def compare_command(words: list[str]) -> int:
     parser.add_argument("--methods", type=comma_separated, metavar="A,B", help="only these methods")
     contents = {"json": "every cell", "markdown": "what changed", "junit": "one test case per cell, as XML"}
     for name, content in contents.items():
-        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"also write {content}")
+        parser.add_argument(f"--{name}", type=path_of, metavar="FILE", help=f"also write {content}")
     add_plugin_option(parser)
     options = parser.parse_args(words)
     from ..report import comparison_formats

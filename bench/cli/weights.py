@@ -14,7 +14,7 @@ from ..checkpoints.resolve import find_registered
 from ..errors import UserError
 from ..plugins.discovery import find_plugins
 from ..progress import Progress, show_progress
-from .options import Parser, add_plugin_option, build_parser, request_from
+from .options import Parser, add_plugin_option, build_parser, path_of, request_from
 
 if TYPE_CHECKING:
     from ..planning.plan import Job, Plan
@@ -52,7 +52,7 @@ def export_command(words: list[str]) -> int:
     """Writes encoders in torchvision's or timm's format, each with a model card; pretrains those that are missing."""
     parser = build_parser("export")
     parser.add_argument(
-        "--out", type=Path, default=Path("exported"), metavar="DIR", help="where the files go (default exported/)"
+        "--out", type=path_of, default=Path("exported"), metavar="DIR", help="where the files go (default exported/)"
     )
     options = parser.parse_args(words)
     from ..planning.build import build_plan
@@ -95,5 +95,6 @@ def export_job(plan: Plan, job: Job, weights: Weights, options: argparse.Namespa
     found, _ = read_all_records(options.results)
     measured = [record for record in found if record.identity.recipe == job.recipe_hash]
     size = plan.pretrain_info.image_size
-    for file in export_encoder(encoder, plan.request.encoder, size, metadata, measured, options.out):
+    settings = plan.encoder_settings
+    for file in export_encoder(encoder, plan.request.encoder, settings, size, metadata, measured, options.out):
         print(f"{job.method.name}  {file}")

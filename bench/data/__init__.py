@@ -96,3 +96,4 @@ class DatasetInfo:
     train_images: int
     test_images: int
     per_class: int | None = None  # train images in the smallest class, if known
+    value_range: tuple[float, float] | None = None  # values that become 0 and 255, where pictures have over 8 bits

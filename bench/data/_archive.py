@@ -5,12 +5,14 @@ Archives are not trusted: members that would be written outside of the folder, l
 
 from __future__ import annotations
 
+import errno
 import gzip
-import hashlib
 import lzma
+import os
 import re
 import stat
 import tarfile
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ from pathlib import Path, PureWindowsPath
 
 from ..errors import UserError, require
 from ..storage.cache import cache_folder, file_lock
+from ._content import hash_files, state_of
 from ._pictures import with_progress_bar
 from ._store import cache_errors_as_user_errors, replace_folder
 
@@ -28,6 +31,7 @@ DAMAGE_ERRORS = (
     *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError),
     *(NotImplementedError, RuntimeError),  # raised by zipfile for an unknown compression or a missing password
 )
+NAME_ERRORS = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL)  # of members' names
 
 
 def is_archive(path: Path) -> bool:
@@ -44,21 +48,19 @@ def archive_stem(path: Path) -> str:
 def dataset_name(name: str | None, data_dir: str | None) -> str:
     """The data set's name in records: the given one, or that of its directory. Raises UserError for odd characters."""
     require(name is None or to_safe_name(name) == name, "name", name, "letters, digits, -, _ and .")
-    return name or to_safe_name(archive_stem(Path(data_dir or "").expanduser().resolve()))
+    return name or to_safe_name(archive_stem(Path(os.path.realpath(os.path.expanduser(data_dir or "")))))
 
 
 def to_safe_name(name: str) -> str:
     """Replaces all characters that are unsafe in file names and tables."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "folder"
+    return re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", name)).strip("-.") or "folder"
 
 
 def unpack_to_cache(archive: Path) -> Path:
     """The cache folder with the archive's content, unpacked there if it is not yet."""
-    status = archive.stat()
-    key = hashlib.sha256(f"{archive.resolve()}|{status.st_size}|{status.st_mtime_ns}".encode()).hexdigest()[:16]
-    target = cache_folder() / "unpacked" / f"{archive_stem(archive)[:60]}-{key}"
+    (content,) = hash_files(archive.parent, [archive.name], [state_of(archive.stat())], archive.name)
+    target = cache_folder() / "unpacked" / f"{archive_stem(archive)[:60]}-{content[:16]}"
     if not target.is_dir():
-        archive.open("rb").close()  # a forbidden archive must not be reported as a forbidden cache
         with cache_errors_as_user_errors(), file_lock(target):
             if not target.is_dir():
                 with replace_folder(target) as folder:
@@ -86,6 +88,7 @@ def _unzip(archive: Path, folder: Path) -> Iterator[int]:
             file_type = stat.S_IFMT(member.external_attr >> 16)
             _check_member(archive, member.filename, is_plain=file_type in (0, stat.S_IFREG, stat.S_IFDIR))
             _check_size(archive, total)
+            member.filename = member.filename.replace("\\", "/")  # some programs write Windows' separators
             file.extract(member, folder)
             yield member.compress_size
 
@@ -132,7 +135,9 @@ def damage_as_user_error(archive: Path) -> Iterator[None]:
     """Raises a UserError for a damaged archive."""
     try:
         yield
-    except DAMAGE_ERRORS as error:
+    except (*DAMAGE_ERRORS, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, *NAME_ERRORS):
+            raise
         raise UserError(
             f"{archive}: the archive cannot be unpacked ({error or type(error).__name__}). "
             "Get it again, or unpack it yourself and give --data-dir the directory."

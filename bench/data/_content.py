@@ -43,13 +43,14 @@ def state_of(status: os.stat_result) -> FileState:
     return FileState(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
-def hash_files(root: Path, paths: Sequence[str], states: Sequence[FileState]) -> tuple[str, ...]:
+def hash_files(root: Path, paths: Sequence[str], states: Sequence[FileState], part: str = "") -> tuple[str, ...]:
     """SHA-256 of each file's content, in the order of the paths below ``root``; unchanged files are not read again.
 
-    Raises UserError if a file cannot be read, and PermissionError if it must not.
+    ``part`` names these files if there are several lists below one root. Raises UserError if a file cannot be read, and
+    PermissionError if it must not.
     """
     started = time.time_ns()
-    store = cache_folder() / "hashes" / hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()
+    store = cache_folder() / "hashes" / hashlib.sha256(os.fsencode(f"{os.path.realpath(root)}|{part}")).hexdigest()
     known = _read_known(store)
     hashes = {
         path: known[path][1]
@@ -93,7 +94,9 @@ def _hash_one(path: Path) -> str:
     except PermissionError:
         raise
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}). Check the disk, and run again.") from error
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror or error}). Check the disk, and run again."
+        ) from error
 
 
 def _read_known(store: Path) -> Known:

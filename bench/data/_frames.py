@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
 import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from ..storage.cache import cache_folder
-from ._arrays import load_or_make_array
-from ._pictures import FORMATS, PREPARATION, SUFFIXES, Broken, Pixels, decode_chunks, error_reason, with_progress_bar
-from ._store import Chunk, cache_errors_as_user_errors, load_or_decode
-from ._tree import SAMPLE, permission_as_user_error, subfolders
+from ..storage.hashing import fingerprint
+from ._content import FileState, check_unchanged, hash_files, state_of
+from ._listing import LITTER, LeftOut, compose, follow, is_picture, permission_as_user_error, subfolders
+from ._pictures import FORMATS, PREPARATION, SUFFIXES, Broken, Pixels, decode_chunks, with_progress_bar
+from ._rgb import ValueRange
+from ._store import Chunk, load_or_decode
+from ._tree import SAMPLE
+
+if TYPE_CHECKING:
+    pass
 
 FRAMES, MASKS = "JPEGImages", "Annotations"
 LAYOUT = f"{FRAMES}/<sequence>/00000.jpg, 00001.jpg, …"
-VOID = 255  # in masks with a palette: belongs to no object
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +37,7 @@ class FrameFile:
     """A frame or a mask on disk."""
 
     path: Path
-    size: int  # bytes
-    time: int  # of the last change, nanoseconds
+    state: FileState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +63,43 @@ class VideoSplit:
         return [frame for video in self.videos for frame in video.frames]
 
     @property
+    def masks(self) -> list[FrameFile]:
+        """The existing masks of all videos, in order."""
+        return [mask for video in self.videos for mask in video.masks.values()]
+
+    @property
     def labels(self) -> NDArray[np.int64]:
         """The index of each frame's video (N,)."""
         return np.repeat(np.arange(len(self.videos)), [len(video.frames) for video in self.videos])
+
+    def full_paths(self) -> list[str]:
+        """The paths of all frames, in order."""
+        return [str(frame.path) for frame in self.frames]
+
+    def sample(self) -> list[str]:
+        """The paths of some frames, evenly spread."""
+        paths = self.full_paths()
+        return [paths[i] for i in sorted({int(i) for i in np.linspace(0, len(paths) - 1, SAMPLE)})]
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex digest of the names and every byte of the frames."""
+        return self._digest_of(self.frames, "frames")
+
+    @cached_property
+    def mask_digest(self) -> str:
+        """Hex digest of the names and every byte of the masks."""
+        return self._digest_of(self.masks, "masks")
+
+    def _digest_of(self, files: Sequence[FrameFile], kind: str) -> str:
+        paths = [str(file.path.relative_to(self.root)) for file in files]
+        with permission_as_user_error(self.root):
+            hashes = hash_files(self.root, paths, [file.state for file in files], f"{self.split} {kind}")
+        digest = hashlib.sha256()
+        for file, content in zip(files, hashes, strict=True):
+            name = compose(f"{file.path.parent.name}/{file.path.name}")
+            digest.update(f"{name}\0{content}\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
 
 
 def list_videos(root: Path) -> tuple[Path, tuple[Video, ...]]:
@@ -68,8 +108,16 @@ def list_videos(root: Path) -> tuple[Path, tuple[Video, ...]]:
         root = _find_frames_root(root)
         frames, masks = root / FRAMES, root / MASKS
         names = subfolders(frames)
-        if names and not any(list_pictures(frames / name) for name in names) and subfolders(frames / names[0]):
+        if (
+            names
+            and not any(list_pictures(frames / name, LeftOut()) for name in names)
+            and subfolders(frames / names[0])
+        ):
             # DAVIS 2017 has a folder per resolution in between.
+            if names[1:]:
+                logging.getLogger(__name__).warning(
+                    "%s: only %s is used, not %s.", root, names[0], join_names(names[1:])
+                )
             frames, masks = frames / names[0], masks / names[0]
             names = subfolders(frames)
         if len(names) < 2:
@@ -80,7 +128,11 @@ def list_videos(root: Path) -> tuple[Path, tuple[Video, ...]]:
             raise UserError(
                 f"{masks}: {join_names(unknown)}: masks without frames in {frames}. Add the frames or remove the masks."
             )
-        return root, tuple(list_video(frames / name, masks / name if name in masked else None) for name in names)
+        left_out = LeftOut()
+        videos = [list_video(frames / name, masks / name if name in masked else None, left_out) for name in names]
+    for sentence in left_out.sentences():
+        logging.getLogger(__name__).warning("%s: %s", root, sentence)
+    return root, tuple(videos)
 
 
 def _find_frames_root(root: Path) -> Path:
@@ -95,14 +147,14 @@ def _find_frames_root(root: Path) -> Path:
     raise UserError(f"{root}: no {FRAMES} folder, only {join_names(names)}. It must hold {LAYOUT}; correct --data-dir.")
 
 
-def list_video(frames: Path, masks: Path | None) -> Video:
+def list_video(frames: Path, masks: Path | None, left_out: LeftOut) -> Video:
     """One video. Raises UserError if it has no frames, or if a mask has no frame or another size than its frame."""
-    frame_files = list_pictures(frames)
+    frame_files = list_pictures(frames, left_out)
     if not frame_files:
         raise UserError(
             f"{frames}: no frames in it. Fill or remove the folder; frames end in {', '.join(sorted(SUFFIXES))}."
         )
-    mask_files = {mask.path.stem: mask for mask in list_pictures(masks)} if masks else {}
+    mask_files = {mask.path.stem: mask for mask in list_pictures(masks, left_out)} if masks else {}
     stems = {frame.path.stem for frame in frame_files}
     if without_frame := [mask.path.name for stem, mask in mask_files.items() if stem not in stems]:
         raise UserError(
@@ -115,14 +167,23 @@ def list_video(frames: Path, masks: Path | None) -> Video:
     return Video(name=frames.name, frames=tuple(frame_files), masks=mask_files)
 
 
-def list_pictures(where: Path) -> list[FrameFile]:
-    """The picture files of a folder, ordered by the numbers in their names: 2 before 10."""
+def list_pictures(where: Path, left_out: LeftOut) -> list[FrameFile]:
+    """The picture files of a folder, ordered by the numbers in their names: 2 before 10.
+
+    Raises UserError for a link that leads nowhere.
+    """
+    files = []
     with os.scandir(where) as entries:
-        files = [
-            FrameFile(path=where / entry.name, size=entry.stat().st_size, time=entry.stat().st_mtime_ns)
-            for entry in entries
-            if entry.name[0] != "." and Path(entry.name).suffix.lower() in SUFFIXES and entry.is_file()
-        ]
+        for entry in entries:
+            if entry.name[0] == "." or entry.name in LITTER:
+                continue
+            status = follow(entry)
+            if status is None:
+                raise UserError(f"{where / entry.name}: a link that leads nowhere. Fix or remove it.")
+            if is_picture(entry.name) and stat.S_ISREG(status.st_mode):
+                files.append(FrameFile(path=where / entry.name, state=state_of(status)))
+            else:
+                left_out.add_file(entry.name)
     return sorted(files, key=lambda file: natural_sort_key(file.path.name))
 
 
@@ -138,35 +199,24 @@ def join_names(names: Sequence[str]) -> str:
 
 def split_identity(split: VideoSplit, size: int) -> str:
     """Hex digest of a split's frames and masks; it does not depend on where they are or when they were copied."""
-    digest = hashlib.sha256(json.dumps([PREPARATION, size]).encode())
-    for video in split.videos:
-        for kind, files in ((FRAMES, video.frames), (MASKS, tuple(video.masks.values()))):
-            for file in files:
-                line = f"{kind}/{video.name}/{file.path.name}\0{file.size}\n"
-                digest.update(line.encode("utf-8", "surrogateescape"))
-    # Uncompressed pictures all have one length; a sample tells videos apart that differ only in their pixels.
-    frames = split.frames
-    for index in sorted({int(index) for index in np.linspace(0, len(frames) - 1, SAMPLE)}):
-        with permission_as_user_error(split.root), frames[index].path.open("rb") as content:
-            digest.update(hashlib.sha256(content.read()).digest())
-    return digest.hexdigest()
+    return fingerprint([PREPARATION, size, split.digest, split.mask_digest])
 
 
-def entry_name(split: VideoSplit, name: str, size: int) -> str:
-    """The name of a split's frames in the cache. It depends on file times: an edit may not change the length."""
-    key = [PREPARATION, size, [(f"{f.path.parent.name}/{f.path.name}", f.size, f.time) for f in split.frames]]
-    return f"{name[:60]}-{split.split}-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}"
+def entry_name(split: VideoSplit, name: str, size: int, value_range: ValueRange | None) -> str:
+    """The name of a split's frames in the cache. It depends on all that is stored: content, range and labels."""
+    key = [PREPARATION, size, split.digest, value_range, split.labels.tolist()]
+    return f"{name[:60]}-{split.split}-{fingerprint(key)}"
 
 
 def load_frames(
-    split: VideoSplit, name: str, size: int, workers: int
+    split: VideoSplit, name: str, size: int, workers: int, value_range: ValueRange | None
 ) -> tuple[Pixels, NDArray[np.int64], list[Broken]]:
     """The readable frames (N, 3, size, size), the indices of their videos (N,), and the broken frames."""
     labels = split.labels
 
     def chunks() -> Iterator[Chunk]:
         start = 0
-        decoded = decode_chunks([str(frame.path) for frame in split.frames], size, workers)
+        decoded = decode_chunks(split.full_paths(), size, workers, value_range)
         title = f"Decoding {name}/{split.split}"
         for images, broken in with_progress_bar(
             decoded, title, len(labels), size_of=lambda chunk: len(chunk[0]) + len(chunk[1])
@@ -174,59 +224,10 @@ def load_frames(
             end = start + len(images) + len(broken)
             yield images, np.delete(labels[start:end], [i - start for i, _ in broken]), broken
             start = end
+        check_unchanged(split.root, split.full_paths(), [frame.state for frame in split.frames])
 
-    stored = load_or_decode(entry_name(split, name, size), size, len(labels), chunks)
+    stored = load_or_decode(entry_name(split, name, size, value_range), size, len(labels), chunks)
     return stored.images, stored.labels, stored.broken
-
-
-def load_masks(split: VideoSplit, name: str, size: int) -> Pixels:
-    """Object numbers (N, size, size), 0 for the background. Raises UserError for a frame without a fitting mask."""
-    files = []
-    for video in split.videos:
-        for frame in video.frames:
-            if frame.path.stem not in video.masks:
-                raise UserError(
-                    f"{frame.path}: has no mask; every frame needs one. "
-                    f"Add {split.root / MASKS}/{video.name}/{frame.path.stem}.png."
-                )
-            files.append((frame, video.masks[frame.path.stem]))
-
-    def fill(out: Pixels) -> None:
-        for index, (frame, mask) in enumerate(files):
-            check_same_size(frame.path, mask.path)
-            out[index] = read_mask(mask.path, size)
-
-    times = hashlib.sha256(json.dumps([(str(mask.size), mask.time) for _, mask in files]).encode()).hexdigest()[:16]
-    file = cache_folder() / "pictures" / f"{entry_name(split, name, size)}-masks-{times}.npy"
-    with cache_errors_as_user_errors():
-        return load_or_make_array(file, (len(files), size, size), np.dtype(np.uint8), fill)
-
-
-def read_mask(path: Path, size: int) -> Pixels:
-    """A mask's central square as object numbers: uint8 (size, size).
-
-    The numbers are palette indices or greys; in a mask of black and white, white is object 1.
-    """
-    from PIL import Image
-    from PIL.Image import Resampling
-
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            image.load()
-            numbers = np.asarray(image if image.mode in ("P", "L", "1") else image.convert("RGB"), dtype=np.uint8)
-            if numbers.ndim == 3:
-                if (numbers != numbers[..., :1]).any():
-                    raise ValueError("colours instead of the numbers of objects; save it with a palette or in grey")
-                numbers = numbers[..., 0]
-            side = min(numbers.shape)
-            top, left = ((length - side) / 2 for length in numbers.shape)
-            box = (left, top, left + side, top + side)
-            square = np.asarray(Image.fromarray(numbers).resize((size, size), Resampling.NEAREST, box=box))
-            if image.mode == "P":
-                return np.where(square == VOID, 0, square)
-            return (square > 127).astype(np.uint8) if numbers.max(initial=0) == 255 else square
-    except Exception as error:  # PIL raises nearly anything on damaged files
-        raise UserError(f"{path}: this mask cannot be read ({error_reason(error, path)}). Fix it.") from error
 
 
 def check_same_size(frame: Path, mask: Path) -> None:

@@ -29,6 +29,10 @@ class LeftOut:
     circles: list[str] = field(default_factory=list)  # paths of links to a folder that contains them
     outside: list[str] = field(default_factory=list)  # pictures that are in no class folder
 
+    def add_file(self, name: str) -> None:
+        """Counts a file that is no picture."""
+        self.suffixes[os.path.splitext(name)[1].lower() or name] += 1
+
     def sentences(self) -> Iterator[str]:
         """One sentence per kind, with numbers and names."""
         if self.suffixes:
@@ -44,7 +48,7 @@ class LeftOut:
 
 
 def iter_pictures(
-    where: Path | str, prefix: str, left_out: LeftOut, above: frozenset[tuple[int, int]] = frozenset()
+    where: Path | str, prefix: str, left_out: LeftOut, above: frozenset[tuple[int, int]]
 ) -> Iterator[tuple[str, FileState]]:
     """Path and state of every picture in a folder and its subfolders, linked ones included.
 
@@ -68,11 +72,11 @@ def iter_pictures(
             elif is_picture(entry.name) and stat.S_ISREG(status.st_mode):
                 yield path, state_of(status)
             else:
-                left_out.suffixes[os.path.splitext(entry.name)[1].lower() or entry.name] += 1
+                left_out.add_file(entry.name)
 
 
 def follow(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """The status of what an entry leads to; None for a link that leads nowhere or to itself."""
+    """The status of the file or folder that an entry leads to; None for a link that leads nowhere or to itself."""
     try:
         return entry.stat()
     except OSError as error:
@@ -98,10 +102,22 @@ def subfolders(where: Path) -> list[str]:
     return sorted(name for name, status in found if status and stat.S_ISDIR(status.st_mode))
 
 
-def loose_pictures(where: Path) -> list[str]:
-    """Sorted names of the pictures that are directly in a folder."""
+def loose_files(where: Path) -> list[str]:
+    """Sorted names of the files that are directly in a folder."""
     with os.scandir(where) as entries:
-        return sorted(e.name for e in entries if e.name[0] != "." and is_picture(e.name) and e.is_file())
+        return sorted(e.name for e in entries if e.name[0] != "." and e.name not in LITTER and e.is_file())
+
+
+def count_loose_pictures(where: Path) -> str:
+    """The number of pictures that are directly in a folder, for messages: "1 picture"; "" for none."""
+    count = sum(map(is_picture, loose_files(where)))
+    return f"{count:,} picture{'s' * (count > 1)}" if count else ""
+
+
+def folders_above(where: Path) -> frozenset[tuple[int, int]]:
+    """Device and inode of a folder and of all that contain it."""
+    real = Path(os.path.realpath(where))
+    return frozenset((status.st_dev, status.st_ino) for status in map(os.stat, (real, *real.parents)))
 
 
 def named_folders(where: Path) -> dict[str, str]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ._rgb import ValueRange, check_one_page, convert_to_rgb
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
 
     from ..images.input_spec import InputSpec
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
+    | {".pbm", ".pnm", ".avif", ".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".jpc"}
+)
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000")
 PREPARATION = "1"  # part of data sets' identities: raise it whenever ``decode_picture`` gives other pixels
 CHUNK = 256  # pictures that a thread decodes at a time
 
@@ -40,38 +44,26 @@ def available_cores() -> int:
 CORES = available_cores()
 
 
-def decode_picture(path: Path | str, size: int, input_spec: InputSpec | None = None) -> Pixels:
+def decode_picture(
+    path: Path | str, size: int, input_spec: InputSpec | None = None, value_range: ValueRange | None = None
+) -> Pixels:
     """A file's central square, upright and in RGB: uint8 (3, size, size). PIL raises many errors on damaged files.
 
-    With ``input_spec`` it is resized and cropped exactly as a published network expects.
+    With ``input_spec`` it is resized and cropped exactly as a published network expects. Pictures of more than
+    8 bits need ``value_range``, the values that become 0 and 255.
     """
     from PIL import Image, ImageOps
 
     with Image.open(path, formats=FORMATS) as image:
+        check_one_page(image)
         # JPEG can be decoded at a lower resolution; twice the size leaves the last step to the better filter.
         if input_spec is None:
             image.draft(None, (2 * size, 2 * size))
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
-        rgb = convert_to_rgb(image)
+        rgb = convert_to_rgb(image, value_range)
         square = resize_and_crop(rgb, input_spec) if input_spec else resize_central_square(rgb, size)
         return np.asarray(square).transpose(2, 0, 1)
-
-
-def convert_to_rgb(image: Image) -> Image:
-    """Converts a picture to 8-bit RGB; transparency is dropped, and greys of more than 8 bits are rescaled."""
-    from PIL import Image
-
-    if image.mode == "RGB":
-        return image
-    if image.mode.startswith(("I", "F")):  # PIL itself would clip 16-bit greys at 255
-        grey = np.asarray(image, dtype=np.float64)
-        in_unit_range = image.mode == "F" and grey.size > 0 and grey.max() <= 1
-        scale = 255 if in_unit_range else 1 if image.mode == "F" else 255 / 65535
-        return Image.fromarray(np.clip(np.rint(grey * scale), 0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode == "P":
-        image = image.convert("RGBA")  # PIL warns of palettes with transparency if they are converted directly
-    return image.convert("RGB")
 
 
 def resize_and_crop(image: Image, input_spec: InputSpec) -> Image:
@@ -109,10 +101,12 @@ def side_lengths(path: Path | str) -> tuple[int, int] | None:
         return None
 
 
-def try_decode(path: Path | str, size: int, input_spec: InputSpec | None = None) -> Pixels | str:
+def try_decode(
+    path: Path | str, size: int, input_spec: InputSpec | None = None, value_range: ValueRange | None = None
+) -> Pixels | str:
     """The decoded picture, or the reason why it cannot be read. Raises UserError if the file cannot be opened."""
     try:
-        return decode_picture(path, size, input_spec)
+        return decode_picture(path, size, input_spec, value_range)
     except MemoryError:
         raise
     except Exception as error:  # PIL raises nearly anything on damaged files
@@ -128,15 +122,21 @@ def error_reason(error: Exception, path: Path | str) -> str:
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
-        return "not a picture" if os.path.getsize(path) else "empty file"
+        with open(path, "rb") as file:
+            start = file.read(4)
+        if start in (b"II*\0", b"MM\0*"):
+            return "a kind of TIFF that cannot be read; save it as PNG or 8-bit TIFF"
+        return "not a picture" if start else "empty file"
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def decode_chunks(paths: Sequence[str], size: int, workers: int) -> Iterator[tuple[Pixels, list[Broken]]]:
+def decode_chunks(
+    paths: Sequence[str], size: int, workers: int, value_range: ValueRange | None = None
+) -> Iterator[tuple[Pixels, list[Broken]]]:
     """Decodes files in order, chunk by chunk: the readable pictures (n, 3, size, size), and the broken ones."""
 
     def decode_chunk(start: int) -> tuple[Pixels, list[Broken]]:
-        results = [try_decode(path, size) for path in paths[start : start + CHUNK]]
+        results = [try_decode(path, size, None, value_range) for path in paths[start : start + CHUNK]]
         good = [result for result in results if not isinstance(result, str)]
         broken = [(start + i, result) for i, result in enumerate(results) if isinstance(result, str)]
         return np.stack(good) if good else np.empty((0, 3, size, size), np.uint8), broken
@@ -181,12 +181,20 @@ class LazyImages:
     """
 
     def __init__(
-        self, root: Path, paths: Sequence[str], *, size: int, workers: int, input_spec: InputSpec | None = None
+        self,
+        root: Path,
+        paths: Sequence[str],
+        *,
+        size: int,
+        workers: int,
+        input_spec: InputSpec | None = None,
+        value_range: ValueRange | None = None,
     ) -> None:
         self.root = root
         self.paths = paths
         self.size = input_spec.size if input_spec else size
         self.input_spec = input_spec
+        self.value_range = value_range
         self.workers = workers
 
     def __len__(self) -> int:
@@ -204,7 +212,7 @@ class LazyImages:
 
         def read(i: int) -> None:
             path = self.paths[chosen[i]]
-            picture = try_decode(self.root / path, self.size, self.input_spec)
+            picture = try_decode(self.root / path, self.size, self.input_spec, self.value_range)
             if isinstance(picture, str):
                 raise unreadable_error(self.root, [(path, picture)])
             images[i] = picture

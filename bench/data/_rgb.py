@@ -24,7 +24,8 @@ def value_kind(image: Image) -> ValueKind:
         return "integers"
     if image.mode == "F":
         return "floats"
-    return "16-bit colours" if image.tile and ";16" in str(image.tile[0][3]) else "8 bits"
+    tile = next(iter(getattr(image, "tile", None) or ()), None)
+    return "16-bit colours" if tile and ";16" in str(tile[3]) else "8 bits"
 
 
 def read_values(image: Image) -> NDArray[np.float64]:

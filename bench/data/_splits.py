@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterator
 from functools import partial
@@ -12,7 +10,11 @@ import numpy as np
 
 from ..errors import UserError
 from ..images.input_spec import InputSpec
+from ..storage.hashing import fingerprint
 from . import Dataset, DatasetInfo, Split
+from ._content import check_unchanged
+from ._info import SMALL
+from ._listing import name_several
 from ._pictures import (
     PREPARATION,
     Broken,
@@ -24,7 +26,7 @@ from ._pictures import (
     with_progress_bar,
 )
 from ._store import Chunk, load_or_decode, load_or_find_broken
-from ._tree import SMALL, SplitFiles, Tree, name_several
+from ._tree import SplitFiles, Tree
 
 RESIDENT = 4 * 2**30  # bytes: data sets of small pictures up to this size are decoded into the cache
 SCAN_SIZE = 8  # pixels: to find broken pictures they are decoded at this size, because the smallest is the fastest
@@ -52,7 +54,13 @@ def load_tree(
             raise unreadable_error(tree.root, broken)
         _check_nothing_is_empty(tree, train, test)
         logging.getLogger(__name__).warning("%s Left out.", describe_unreadable(tree.root, broken))
-    return Dataset(name=info.name, classes=info.classes, image_size=input_spec.size if input_spec else info.image_size, train=train, test=test)
+    return Dataset(
+        name=info.name,
+        classes=info.classes,
+        image_size=input_spec.size if input_spec else info.image_size,
+        train=train,
+        test=test,
+    )
 
 
 def _check_nothing_is_empty(tree: Tree, train: Split, test: Split) -> None:
@@ -68,7 +76,7 @@ def _load_decoded(files: SplitFiles, info: DatasetInfo, workers: int) -> tuple[S
 
     def chunks() -> Iterator[Chunk]:
         start = 0
-        for images, broken in _decode_all(files, info.image_size, workers):
+        for images, broken in _decode_all(files, info, info.image_size, workers):
             end = start + len(images) + len(broken)
             labels = np.delete(files.labels[start:end], [i - start for i, _ in broken])
             yield images, labels, broken
@@ -84,7 +92,7 @@ def _load_lazily(
     import torch
 
     def find_broken() -> list[Broken]:
-        return [picture for _, broken in _decode_all(files, SCAN_SIZE, workers) for picture in broken]
+        return [picture for _, broken in _decode_all(files, info, SCAN_SIZE, workers) for picture in broken]
 
     # Otherwise training would meet a broken picture only after hours.
     broken = load_or_find_broken(_entry_name(files, info, SCAN_SIZE), find_broken)
@@ -95,18 +103,20 @@ def _load_lazily(
         size=info.image_size,
         workers=workers,
         input_spec=input_spec,
+        value_range=info.value_range,
     )
     return Split(images=images, labels=torch.from_numpy(np.delete(files.labels, list(skipped)))), broken
 
 
-def _decode_all(files: SplitFiles, size: int, workers: int) -> Iterator[tuple[Pixels, list[Broken]]]:
-    """All pictures of a split, chunk by chunk, with a progress bar."""
-    chunks = decode_chunks([f"{files.folder}/{path}" for path in files.paths], size, workers)
+def _decode_all(files: SplitFiles, info: DatasetInfo, size: int, workers: int) -> Iterator[tuple[Pixels, list[Broken]]]:
+    """All pictures of a split, chunk by chunk, with a progress bar. Raises UserError if one was changed meanwhile."""
+    chunks = decode_chunks(files.full_paths(), size, workers, info.value_range)
     title = f"Decoding {files.folder.parent.name}/{files.folder.name}"
-    return with_progress_bar(chunks, title, len(files), size_of=lambda chunk: len(chunk[0]) + len(chunk[1]))
+    yield from with_progress_bar(chunks, title, len(files), size_of=lambda chunk: len(chunk[0]) + len(chunk[1]))
+    check_unchanged(files.folder, files.paths, files.states)
 
 
 def _entry_name(files: SplitFiles, info: DatasetInfo, size: int) -> str:
-    """A split's name in the cache. Unlike the identity it depends on file times: an edit may not change the length."""
-    key = [PREPARATION, size, files.paths, files.sizes, files.times]
-    return f"{info.name[:60]}-{files.folder.name}-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}"
+    """A split's name in the cache. It depends on all that is stored: the pictures' content, their range and labels."""
+    key = [PREPARATION, size, files.digest, info.value_range, files.labels.tolist()]
+    return f"{info.name[:60]}-{files.folder.name}-{fingerprint(key)}"

@@ -1,6 +1,7 @@
 """Decoded pictures in the cache, so that a data set is decoded once per machine.
 
-An entry is a folder of images.npy, labels.npy and broken.json, and appears only when it is complete.
+An entry is a folder of images.npy, labels.npy and broken.json, and appears only when it is complete. The last file
+holds checksums of the others, so that an entry damaged later is made again.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +22,10 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..storage.cache import cache_folder, file_lock
+from ..storage.hashing import fingerprint
 from ._pictures import Broken, Pixels
 
+ARRAYS = ("images.npy", "labels.npy")
 Labels = NDArray[np.int64]
 Chunk = tuple[Pixels, Labels, list[Broken]]
 
@@ -56,10 +60,10 @@ def load_or_decode(name: str, size: int, count: int, chunks: Callable[[], Iterat
 def load_or_find_broken(name: str, find: Callable[[], list[Broken]]) -> list[Broken]:
     """The broken pictures of a split that is read on demand: from the cache entry ``name``, else from ``find``."""
     entry = cache_folder() / "pictures" / name
-    broken = _read_broken(entry)
+    broken, _ = _read_broken(entry)
     if broken is None:
         with cache_errors_as_user_errors(), file_lock(entry):
-            broken = _read_broken(entry)  # another process may have been faster
+            broken, _ = _read_broken(entry)  # another process may have been faster
             if broken is None:
                 broken = find()
                 with replace_folder(entry) as folder:
@@ -69,10 +73,12 @@ def load_or_find_broken(name: str, find: Callable[[], list[Broken]]) -> list[Bro
 
 def _read_entry(entry: Path, size: int, count: int) -> StoredSplit | None:
     """The entry, or None if it is missing or damaged."""
-    broken = _read_broken(entry)
+    broken, checksums = _read_broken(entry)
     if broken is None:
         return None
     try:
+        if any(_checksum(entry / name) != checksums.get(name) for name in ARRAYS):
+            return None
         images = np.load(entry / "images.npy", mmap_mode="c", allow_pickle=False)
         labels = np.load(entry / "labels.npy", allow_pickle=False)
     except (OSError, ValueError, TypeError, EOFError):
@@ -98,33 +104,43 @@ def _write_entry(folder: Path, size: int, count: int, chunks: Iterator[Chunk]) -
         _write_header(file, (count - len(broken), 3, size, size))
         if file.tell() != start:
             raise AssertionError("numpy pads headers, so a smaller count must fit into the same space")
-        _sync(file)
+        sync_file(file)
     with (folder / "labels.npy").open("wb") as file:
         np.save(file, np.concatenate(labels))
-        _sync(file)
-    _write_broken(folder, broken)
+        sync_file(file)
+    _write_broken(folder, broken, {name: _checksum(folder / name) for name in ARRAYS})
 
 
-def _read_broken(entry: Path) -> list[Broken] | None:
-    """The entry's broken pictures, or None if the file is missing or damaged."""
+def _read_broken(entry: Path) -> tuple[list[Broken] | None, dict[str, int]]:
+    """The entry's broken pictures, or None if the file is missing or damaged; and the checksums of its arrays."""
     try:
         stored = json.loads((entry / "broken.json").read_text("utf-8"))
-        return [(int(index), str(reason)) for index, reason in stored]
-    except (OSError, ValueError, TypeError):
-        return None
+        broken = [(int(index), str(reason)) for index, reason in stored["broken"]]
+        return (broken, stored["checksums"]) if stored["checksum"] == fingerprint(stored["broken"]) else (None, {})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None, {}
 
 
-def _write_broken(folder: Path, broken: list[Broken]) -> None:
+def _write_broken(folder: Path, broken: list[Broken], checksums: dict[str, int] | None = None) -> None:
     with (folder / "broken.json").open("w", encoding="utf-8") as file:
-        json.dump(broken, file)
-        _sync(file)
+        json.dump({"broken": broken, "checksum": fingerprint(broken), "checksums": checksums or {}}, file)
+        sync_file(file)
+
+
+def _checksum(path: Path) -> int:
+    """CRC-32 of a file."""
+    checksum = 0
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            checksum = zlib.crc32(piece, checksum)
+    return checksum
 
 
 def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
-def _sync(file: IO[Any]) -> None:
+def sync_file(file: IO[Any]) -> None:
     """Writes to the disk before the entry is renamed: otherwise a power cut leaves zeros of the right length."""
     file.flush()
     os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""The range of values of a data set whose pictures have more than 8 bits: one for the whole set, from its train split."""
+"""The range of values of a data set whose pictures have more than 8 bits: one for both splits, that of train."""
 
 from __future__ import annotations
 
@@ -125,13 +125,12 @@ def _report_range(root: Path, train: SplitValues, test: SplitValues, chosen: Val
     log = logging.getLogger(__name__)
     low, high = chosen
     log.warning("%s: values from %g to %g become 0 to 255 (--set %s=low,high changes that).", root, low, high, setting)
-    far = FAR * (train.high - train.low)
-    if train.has_range and test.has_range:
-        if max(abs(train.low - test.low), abs(train.high - test.high)) > far:
-            log.warning(
-                "%s: values range from %g to %g in train, but from %g to %g in test; both are scaled alike.",
-                *(root, train.low, train.high, test.low, test.high),
-            )
+    difference = max(abs(train.low - test.low), abs(train.high - test.high))
+    if train.has_range and test.has_range and difference > FAR * (train.high - train.low):
+        log.warning(
+            "%s: values range from %g to %g in train, but from %g to %g in test; both are scaled alike.",
+            *(root, train.low, train.high, test.low, test.high),
+        )
 
 
 def _look_at(path: str) -> tuple[ValueKind, bool] | None:

@@ -31,10 +31,12 @@ from ..plugins.ranges import Count
 from ..storage.hashing import fingerprint
 from . import Dataset, DatasetInfo, DatasetSource, Split
 from ._archive import dataset_name
-from ._frames import LAYOUT, Video, VideoSplit, list_videos, load_frames, load_masks, split_identity
+from ._frames import LAYOUT, Video, VideoSplit, list_videos, load_frames, split_identity
+from ._masks import load_masks
 from ._pictures import CORES, describe_unreadable, unreadable_error
 from ._splits import RESIDENT
 from ._tree import locate_root
+from ._values import check_range, find_value_range
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,22 +59,28 @@ class Clips(DatasetSource):
     name: str | None = None  # in records; by default that of the directory
     skip_unreadable: bool = False  # leave broken frames out instead of refusing the whole set
     workers: Count = CORES  # threads that decode
+    range: tuple[float, ...] | None = None  # low,high: values that become black and white, above 8 bits per value
 
     provides: ClassVar[frozenset[str]] = frozenset({"labels", "clips", "masks"})
 
     def check(self) -> DatasetInfo:
         """Describes the listed frames. Raises UserError for any other layout, or if a sequence is too short."""
-        name = dataset_name(self.name, self.data_dir)
+        return self._info
+
+    @cached_property
+    def _info(self) -> DatasetInfo:
+        name, value_range = dataset_name(self.name, self.data_dir), check_range("clips.range", self.range)
         train, test = self._splits
+        identities = [split_identity(split, self.image_size) for split in (train, test)]
+        ranged = [list(value_range)] if value_range else []
         return DatasetInfo(
             name=name,
-            identity=fingerprint(
-                [*(split_identity(split, self.image_size) for split in self._splits), self.frames, self.stride]
-            ),
+            identity=fingerprint([*identities, self.frames, self.stride, *ranged]),
             image_size=self.image_size,
             classes=tuple(video.name for video in train.videos),
             train_images=len(train.frames),
             test_images=len(test.frames),
+            value_range=find_value_range(train.root, train, test, value_range, "clips.range"),
         )
 
     def load(self, needs: frozenset[str]) -> Dataset:
@@ -88,7 +96,6 @@ class Clips(DatasetSource):
 
     @cached_property
     def _splits(self) -> tuple[VideoSplit, VideoSplit]:
-        self._check_settings()
         root, videos = list_videos(locate_root(self.data_dir, "clips", ADVICE))
         self._check_lengths(root, videos)
         train, test = [], []
@@ -101,9 +108,6 @@ class Clips(DatasetSource):
             VideoSplit(split="train", root=root, videos=tuple(train)),
             VideoSplit(split="test", root=root, videos=tuple(test)),
         )
-
-    def _check_settings(self) -> None:
-        """Raises UserError for a setting out of its range."""
 
     def _check_lengths(self, root: Path, videos: tuple[Video, ...]) -> None:
         """Raises UserError unless each video has room for a clip, and one for a train and a test clip."""
@@ -130,7 +134,7 @@ class Clips(DatasetSource):
     def _load_split(self, split: VideoSplit, info: DatasetInfo, needs: frozenset[str]) -> Split:
         import torch
 
-        images, labels, broken = load_frames(split, info.name, self.image_size, self.workers)
+        images, labels, broken = load_frames(split, info.name, self.image_size, self.workers, info.value_range)
         if broken:
             paths = [str(frame.path.relative_to(split.root)) for frame in split.frames]
             named = [(paths[index], reason) for index, reason in broken]

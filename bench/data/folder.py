@@ -1,11 +1,15 @@
 """Any folder of pictures: ``DIR/train/<class>/…`` and ``DIR/test/<class>/…`` (or ``val/``).
 
+``training``, ``testing``, ``valid`` and ``validation`` are other names of the splits.
 DIR may be a .zip or .tar archive, which is unpacked once into the cache, and
 ``train/`` may be inside one other folder. Pictures are turned upright, converted
 to RGB, cropped to their central square and resized. Without ``image_size`` they
 keep their size if a sample of them has one size of at most 96 pixels; otherwise
 they are resized to 64 pixels. Small pictures are decoded once into the cache;
 large ones are read on demand.
+
+Pictures of 16-bit integers or floats are scaled by one range for the whole data set:
+the lowest and highest value in train, unless ``range`` gives others.
 """
 
 from __future__ import annotations
@@ -20,9 +24,11 @@ from ..images.input_spec import InputSpec
 from ..plugins.ranges import Count
 from . import Dataset, DatasetInfo, DatasetSource
 from ._archive import dataset_name
+from ._info import has_larger_pictures, tree_info
 from ._pictures import CORES
 from ._splits import load_tree
-from ._tree import LAYOUT, Tree, has_larger_pictures, list_tree, locate_root, tree_info
+from ._tree import LAYOUT, Tree, list_tree, locate_root
+from ._values import check_range
 
 ADVICE = f"a directory, or a .zip or .tar of one, that holds {LAYOUT} with pictures."
 
@@ -36,11 +42,11 @@ class Folder(DatasetSource):
     name: str | None = None  # in records; by default that of the directory
     skip_unreadable: bool = False  # leave broken pictures out instead of refusing the whole set
     workers: Count = CORES  # threads that decode
+    range: tuple[float, ...] | None = None  # low,high: values that become black and white, above 8 bits per value
 
     def check(self) -> DatasetInfo:
-        """Describes the listed files and a sample of their headers. Raises UserError for any other layout."""
-        name = dataset_name(self.name, self.data_dir)
-        return tree_info(self._tree, name, self.image_size)
+        """Describes the listed files, whose content is hashed. Raises UserError for any other layout."""
+        return self._info
 
     def load(self, needs: frozenset[str]) -> Dataset:
         """Both splits. Raises UserError if pictures cannot be read and are not to be skipped."""
@@ -61,5 +67,10 @@ class Folder(DatasetSource):
         )
 
     @cached_property
+    def _info(self) -> DatasetInfo:
+        name, value_range = dataset_name(self.name, self.data_dir), check_range("folder.range", self.range)
+        return tree_info(self._tree, name, self.image_size, value_range)
+
+    @cached_property
     def _tree(self) -> Tree:
-        return list_tree(locate_root(self.data_dir, "folder", ADVICE))
+        return list_tree(locate_root(self.data_dir, "folder", ADVICE), skip_dead_links=self.skip_unreadable)

@@ -21,9 +21,10 @@ from ..errors import UserError
 from ..images.input_spec import InputSpec
 from ..plugins.ranges import Count
 from . import Dataset, DatasetInfo, DatasetSource
+from ._info import has_larger_pictures, tree_info
 from ._pictures import CORES
 from ._splits import load_tree
-from ._tree import Tree, has_larger_pictures, list_tree, locate_root, tree_info
+from ._tree import Tree, list_tree, locate_root
 
 ADVICE = (
     "a directory with train/<wnid>/*.JPEG and val/<wnid>/*.JPEG. Download ILSVRC2012_img_train.tar, "
@@ -42,10 +43,8 @@ class ImageNet(DatasetSource):
     workers: Count = CORES  # threads that decode
 
     def check(self) -> DatasetInfo:
-        """Describes the listed files. Raises UserError for any other layout."""
-        tree = self._tree
-        name = "imagenet" if len(tree.classes) == 1000 else f"imagenet{len(tree.classes)}"
-        return tree_info(tree, name, 224 if self.image_size is None else self.image_size)
+        """Describes the listed files, whose content is hashed. Raises UserError for any other layout."""
+        return self._info
 
     def load(self, needs: frozenset[str]) -> Dataset:
         """Both splits. Raises UserError if pictures cannot be read and are not to be skipped."""
@@ -66,12 +65,18 @@ class ImageNet(DatasetSource):
         )
 
     @cached_property
+    def _info(self) -> DatasetInfo:
+        tree = self._tree
+        name = "imagenet" if len(tree.classes) == 1000 else f"imagenet{len(tree.classes)}"
+        return tree_info(tree, name, 224 if self.image_size is None else self.image_size)
+
+    @cached_property
     def _tree(self) -> Tree:
         root = locate_root(self.data_dir, "imagenet", ADVICE)
         missing = [split for split in ("train", "val") if not (root / split).is_dir()]
         if missing:
             raise UserError(f"{root}: no {missing[0]} split. --dataset imagenet expects {ADVICE}")
-        tree = list_tree(root, test_names=("val",))
+        tree = list_tree(root, test_names=("val",), skip_dead_links=self.skip_unreadable)
         unknown = [name for name in tree.classes if not re.fullmatch(r"n\d{8}", name)]
         if unknown:
             raise UserError(

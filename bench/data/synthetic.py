@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ..storage.cache import cache_folder
 from . import Dataset, DatasetInfo, DatasetSource, Split
-from ._arrays import Array, load_or_make_array
+from ._arrays import Piece, load_or_make_array
 from ._captions import caption_scenes
 from ._render import render_scenes
 from ._scenes import Scenes, animate_scenes, generate_scenes
@@ -126,13 +126,13 @@ class SplitRenderer:
         """A ``target`` ("images", "masks" or "depth") of all stills or films, from the cache or rendered into it."""
         import torch
 
-        def fill(out: Array) -> None:
+        def pieces() -> Iterator[Piece]:
             for where, group in self._stills() if source == "stills" else self._films():
                 for piece in render_scenes(group, self.settings.image_size):
-                    out[where[piece.where]] = getattr(piece, target)
+                    yield where[piece.where], getattr(piece, target)
 
         file = cache_folder() / f"{self.prefix}-{source}-{target}.npy"
-        return torch.from_numpy(load_or_make_array(file, shape, np.dtype(dtype), fill))
+        return torch.from_numpy(load_or_make_array(file, shape, np.dtype(dtype), pieces))
 
     def _load_clips(self, target: str, *channels: int) -> Tensor:
         """A target of all clips (M, T, ..., S, S)."""

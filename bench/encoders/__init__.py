@@ -50,6 +50,9 @@ class Encoder(nn.Module):
     patchwise: ClassVar[bool] = False
     """Whether it can encode some of an image's patches alone: it has ``patch_tokens`` and ``encode_tokens``, as ViT."""
 
+    later_settings: ClassVar[dict[str, Any]] = {}
+    """Settings that were added after records had been made, with their defaults: left out of keys then."""
+
     def __init__(
         self, *, mean: tuple[float, ...] = (0.5, 0.5, 0.5), std: tuple[float, ...] = (0.25, 0.25, 0.25)
     ) -> None:
@@ -182,9 +185,12 @@ def select_colour_part(images: Tensor, part: ColourPart) -> Tensor:
     return torch.stack(channels, dim=1)
 
 
-def normalise_channels(maps: Tensor, norm: nn.LayerNorm) -> Tensor:
+def normalise_channels(maps: Tensor, norm: nn.Module) -> Tensor:
     """Feature maps (N, C, h, w) -> the same with the layer norm applied to the channels of each position."""
-    values = F.layer_norm(maps.permute(0, 2, 3, 1), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+    if "2d" in type(norm).__name__:  # the libraries' variants for maps
+        values: Tensor = norm(maps)
+        return values
+    values = norm(maps.permute(0, 2, 3, 1))
     return values.permute(0, 3, 1, 2)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 from torchvision.models.resnet import ResNet
@@ -17,16 +17,29 @@ MAX_CIFAR_STEM_SIZE = 96  # pixels: the paper's stem divides the resolution by 4
 class ResidualEncoder(Encoder):
     """conv1 is the stem, conv2 … conv5 the four groups of blocks (He et al. 2016, table 1)."""
 
+    later_settings: ClassVar = {"stem": "auto"}
+
     def __init__(
-        self, network: ResNet, image_size: int, *, channels: int, last_stride: int, stem_padding: int = 1
+        self,
+        network: ResNet,
+        image_size: int,
+        *,
+        channels: int,
+        last_stride: int,
+        stem_padding: int = 1,
+        stem: str = "auto",
     ) -> None:
-        """``stem_padding``: pixels of padding in the stem for small images."""
+        """``stem``: the size of the first convolution, and whether max-pooling follows one of 3 x 3, as after 7 x 7.
+
+        No tensor of a checkpoint shows the pooling. "auto" is 3x3, without pooling, for small images, and 7x7 for
+        others. ``stem_padding``: pixels of padding of the 3 x 3 convolution.
+        """
         super().__init__(mean=MEAN, std=STD)
         pooling: nn.Module = network.maxpool
-        self.small = image_size <= MAX_CIFAR_STEM_SIZE
+        self.small = stem.startswith("3x3") or (stem == "auto" and image_size <= MAX_CIFAR_STEM_SIZE)
         if self.small:
             network.conv1 = nn.Conv2d(channels, 64, 3, padding=stem_padding, bias=False)
-            pooling = nn.Identity()
+            pooling = network.maxpool if stem == "3x3+pool" else nn.Identity()
         elif channels != 3:
             network.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
         if last_stride == 1:

@@ -34,7 +34,7 @@ class Own(HookedEncoder):
     ) -> None:
         require(len(mean) == len(std) in (1, 3), "own.std", std, "1 or 3 values, as many as own.mean has")
         super().__init__(build_network(name), size or image_size, mean=mean, std=std)
-        self.set_taps({path: path for path in self.shapes})
+        self.set_taps({path: path for path in self.forms})
         if size:
             self.with_input_spec(InputSpec(size=size, crop=1.0, mean=mean, std=std))
 

@@ -5,7 +5,7 @@ He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 201
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Interval
 from torchvision.models import resnet18
@@ -23,6 +23,9 @@ class ResNet18(ResidualEncoder):
         channels: Annotated[int, Interval(ge=1, le=3)] = 3,
         last_stride: Annotated[int, Interval(ge=1, le=2)] = 2,
         stem_padding: Annotated[int, Interval(ge=1, le=2)] = 1,  # pixels, for small images
+        stem: Literal["auto", "7x7", "3x3", "3x3+pool"] = "auto",  # first convolution; auto: by the images' size
     ) -> None:
         network = resnet18(weights=None)
-        super().__init__(network, image_size, channels=channels, last_stride=last_stride, stem_padding=stem_padding)
+        super().__init__(
+            network, image_size, channels=channels, last_stride=last_stride, stem_padding=stem_padding, stem=stem
+        )

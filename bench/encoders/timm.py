@@ -44,16 +44,17 @@ class Timm(Encoder):
         if hasattr(network, "patch_embed") and hasattr(network, "set_input_size"):
             network.set_input_size(img_size=(image_size, image_size))
         self.network: Any = network
-        self.options: dict[str, Any] = {}
-        if "return_prefix_tokens" in inspect.signature(network.forward_intermediates).parameters:
-            self.options["return_prefix_tokens"] = True
+        parameters = inspect.signature(network.forward_intermediates).parameters
+        with_tokens = "return_prefix_tokens" in parameters and bool(getattr(network, "num_prefix_tokens", False))
+        self.options = {"return_prefix_tokens": True} if with_tokens else {}
+        network.eval()
         with torch.no_grad():
             outputs = self._run(torch.zeros(1, 3, image_size, image_size), None)
         count = min(5, len(outputs))
         self.layers = [round((n + 1) * len(outputs) / count) - 1 for n in range(count)]
         chosen = {f"conv{6 - count + n}": outputs[layer] for n, layer in enumerate(self.layers)}
         self.widths = {tap: maps.shape[1] for tap, (maps, _) in chosen.items()}
-        has_class_token = any(getattr(network, part, None) is not None for part in ("cls_token", "cls_token4"))
+        has_class_token = getattr(network, "cls_token", None) is not None or network_pooling(network) == "token"
         self._token_taps = tuple(tap for tap, (_, prefix) in chosen.items() if has_class_token and prefix is not None)
         network.train()
 
@@ -74,9 +75,12 @@ class Timm(Encoder):
 
         Such files are of self-supervised methods, which normalise with these values (DINO, MoCo v3, MAE, MMPretrain).
         """
+        if tuple(self.network.default_cfg["mean"]) != (0.5, 0.5, 0.5):
+            return {}  # CLIP's networks and those that see ImageNet's values anyway
         classifiers = self.network.default_cfg.get("classifier") or ()
         classifiers = (classifiers,) if isinstance(classifiers, str) else classifiers
-        with_classifier = any(f"{classifier}.weight" in names for classifier in classifiers)
+        supervised = (*classifiers, "classifier", "pooler.dense")  # the last two are Hugging Face's
+        with_classifier = any(f"{classifier}.weight" in names for classifier in supervised)
         return {} if with_classifier else {"mean": MEAN, "std": STD}
 
     def iter_features(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -95,8 +99,10 @@ class Timm(Encoder):
 
     def norm_after_pooling(self, pooled: Tensor) -> Tensor:
         """Applies the norm that some networks of timm have in their head, after pooling (BEiT, ConvNeXt)."""
-        for norm in (getattr(self.network, "fc_norm", None), getattr(getattr(self.network, "head", None), "norm", None)):
-            if isinstance(norm, nn.LayerNorm) and norm.normalized_shape == (pooled.shape[1],):
+        head = getattr(self.network, "head", None)
+        for norm in (getattr(self.network, "fc_norm", None), getattr(head, "norm", None)):
+            weight = getattr(norm, "weight", None)
+            if isinstance(norm, nn.Module) and weight is not None and weight.shape == (pooled.shape[1],):
                 return normalise_channels(pooled, norm)
         return pooled
 
@@ -117,7 +123,15 @@ def build_network(name: str, options: dict[str, Any]) -> Any:
         raise UserError(f"timm.heads = {options.get('num_heads')}: timm/{name} has no such setting; use 0.") from None
     if not hasattr(network, "forward_intermediates"):
         raise UserError(f"timm/{name} gives no access to its intermediate layers; choose another network.")
+    if network_pooling(network) == "map":
+        network.attn_pool = None  # a part of the classifier
     return network
+
+
+def network_pooling(network: nn.Module) -> str:
+    """How the network's own classifier pools: "token" if it reads the class token."""
+    pooling = getattr(network, "global_pool", "")
+    return pooling if isinstance(pooling, str) else ""
 
 
 def split_final(final: Any, maps: Tensor, network: nn.Module) -> TapOutput:

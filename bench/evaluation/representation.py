@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,9 +24,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..data import Dataset, Images, Split
-from ..encoders import Encoder, weights_hash
+from ..encoders import Encoder, class_token_of, weights_hash
 from ..errors import UserError, did_you_mean
 from ..images.augment import colour_jitter, random_resized_crops
+from ..plugins.ranges import Pooling
 from ..precision import low_precision
 from ..storage.cache import cache_folder
 from .feature_files import FeatureWriter, file_state, is_intact, read_features
@@ -38,21 +39,45 @@ BATCH_SIZE = 256  # images per forward pass
 class FeatureSpec:
     """Which features to extract: a tap, and how its feature maps are pooled.
 
-    Maps are pooled to the largest square grid that gives at most ``max_dim`` values, or to one value per channel where
-    ``max_dim`` is None.
+    With ``pooling`` "average" or "max", maps are pooled to the largest square grid that gives at most ``max_dim``
+    values, or to one value per channel where ``max_dim`` is None. "mean" is the mean of all positions, "token" is the
+    class token, and "token+mean" is both, concatenated, whatever ``max_dim`` is.
     """
 
     tap: str
     max_dim: int | None = None
-    pooling: Literal["average", "max"] = "average"
+    pooling: Pooling = "average"
+
+    @property
+    def needs_token(self) -> bool:
+        """Whether the encoder must have a class token at this tap."""
+        return self.pooling in ("token", "token+mean")
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The names of what it reads, as `Encoder.features` takes them."""
+        token = (class_token_of(self.tap),) if self.needs_token else ()
+        return token if self.pooling == "token" else (*token, self.tap)
+
+    def read(self, outputs: Mapping[str, Tensor], encoder: Encoder) -> Tensor:
+        """The encoder's outputs, with the names of ``sources`` -> features (N, D)."""
+        pooled = [self.pool_maps(outputs[name]) for name in self.sources]
+        if self.tap == encoder.taps[-1]:
+            pooled = [encoder.norm_after_pooling(maps) for maps in pooled]
+        return torch.cat([maps.flatten(1) for maps in pooled], dim=1)
 
     def pool(self, maps: Tensor) -> Tensor:
         """Feature maps (N, C, h, w) -> features (N, D)."""
-        side = 1 if self.max_dim is None else max(1, math.isqrt(self.max_dim // maps.shape[1]))
-        if side < maps.shape[-1]:
-            pool = F.adaptive_max_pool2d if self.pooling == "max" else F.adaptive_avg_pool2d
-            maps = pool(maps, side)
-        return maps.flatten(1)
+        return self.pool_maps(maps).flatten(1)
+
+    def pool_maps(self, maps: Tensor) -> Tensor:
+        """Feature maps (N, C, h, w) -> a grid of pooled values (N, C, s, s)."""
+        on_grid = self.max_dim is not None and self.pooling in ("average", "max")
+        side = max(1, math.isqrt((self.max_dim or 0) // maps.shape[1])) if on_grid else 1
+        if side >= maps.shape[-1]:
+            return maps
+        pool = F.adaptive_max_pool2d if self.pooling == "max" else F.adaptive_avg_pool2d
+        return pool(maps, side)
 
 
 class Representation:
@@ -165,8 +190,10 @@ class Representation:
                 batch = split.images[indices].to(self.device)
                 for features in (first, second):
                     with torch.autocast(self.device.type, torch.bfloat16, enabled=self.computes_in_bf16):
-                        maps = self._folded_encoder.features(colour_jitter(random_resized_crops(batch)), [spec.tap])
-                    features.append(spec.pool(maps[spec.tap].float()))
+                        views = colour_jitter(random_resized_crops(batch))
+                        outputs = self._folded_encoder.features(views, spec.sources)
+                    outputs = {name: output.float() for name, output in outputs.items()}
+                    features.append(spec.read(outputs, self._folded_encoder))
         return torch.cat(first), torch.cat(second)
 
     def extract(self, feature_specs: Iterable[FeatureSpec]) -> Iterator[tuple[int, int]]:
@@ -210,9 +237,9 @@ class Representation:
     def _extract_split(self, name: str, split: Split, feature_specs: list[FeatureSpec]) -> Iterator[int]:
         for spec in feature_specs:
             if spec.tap not in self.encoder.taps:
-                raise UserError(
-                    f"--taps: the encoder has no tap {spec.tap!r}. {did_you_mean(spec.tap, self.encoder.taps)}"
-                )
+                known = did_you_mean(spec.tap, self.encoder.taps)
+                raise UserError(f"--taps: the encoder has no tap {spec.tap!r}. {known}")
+            check_class_token(spec, self.encoder, "the encoder")
         began = time.perf_counter()
         writers: dict[FeatureSpec, FeatureWriter] = {}
         try:
@@ -235,16 +262,27 @@ class Representation:
         self, images: Images, feature_specs: list[FeatureSpec]
     ) -> Iterator[tuple[int, dict[FeatureSpec, Tensor]]]:
         """Yields the index of each batch's first image, and the batch's features (n, D) for each spec."""
-        taps = {spec.tap for spec in feature_specs}
+        names = {name for spec in feature_specs for name in spec.sources}
         for start in range(0, len(images), BATCH_SIZE):
             batch = images[start : start + BATCH_SIZE].to(self.device)
             # Operations are counted for the first batch only, since all batches cost the same per image.
             counting = FlopCounterMode(display=False) if start == 0 else nullcontext()
             with counting as counter, torch.autocast(self.device.type, torch.bfloat16, enabled=self.computes_in_bf16):
-                maps = self._folded_encoder.features(batch, taps)
+                outputs = self._folded_encoder.features(batch, names)
             if counter:
                 self.extract_flops += counter.get_total_flops() * len(images) // len(batch)
-            yield start, {spec: spec.pool(maps[spec.tap].float()) for spec in feature_specs}
+            outputs = {name: output.float() for name, output in outputs.items()}
+            yield start, {spec: spec.read(outputs, self._folded_encoder) for spec in feature_specs}
+
+
+def check_class_token(spec: FeatureSpec, encoder: Encoder, name: str, protocol: str = "") -> None:
+    """Raises UserError where features need a class token that the encoder lacks; the names are for the message."""
+    if spec.needs_token and spec.tap not in encoder.token_taps:
+        taps = f"--taps {','.join(encoder.token_taps)} or " if encoder.token_taps else ""
+        setting = f"{protocol}.pooling" if protocol else "pooling"
+        raise UserError(
+            f"{setting} = {spec.pooling}: {name} has no class token at {spec.tap}; use {taps}{setting}=mean."
+        )
 
 
 def evenly_spaced(total: int, count: int) -> Tensor:

@@ -10,20 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from ..checkpoints.resolve import is_checkpoint
+from ..checkpoints.resolve import is_checkpoint, named_encoder
 from ..data import DatasetInfo, DatasetSource
 from ..errors import UserError, did_you_mean
 from ..plugins.discovery import FOLDERS, Plugin, find_plugins, plugin_named
-from ..plugins.settings import Setting, parse_assignments
-from ..training.recipe import PRESETS, Recipe
-from .jobs import checkpoint_jobs, deduplicated, incompatibility, jobs_of, variants_of
+from ..plugins.settings import parse_assignments
+from ..training.recipe import PRESETS, RECIPE_SETTINGS
+from .jobs import checkpoint_jobs, deduplicated, incompatibility, jobs_of, variants_of, without_missing_taps
 from .plan import Job, Overrides, Plan, Request
-
-RECIPE_SETTINGS = {
-    f.name: Setting(f.name, str(f.type), f.default)
-    for f in fields(Recipe)
-    if f.name not in ("preset", "seed", "precision")
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +39,10 @@ def build_plan(request: Request) -> Plan:
     check_request(request, selection)
     plan = plan_without_jobs(request, selection, parse_overrides(request, selection))
     methods, left_out = split_by_compatibility(plan, selection)
-    jobs = build_jobs(plan, methods, selection)
+    jobs, unreadable = without_missing_taps(build_jobs(plan, methods, selection), request)
     check_protocols_have_jobs(request, selection, jobs)
     keys = reference_keys(plan, {method.name for method in methods}, selection)
-    return replace(plan, jobs=jobs, reference_keys=keys, left_out=left_out)
+    return replace(plan, jobs=jobs, reference_keys=keys, left_out=left_out + unreadable)
 
 
 def select_plugins(request: Request) -> Selection:
@@ -86,6 +80,8 @@ def check_request(request: Request, selection: Selection) -> None:
     if "/" in request.encoder and "name" not in selection.encoder.settings:
         name = selection.encoder.name
         raise UserError(f"--encoder {request.encoder}: {name} has no variants; use --encoder {name}.")
+    if request.encoder.endswith("/"):
+        raise UserError(f"--encoder {request.encoder}: names no network; write for example {request.encoder}resnet18.")
     if request.taps == ():
         raise UserError("--taps: names nothing; for example --taps conv4,conv5.")
     check_variants(request, selection)
@@ -117,12 +113,14 @@ def check_variants(request: Request, selection: Selection) -> None:
 
 def parse_overrides(request: Request, selection: Selection) -> Overrides:
     """The values that ``--set`` gives to settings of the plugins that run, and of the recipe."""
+    named = map(named_encoder, selection.checkpoints)
     running = (
         *selection.methods,
         *selection.protocols,
         selection.dataset,
         selection.pretrain_dataset,
         selection.encoder,
+        *(selection.known["encoder"][name] for name in named if name in selection.known["encoder"]),
     )
     settings = {plugin.name: plugin.settings for plugin in running} | {"recipe": RECIPE_SETTINGS}
     return parse_assignments(
@@ -140,6 +138,7 @@ def plan_without_jobs(request: Request, selection: Selection, overrides: Overrid
         )
     encoder, variant = selection.encoder, request.encoder.partition("/")[2]
     encoder_settings = encoder.defaults | ({"name": variant} if variant else {}) | overrides.get(encoder.name, {})
+    encoder_settings = encoder.without_later_defaults(encoder_settings)
     if request.taps == ("all",):
         request = replace(request, taps=all_taps(encoder, encoder_settings, info.image_size))
     return Plan(

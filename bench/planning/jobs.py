@@ -18,7 +18,7 @@ from ..plugins.discovery import ROOT, Plugin
 from ..records import store as records
 from ..storage.hashing import fingerprint
 from ..training.recipe import PRESETS, Recipe
-from .plan import Cell, Job, Plan, needs_of
+from .plan import Cell, Job, Plan, Request, needs_of
 
 
 def variants_of(protocol: Plugin) -> dict[str, dict[str, dict[str, Any]]]:
@@ -55,12 +55,42 @@ def checkpoint_jobs(plan: Plan, words: Sequence[str], known: Mapping[str, Mappin
             f"--methods {words[0]}: {plan.protocols[0].name} compares settings of a method, not checkpoints."
         )
     for word in words:
-        for checkpoint in resolve_checkpoints(word, known, fallback, plan.dataset_info.image_size):
+        for checkpoint in resolve_checkpoints(word, known, fallback, plan.dataset_info.image_size, plan.overrides):
             constants = {"trains": False, "input_mode": checkpoint.input_mode}
             method = Plugin("method", checkpoint.method, Path(), None, "", "", {}, constants)
             # Weights from elsewhere do not depend on the seed.
             for seed in request.seeds if checkpoint.kind == "untrained" else request.seeds[:1]:
                 yield build_job(plan.with_encoder_of(checkpoint), method, seed, general, external=checkpoint)
+
+
+def without_missing_taps(jobs: Sequence[Job], request: Request) -> tuple[tuple[Job, ...], tuple[str, ...]]:
+    """The jobs without the cells of registered checkpoints that lack a tap, and a line for each of these checkpoints.
+
+    Only METHOD@published and all@published leave checkpoints out, and only those that no other word names.
+    """
+    if not any(word.endswith("@published") for word in request.methods):
+        return tuple(jobs), ()
+    from ..checkpoints.detect import SkeletonCache
+
+    skeletons = SkeletonCache(224)
+    kept: list[Job] = []
+    reasons: list[str] = []
+    for job in jobs:
+        checkpoint = job.external
+        encoder = skeletons.get(checkpoint) if checkpoint and checkpoint.token not in request.methods else None
+        if not (checkpoint and encoder and checkpoint.name):
+            kept.append(job)
+            continue
+        taps = set(encoder.taps)
+        cells = tuple(cell for cell in job.cells if taps.issuperset(cell.settings.get("taps") or ()))
+        missing = {tap for cell in job.cells for tap in cell.settings.get("taps") or ()} - taps
+        if not job.cells:  # nothing is measured, as for a map
+            missing = set(request.taps or ()) - taps
+        if missing:
+            reasons.append(f"{checkpoint.token} has no tap {min(missing)}; name it with --taps {encoder.taps[-1]}.")
+        if cells or not missing:
+            kept.append(replace(job, cells=cells))
+    return tuple(kept), tuple(reasons)
 
 
 def deduplicated(jobs: Iterable[Job]) -> tuple[Job, ...]:
@@ -122,7 +152,7 @@ def build_job(
         trains=trains,
         encoder_code=code,
         decodes_files=decodes_files,
-        cells=tuple(build_cell(plan, protocol, recipe_hash, variant) for protocol in protocols),
+        cells=tuple(build_cell(plan, protocol, recipe_hash, variant, external) for protocol in protocols),
         external=external,
     )
 
@@ -226,15 +256,23 @@ def source_file(instance: object) -> Path:
     return Path(inspect.getfile(type(instance)))
 
 
-def build_cell(plan: Plan, protocol: Plugin, recipe_hash: str, variant: str) -> Cell:
-    """One protocol applied to one encoder, with its effective settings and its key."""
+def build_cell(
+    plan: Plan, protocol: Plugin, recipe_hash: str, variant: str, external: Checkpoint | None = None
+) -> Cell:
+    """One protocol applied to one encoder, with its effective settings and its key.
+
+    A checkpoint is read at the place where its published numbers were read, unless a setting says otherwise.
+    """
     request = plan.request
+    reading = external.pooling_for(protocol.name) if external and "pooling" in protocol.settings else ""
     settings = (
         protocol.defaults
         | (protocol.constants.get("presets") or {}).get(request.preset, {})
         | ({"taps": tuple(dict.fromkeys(request.taps))} if request.taps else {})
+        | ({"pooling": reading} if reading else {})
         | plan.overrides.get(protocol.name, {})
     )
+    settings = protocol.without_later_defaults(settings)
     files = [protocol.path, ROOT / "bench/evaluation/representation.py", source_file(plan.source)]
     source = code_identity(files) or None
     key = fingerprint([recipe_hash, plan.dataset_info.identity, protocol.name, settings, request.precision, source])

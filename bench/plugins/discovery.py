@@ -75,8 +75,19 @@ class Plugin:
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """The default of every setting, except those that are computed and so only known to the class."""
-        return {name: setting.default for name, setting in self.settings.items() if setting.known}
+        """The default of every setting, except those that are computed and so only known to the class.
+
+        Settings that were added later are left out too, see `without_later_defaults`.
+        """
+        return self.without_later_defaults({name: one.default for name, one in self.settings.items() if one.known})
+
+    def without_later_defaults(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings without those of the class's ``later_settings`` that have the value given there.
+
+        Such settings were added after records had been made, whose keys and cards must stay the same.
+        """
+        later: Mapping[str, Any] = self.constants.get("later_settings") or {}
+        return {name: value for name, value in settings.items() if name not in later or later[name] != value}
 
 
 def find_plugins(kind: str, extra: tuple[str, ...] = ()) -> dict[str, Plugin]:

@@ -22,8 +22,11 @@ NonNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Interval(ge=0, le=1)]
 PositiveShare = Annotated[float, Interval(gt=0, le=1)]
 ShareBelowOne = Annotated[float, Interval(ge=0, lt=1)]
+Pooling = Literal["average", "max", "mean", "token", "token+mean"]
+"""How a tap is pooled to one vector; see ``FeatureSpec``."""
 
 _NAMES: dict[str, Any] = {
+    "Pooling": Pooling,
     "int": int,
     "float": float,
     "bool": bool,

@@ -15,7 +15,7 @@ def question(record: Record) -> dict[str, Any]:
     """What was asked of which images, whatever the encoder: the protocol with its settings, and the data."""
     return {
         "protocol": record.cell.protocol,
-        "protocol settings": record.settings.protocol,
+        "protocol settings": without_own_reading(record, record.settings.protocol),
         "dataset": record.cell.dataset,
         "data": record.identity.dataset,
     }
@@ -29,13 +29,25 @@ def conditions(record: Record) -> dict[str, Any]:
         "encoder": record.cell.encoder,
         "data": record.identity.dataset,
         "encoder settings": record.settings.encoder,
-        "card": record.card,
+        "card": without_own_reading(record, record.card),
     }
+
+
+def without_own_reading(record: Record, settings: Values) -> Values:
+    """A record's protocol settings or card, with the protocol's pooling in place of an external checkpoint's own.
+
+    Where its features are read belongs to a checkpoint as its encoder does; the question is the same.
+    """
+    reading = record.source.checkpoint.reading if record.source.checkpoint else {}
+    if not reading or settings.get("pooling") != reading.get("pooling"):
+        return settings
+    default = {"pooling": reading["default"]} if reading.get("default") else {}
+    return {name: value for name, value in settings.items() if name != "pooling"} | default
 
 
 def planned_conditions(record: Record) -> dict[str, Any]:
     """Conditions that are known even if the run failed: the protocol's settings replace its card."""
-    return conditions(record) | {"card": record.settings.protocol}
+    return conditions(record) | {"card": without_own_reading(record, record.settings.protocol)}
 
 
 def budget(record: Record) -> dict[str, Any]:

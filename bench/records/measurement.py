@@ -20,7 +20,8 @@ class Measurement:
 
     tap: str
     metric: str  # "accuracy", "macro_accuracy", ...
-    value: float  # accuracies are fractions; NaN where nothing could be measured
+    value: float  # accuracies are fractions; a protocol yields finite numbers, NaN is null in a file
+    higher_is_better: bool = True
     ci_low: float | None = None
     ci_high: float | None = None
     predictions: np.ndarray | None = field(default=None, metadata=NOT_STORED)  # int64 (N,), classes of the test images

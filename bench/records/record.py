@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..errors import UserError
 from .measurement import Measurement
 from .typed_json import NOT_STORED, reader_of, stored_fields
 
@@ -75,6 +76,7 @@ class ExternalCheckpoint:
     published_in: str = ""
     input: Values = field(default_factory=dict)  # how it expects images; ``words`` say it in one line
     layout: Values = field(default_factory=dict)  # how its file names the tensors
+    reading: Values = field(default_factory=dict)  # ``pooling`` of its own, in place of the protocol's ``default``
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,8 +178,14 @@ class Record:
         return value if isinstance(value, int) else 0
 
     def path_of(self, name: str | None) -> Path | None:
-        """The path of `predictions` or `pictures`; None where the record has no such file."""
-        return (self.folder or Path()) / name if name else None
+        """The path of `predictions` or `pictures`; None where the record has no such file.
+
+        Raises UserError for a link, which could lead out of the folder.
+        """
+        path = (self.folder or Path()) / name if name else None
+        if path and path.is_symlink():
+            raise UserError(f"{path}: is a link, and a record's files must be in its own folder; copy the file there.")
+        return path
 
 
 def to_json(record: Record) -> dict[str, Any]:
@@ -194,6 +202,9 @@ def from_json(content: Any, folder: Path | None = None) -> Record:
     record: Record = reader_of(Record)(_from_schema_1(content) if content["schema"] == 1 else content)
     if not re.fullmatch(r"[0-9a-f]{16}", record.key):
         raise ValueError("key is not 16 hex digits")
+    for name in filter(None, (record.predictions, record.pictures)):
+        if not re.fullmatch(r"[\w-][\w.-]*", name):
+            raise ValueError(f"{name[:40]!r} is not the name of a file next to the record")
     return replace(record, folder=folder)
 
 

@@ -97,6 +97,11 @@ class Side:
         known = [of_seed for of_seed in right if of_seed is not None]
         return np.stack(known) if len(known) == len(right) and len({len(of_seed) for of_seed in known}) == 1 else None
 
+    def higher_is_better(self, tap: str, metric: str) -> bool:
+        """Whether a higher value of a metric is better."""
+        found = [record.measurement(tap, metric) for record in self.measured.values()]
+        return all(measurement.higher_is_better for measurement in found if measurement)
+
     def mean(self, tap: str, metric: str) -> float | None:
         """A metric's mean over the seeds; None if a seed has no such number."""
         found = [record.measurement(tap, metric) for record in self.measured.values()]
@@ -222,12 +227,19 @@ def judge(cell: CellComparison, old: Side | None, new: Side | None, tolerance: f
     before, after = (settings_by_name(next(iter(side.measured.values()))) for side in (old, new))
     return replace(
         cell,
-        verdict="worse" if high < -tolerance else "better" if low > tolerance else "same",
+        verdict=verdict_of(low, high, tolerance, old.higher_is_better(cell.tap, cell.metric)),
         difference=change,
         low=low,
         high=high,
         why=changed_values(before, after),
     )
+
+
+def verdict_of(low: float, high: float, tolerance: float, higher_is_better: bool) -> str:
+    """The verdict for the interval of a difference: it must be beyond the tolerance as a whole."""
+    if -tolerance <= high and low <= tolerance:
+        return "same"
+    return "better" if (low > tolerance) == higher_is_better else "worse"
 
 
 def side_obstacle(old: Side, new: Side, cell: CellComparison) -> str:

@@ -74,7 +74,8 @@ def external_notes(group: Iterable[Record], labels: Mapping[str, str]) -> list[s
         if checkpoint := record.source.checkpoint:
             changed = "".join(f", {name} = {value}" for name, value in checkpoint.encoder_settings.items())
             expects = checkpoint.input.get("words", "images as they are")
-            encoders[labels[record.key]] = f"{checkpoint.encoder}{changed}: {expects}"
+            read = f", read at {checkpoint.reading['pooling']}" if checkpoint.reading.get("pooling") else ""
+            encoders[labels[record.key]] = f"{checkpoint.encoder}{changed}: {expects}{read}"
     lines: dict[str, list[str]] = {}
     for label, encoder in encoders.items():
         lines.setdefault(encoder, []).append(label)

@@ -5,6 +5,7 @@ They name the weights, deviations from the papers, the protocol card, data and b
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any
 
 from ..records.record import Record
 from .published import ReferenceNumbers
+from .strengths import strength_notes
 
 ORIGINS = {"pretrained": "pretrained now", "file": "from a file"}
 MANY = 4  # neighbours that a footnote names
+DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")  # SHA-256, such as the identity of a data set; 12 digits suffice
 
 
 def footnotes(
@@ -33,6 +36,7 @@ def footnotes(
     return [
         *weights_notes(measured, labels),
         *deviation_notes(measured, labels),
+        *strength_notes(measured, labels),
         *([f"protocol card: {settings_text(lead.card)}"] if lead.card else []),
         conditions_note(lead, group),
         *neighbour_notes(neighbours),
@@ -105,9 +109,9 @@ def differing_settings(own: Mapping[str, Any], alternatives: Sequence[Mapping[st
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
-    """Settings in one line: ``taps = conv4, conv5; head = linear``."""
+    """Settings in one line: ``taps = conv4, conv5; head = linear``; identities of data are shortened."""
     texts = {
-        name: ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+        name: ", ".join(map(str, value)) if isinstance(value, list | tuple) else DIGEST.sub(r"\1", str(value))
         for name, value in settings.items()
     }
     return "; ".join(f"{name} = {text}" for name, text in texts.items())

@@ -12,7 +12,7 @@ from ..storage.hashing import fingerprint
 
 CELL = [field.name for field in fields(CellNames)]
 COSTS = [field.name for field in fields(Cost)]
-MEASURED = ["tap", "metric", "value", "ci_low", "ci_high"]
+MEASURED = ["tap", "metric", "value", "higher_is_better", "ci_low", "ci_high"]
 
 
 def records_frame(records: Iterable[Record]) -> pd.DataFrame:

@@ -122,5 +122,9 @@ def mean_ranks(columns: Sequence[Column], labels: Sequence[str]) -> dict[str, fl
     ]
     if len(columns) < 2 or len(measured) < 2:
         return {}
-    ranks = average_ranks([[column.cells[label].mean for label in measured] for column in columns])
+    merits = [
+        [column.cells[label].mean * (1 if column.table.higher_is_better else -1) for label in measured]
+        for column in columns
+    ]
+    ranks = average_ranks(merits)
     return dict(zip(measured, ranks.tolist(), strict=True))

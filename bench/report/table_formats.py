@@ -86,10 +86,16 @@ def as_html(table: Table | Overview) -> str:
 def as_csv(table: Table | Overview) -> str:
     """The numbers: accuracies of a table as fractions; an overview as one row per method, in its columns' units."""
     if isinstance(table, Overview):
-        values = table.values.assign(mean_rank=pd.Series(table.mean_ranks, dtype="float64"))
+        values = table.values.assign(mean_rank=pd.Series(table.mean_ranks, dtype="float64")).rename(index=_csv_text)
         return values.to_csv(index_label="method", lineterminator="\n", float_format="%.6g")
     rows = table.custom.measured if table.custom and table.custom.parts else table.rows_with_references
+    rows = rows.map(lambda value: _csv_text(value) if isinstance(value, str) else value)
     return rows.to_csv(index=False, lineterminator="\n", float_format="%.6g")
+
+
+def _csv_text(text: str) -> str:
+    """The text as a spreadsheet shows it; one that begins like a formula gets an apostrophe in front."""
+    return f"'{text}" if text.startswith(("=", "+", "@", "-", "\t", "\r")) else text
 
 
 def whole_grids(table: Table | Overview) -> list[Grid]:
@@ -198,7 +204,7 @@ def _tabulated(grid: Grid, tablefmt: str, joint: str, render: Callable[[TableCel
 
 def _markdown_cell(cell: TableCell) -> str:
     sign = {"best": "**", "second best": "*"}.get(cell.mark, "")
-    return f"{sign}{_with_tie(cell)}{sign}"
+    return f"{sign}{_with_tie(cell)}{sign}".replace("|", r"\|")
 
 
 def _latex_grid(grid: Grid) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -72,6 +72,12 @@ class Table:
         return self.rows.assign(metric=self.metric, published=published)
 
     @property
+    def higher_is_better(self) -> bool:
+        """Whether a higher value of the metric is better."""
+        measured = (found for record in self.records for found in record.measurements if found.metric == self.metric)
+        return next((found.higher_is_better for found in measured), True)
+
+    @property
     def in_percent(self) -> bool:
         """Whether the metric is shown in percent; it is stored as a fraction."""
         return is_shown_in_percent(self.metric)
@@ -84,7 +90,8 @@ class Table:
     @property
     def heading(self) -> str:
         """The metric and its unit."""
-        return f"{self.metric} (%)" if self.in_percent else self.metric
+        name = f"{self.metric} (%)" if self.in_percent else self.metric
+        return name if self.higher_is_better else f"{name}, lower is better"
 
     def in_unit(self, value: float) -> float:
         """A value of the metric in the unit of the heading."""
@@ -226,8 +233,9 @@ def build_custom_view(
         taps = frame.loc[frame["metric"] == metric, "tap"].unique().tolist()
         tables.append(tap_table(frame, taps, metric).assign(metric=metric))
     measured, published = pd.concat(tables, ignore_index=True), published_frame(lead.cell.protocol)
+    measured.attrs["card"] = dict(lead.card)
     groups = protocol.ranking_groups(measured)
-    measured["rank"] = rank_methods(measured, ["tap", groups])
+    measured["rank"] = rank_methods(measured, ["tap", groups], lower_is_better(frame))
     measured["tied_with_best"] = tied_with_best(measured, groups, answers)
     published = published[published["method"].isin(frame["method"])]
     return CustomView(protocol, measured, published, protocol.table(measured, published))
@@ -278,13 +286,24 @@ def tap_table(frame: pd.DataFrame, taps: Sequence[str], metric: str) -> pd.DataF
                 }
             )
     means = pd.DataFrame(table)
-    return means.assign(rank=rank_methods(means, ["tap"]))
+    lower = {metric} & lower_is_better(frame)
+    return means.assign(rank=rank_methods(means.assign(metric=metric), ["tap"], lower))
 
 
-def rank_methods(table: pd.DataFrame, by: list[Any]) -> pd.Series:
-    """The rank of each measured method in its group, 1 for the highest mean; a method without a rival has none."""
-    means = table[(table["role"] == "") & table["mean"].notna()].groupby(by)["mean"]
-    return means.rank(ascending=False, method="min").where(means.transform("size") > 1)
+def lower_is_better(frame: pd.DataFrame) -> set[str]:
+    """The metrics of `records_frame` whose lower values are better."""
+    return set(frame.loc[frame["higher_is_better"].eq(False), "metric"])
+
+
+def rank_methods(table: pd.DataFrame, by: list[Any], lower: Collection[str]) -> pd.Series:
+    """The rank of each measured method in its group, 1 for the best mean; a method without a rival has none.
+
+    The best mean is the highest, or the lowest for the metrics in ``lower``.
+    """
+    merit = table["mean"].where(~table["metric"].isin(lower), -table["mean"])
+    ranked = table.assign(merit=merit)[(table["role"] == "") & merit.notna()]
+    merits = ranked.groupby(by)["merit"]
+    return merits.rank(ascending=False, method="min").where(merits.transform("size") > 1)
 
 
 def ci_half_width(values: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> float:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import torch
 
 from ..checkpoints.location import content_hash
-from ..data import Dataset, DatasetSource
+from ..data import Dataset, DatasetInfo, DatasetSource
 from ..planning.plan import Cell, Job, Plan
 from ..records.provenance import current_provenance
 from ..records.record import CellNames, CellSettings, Cost, ExternalCheckpoint, Identity, Record, WeightsSource
@@ -41,8 +42,10 @@ def record_header(plan: Plan, job: Job, cell: Cell, device: torch.device, weight
             encoder=plan.encoder_settings,
             recipe=asdict(job.recipe),
             unvaried_recipe=job.unvaried_recipe,
-            dataset=dataset_settings(request.dataset, plan.source),
-            pretrain_dataset=dataset_settings(request.pretrain_dataset or request.dataset, plan.pretrain_source),
+            dataset=dataset_settings(request.dataset, plan.source, plan.dataset_info),
+            pretrain_dataset=dataset_settings(
+                request.pretrain_dataset or request.dataset, plan.pretrain_source, plan.pretrain_info
+            ),
             protocol=cell.settings,
         ),
         identity=Identity(
@@ -52,7 +55,7 @@ def record_header(plan: Plan, job: Job, cell: Cell, device: torch.device, weight
         ),
         deviations=job.deviations,
         card={},
-        source=weights_source(job, weights),
+        source=weights_source(job, weights, own_reading(job, cell)),
         cost=reader_of(Cost)(metadata.get("cost", NO_COST)),
         pretext=metadata.get("pretext", {}),
         provenance=current_provenance(device),
@@ -66,8 +69,16 @@ def checkpoint_name(job: Job) -> str | None:
     return job.checkpoint.name if job.checkpoint else None
 
 
-def weights_source(job: Job, weights: Weights | None) -> WeightsSource:
-    """Where the encoder's weights came from, and where they were made."""
+def own_reading(job: Job, cell: Cell) -> dict[str, Any]:
+    """The pooling that a checkpoint brings, and the protocol's default in its place (None: not part of its card)."""
+    pooling = job.external.pooling_for(cell.protocol.name) if job.external else ""
+    if not pooling or cell.settings.get("pooling") != pooling:
+        return {}
+    return {"pooling": pooling, "default": cell.protocol.defaults.get("pooling")}
+
+
+def weights_source(job: Job, weights: Weights | None, reading: Mapping[str, Any] = {}) -> WeightsSource:
+    """Where the encoder's weights came from, and where they were made; ``reading`` is that of `own_reading`."""
     file = weights.file if weights else None
     metadata = weights.metadata if weights else {}
     external = job.external.record_source | metadata.get("source", {}) if job.external else None
@@ -77,13 +88,17 @@ def weights_source(job: Job, weights: Weights | None) -> WeightsSource:
         sha256=content_hash(file) if file else None,
         # The weights may be older than the measurement, and made on another machine.
         **{name: metadata[name] for name in ("commit", "precision", "device") if name in metadata},
-        checkpoint=ExternalCheckpoint(**external) if external else None,
+        checkpoint=ExternalCheckpoint(**external, reading=reading) if external else None,
     )
 
 
-def dataset_settings(name: str, source: DatasetSource) -> dict[str, Any]:
-    """A data set's plugin and settings, without its directory: the data's identity is recorded instead."""
-    return {"source": name} | {key: value for key, value in asdict(source).items() if key != "data_dir"}
+def dataset_settings(name: str, source: DatasetSource, info: DatasetInfo) -> dict[str, Any]:
+    """A data set's plugin and settings, without its directory: the data's identity is recorded instead.
+
+    ``range`` is the range of values that was used, also if no setting gave it.
+    """
+    settings = {key: value for key, value in asdict(source).items() if key != "data_dir"}
+    return {"source": name} | settings | ({"range": list(info.value_range)} if info.value_range else {})
 
 
 def split_sizes(dataset: Dataset) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import logging
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -14,9 +15,10 @@ import torch
 from ..checkpoints.fetch import load_checkpoint
 from ..checkpoints.store import load_encoder
 from ..encoders import Encoder
-from ..errors import UserError, did_you_mean
+from ..errors import UserError, did_you_mean, plugin_traceback, with_place
+from ..evaluation.representation import check_class_token
 from ..method import Method
-from ..planning.plan import Job, Plan
+from ..planning.plan import Cell, Job, Plan
 from ..protocol import Protocol
 from ..storage.cache import cache_folder
 from .encoder import build_encoder, find_pretrained, train_info_of
@@ -24,6 +26,7 @@ from .protocol_output import checked_feature_specs
 
 CPU = torch.device("cpu")
 MEGABYTE = 1 << 20
+MAX_TAPS = 12  # in an error message
 MAX_REASON = 160  # characters of an error of torch, which may list every backend
 SAVED_COPIES = 4  # of an encoder's size: its own file, its heads, and an interrupted run with its optimiser
 log = logging.getLogger(__name__)
@@ -38,13 +41,36 @@ def check_jobs(plan: Plan, jobs: tuple[Job, ...]) -> dict[str, tuple[Protocol, .
     device_of(plan.request.device)
     protocols: dict[str, tuple[Protocol, ...]] = {}
     for job in jobs:
-        encoder = build_encoder(plan, job, torch.device("meta"))
-        check_weights_or_method(plan, job, encoder)
-        protocols[job.recipe_hash] = tuple(cell.protocol.load()(**cell.settings) for cell in job.missing)
-        for protocol in protocols[job.recipe_hash]:
-            protocol.check(plan.dataset_info)
-            check_taps(plan, protocol, encoder)
+        with plugin_errors_as_user_errors(plan, job.method.name if job.trains else plan.encoder.name):
+            encoder = build_encoder(plan, job, torch.device("meta"))
+            check_weights_or_method(plan, job, encoder)
+        own = plan.with_encoder_of(job.external)
+        protocols[job.recipe_hash] = tuple(build_protocol(own, cell, encoder) for cell in job.missing)
     return protocols
+
+
+def build_protocol(plan: Plan, cell: Cell, encoder: Encoder) -> Protocol:
+    """The protocol of a cell with its settings. Raises UserError if it does not fit the data or the encoder."""
+    with plugin_errors_as_user_errors(plan, cell.protocol.name):
+        protocol: Protocol = cell.protocol.load()(**cell.settings)
+        protocol.check(plan.dataset_info)
+        check_taps(plan, protocol, encoder)
+        protocol.card()
+    return protocol
+
+
+@contextmanager
+def plugin_errors_as_user_errors(plan: Plan, name: str) -> Iterator[None]:
+    """Raises a UserError for any other error, with its place in the plugin's file; not with --debug."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if plan.request.debug:
+            raise
+        place = with_place(f"{type(error).__name__}: {error}".partition("\n")[0], plugin_traceback(error))
+        raise UserError(f"{name} fails before any work: {place}. Fix the file; --debug shows all.") from error
 
 
 def check_weights_or_method(plan: Plan, job: Job, encoder: Encoder) -> None:
@@ -74,10 +100,24 @@ def warn_of_small_budget(plan: Plan, job: Job, method: Method) -> None:
 
 
 def check_taps(plan: Plan, protocol: Protocol, encoder: Encoder) -> None:
-    """Raises UserError if the encoder lacks a tap that the protocol reads."""
-    for tap in (*protocol.taps, *(spec.tap for spec in checked_feature_specs(protocol))):
-        if tap not in encoder.taps:
-            raise UserError(f"--taps: {plan.request.encoder} has no tap {tap!r}. {did_you_mean(tap, encoder.taps)}")
+    """Raises UserError if the encoder lacks a tap or a class token that the protocol reads."""
+    specs = checked_feature_specs(protocol)
+    for tap in (*protocol.taps, *(spec.tap for spec in specs)):
+        if tap in encoder.taps:
+            continue
+        if plan.request.taps is None:
+            name = plan.request.encoder.replace("own/", "--encoder-from ")
+            raise UserError(f"{name} has no tap {tap!r}: choose some with --taps. It has {some_of(encoder.taps)}.")
+        raise UserError(f"--taps: {plan.request.encoder} has no tap {tap!r}. {did_you_mean(tap, encoder.taps)}")
+    for spec in specs:
+        check_class_token(spec, encoder, plan.request.encoder, type(protocol).__name__.lower())
+
+
+def some_of(taps: Iterable[str]) -> str:
+    """The first taps for an error message, those of whole stages before those of single layers."""
+    ordered = sorted(taps, key=lambda tap: tap.count("."))
+    rest = len(ordered) - MAX_TAPS
+    return ", ".join(ordered[:MAX_TAPS]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def check_view_size(plan: Plan, method: Method) -> None:

@@ -75,8 +75,8 @@ def value_violation(measurement: Measurement) -> str | None:
     value: Any = measurement.value
     if not is_finite_number(value):
         return f"its value is {in_words(value)}, not a finite number; yield nothing where nothing can be measured"
-    if is_shown_in_percent(measurement.metric) and not 0 <= value <= 1:
-        return f"its value is {value:g}; accuracies are fractions from 0 to 1"
+    if is_shown_in_percent(measurement.metric) and abs(value) > 1:
+        return f"its value is {value:g}; accuracies are fractions, not percent"
     return None
 
 

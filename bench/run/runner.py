@@ -39,6 +39,7 @@ from ..training.loop import Diverged
 from .describe import record_header, split_sizes
 from .encoder import Weights, check_pretraining_data, input_identity, load_or_pretrain, untrained_encoder
 from .preflight import check_encoder_cache, check_jobs, check_results_folder, device_of
+from .protocol_output import checked_feature_specs, checked_measurements
 
 MAX_CLASS_NAMES = 100  # that a record holds
 
@@ -58,9 +59,9 @@ def measure_missing(plan: Plan) -> Generator[Progress | Measured, None, None]:
     """
     yield from download_checkpoints(plan.missing)
     protocols = check_jobs(plan, plan.missing)
+    datasets = prepare_work(plan, plan.missing)
     check_results_folder(plan.request.results)
     remove_stale_files(plan.request.results / "records")
-    datasets = prepare_work(plan, plan.missing)
     datasets.probing_dataset()  # before any training, so that unreadable images are reported first
     check_pretraining_data(plan, plan.missing, datasets)
     shared_results: dict[Hashable, Any] = {}
@@ -102,7 +103,7 @@ def prepare_representation(
     encoder, weights = yield from load_or_pretrain(plan, job, datasets, device)
     dataset = datasets.dataset_of(job)
     representation = build_representation(plan, job, encoder, dataset, device, weights, shared_results)
-    feature_specs = [spec for protocol in protocols for spec in protocol.feature_specs()]
+    feature_specs = [spec for protocol in protocols for spec in checked_feature_specs(protocol)]
     for done, total in representation.extract(feature_specs):
         yield Progress(title=f"{job.name}: features", done=done, total=total)
     return representation, weights
@@ -140,6 +141,7 @@ def measure_cell(
     began = time.perf_counter()
     header = replace(
         header,
+        card=protocol.card() | split_sizes(representation.dataset),
         identity=replace(header.identity, weights=weights_hash(representation.encoder)),
         provenance=replace(header.provenance, precision="bf16" if representation.computes_in_bf16 else "fp32"),
     )
@@ -147,7 +149,6 @@ def measure_cell(
     header = with_cost(header, representation, began)
     if failure is None:
         try:
-            header = replace(header, card=protocol.card() | split_sizes(representation.dataset))
             return write_measurements(plan, header, measurements, representation.dataset)
         except StorageError:  # of the record itself
             raise
@@ -164,12 +165,9 @@ def evaluate_protocol(
     """The protocol's measurements. If it fails: those made before, and the error."""
     measurements: list[Measurement] = []
     try:
-        for measurement in protocol.evaluate(representation):
-            check_measurement(measurement, measurements)
+        for measurement in checked_measurements(protocol, representation):
             measurements.append(measurement)
             yield Progress(title=title, done=0, total=1, note=f"{measurement.metric} {measurement.value:.3f}")
-        if not measurements:
-            raise UserError("the protocol yielded no measurement; fix its evaluate().")
     except Exception as error:
         return measurements, error
     return measurements, None
@@ -187,15 +185,6 @@ def with_cost(header: Record, representation: Representation, began: float) -> R
     return replace(header, cost=cost)
 
 
-def check_measurement(measurement: Any, earlier: Iterable[Measurement]) -> None:
-    """Raises UserError for something else than a measurement, and for a second one of the same tap and metric."""
-    if not isinstance(measurement, Measurement):
-        raise UserError(f"the protocol yielded a {type(measurement).__name__}; evaluate() must yield Measurement.")
-    tap, metric = measurement.tap, measurement.metric
-    if any((one.tap, one.metric) == (tap, metric) for one in earlier):
-        raise UserError(f"the protocol yielded {metric} at {tap} twice; fix its evaluate().")
-
-
 def write_measurements(plan: Plan, record: Record, measurements: list[Measurement], dataset: Dataset) -> Measured:
     """Writes a complete record with the predictions and a picture of the mistakes, if there are any."""
     folder = plan.request.results / "records"
@@ -210,7 +199,7 @@ def write_measurements(plan: Plan, record: Record, measurements: list[Measuremen
 
 
 def write_failure(plan: Plan, header: Record, error: Exception, measurements: Iterable[Measurement] = ()) -> Measured:
-    """Writes the record of a cell that failed, with the measurements made before. Keeps an older success of the cell."""
+    """Writes the record of a cell that failed, with the measurements made before. An older success stays."""
     folder = plan.request.results / "records"
     failed = replace(header, status="failed", error=failure_reason(error), traceback=plugin_traceback(error) or None)
     if isinstance(error, UserError | OSError) and (older := records.find(folder, header.key)):

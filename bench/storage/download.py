@@ -47,6 +47,7 @@ def download_file(url: str, target: Path, sha256: str = "") -> Iterator[tuple[in
                 verify_file(target, url, sha256)
                 return
             part = target.with_name(f".{target.name}.part")
+            remove_links(part, tag_path(part))
             yield from download_with_retries(url, part)
             digest = file_hash(part)
             if sha256 and digest != sha256:
@@ -99,7 +100,7 @@ def download_once(url: str, part: Path) -> Iterator[tuple[int, int]]:
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as response:
         resumed = response.status == 206
         have = have if resumed else 0
-        total = have + int(response.headers.get("Content-Length") or 0)
+        total = have + announced_bytes(response.headers.get("Content-Length"))
         check_free_space(url, part, total - have)
         version = response.headers.get("ETag") or response.headers.get("Last-Modified")
         # A weak tag does not promise the same bytes, so such a file is never resumed.
@@ -117,6 +118,19 @@ def download_once(url: str, part: Path) -> Iterator[tuple[int, int]]:
                 yield have, total if announced else 0
     if announced and have < total:
         raise IncompleteDownload(f"cut off after {have:,} of {total:,} bytes")
+
+
+def announced_bytes(header: str | None) -> int:
+    """The number of bytes that a Content-Length announces; 0 if it is missing or not a number."""
+    text = (header or "").strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
+
+
+def remove_links(*paths: Path) -> None:
+    """Removes those that are symbolic links: writing to them would change files elsewhere."""
+    for path in paths:
+        if path.is_symlink():
+            path.unlink()
 
 
 def check_free_space(url: str, part: Path, needed: int) -> None:

@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import UserError
 
+TORCHRUN_NUMBERS = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT")
 TIMEOUT = timedelta(days=1)  # the other processes wait while the first one runs protocols
 
 
@@ -40,7 +41,7 @@ def process_group(batch_sizes: Iterable[int], device: str) -> Iterator[None]:
 
     Raises UserError where a batch cannot be divided evenly among the processes, with two images or more for each.
     """
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = process_count()
     if processes == 1:
         yield
         return
@@ -58,6 +59,21 @@ def process_group(batch_sizes: Iterable[int], device: str) -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def process_count() -> int:
+    """The number of processes that torchrun started; 1 without it. Raises UserError for variables left over from it."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return 1
+    given = {name: os.environ.get(name, "") for name in TORCHRUN_NUMBERS}
+    wrong = [name for name, value in given.items() if not value.isdecimal()]
+    wrong += [] if os.environ.get("MASTER_ADDR") else ["MASTER_ADDR"]
+    if wrong:
+        raise UserError(
+            f"WORLD_SIZE={given['WORLD_SIZE']} is set in the environment, and {', '.join(wrong)} as torchrun sets it "
+            "is not; start with torchrun, or unset WORLD_SIZE."
+        )
+    return int(given["WORLD_SIZE"])
 
 
 def shard(indices: Tensor) -> Tensor:

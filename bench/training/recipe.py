@@ -5,14 +5,14 @@ It is the same for every method, so that a table compares methods and not their 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from math import sqrt
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
 from ..plugins.ranges import Count, NonNegative, Positive, ShareBelowOne
-from ..plugins.settings import check_fields
+from ..plugins.settings import Setting, check_fields
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"views": 4_000, "batch_size": 64},
@@ -45,3 +45,10 @@ class Recipe:
         """
         scale = sqrt(changes.get("batch_size", self.batch_size) / self.batch_size)
         return replace(self, **{"learning_rate": self.learning_rate * scale} | changes)
+
+
+RECIPE_SETTINGS = {
+    f.name: Setting(f.name, str(f.type), f.default)
+    for f in fields(Recipe)
+    if f.name not in ("preset", "seed", "precision")  # these have options of their own
+}

@@ -72,7 +72,9 @@ def draw_tsne(plan: Plan, taps: Sequence[str], folder: Path) -> Generator[Progre
         shown = mapped_dataset(data.dataset_of(job), plan.request.seeds[0]) if job.decodes_files else dataset
         precision = plan.request.precision
         representation = Representation(encoder, shown, f"map {fingerprint(identity)}", device, precision)
-        features[name] = [representation.test(FeatureSpec(tap)).cpu().numpy() for tap in taps]
+        pooling: Any = (job.external.pooling_for("knn") if job.external else "") or "average"
+        specs = [FeatureSpec(tap, pooling=pooling) for tap in taps]
+        features[name] = [representation.test(spec).cpu().numpy() for spec in specs]
     cell = (plan.dataset_info.name, plan.request.encoder, plan.request.preset)
     title = f"t-SNE of the encoders' features, test images of {cell[0]}, {cell[1]}, {cell[2]}"
 

@@ -86,7 +86,7 @@ def test_the_page_of_five_hundred_cells(tmp_path: Path, benchmark: Any) -> None:
     from PIL import Image
 
     one = Mistake(image=3, label=1, predicted=2, confidence=0.99)
-    mistakes = {tap: (one,) * PER_TAP for tap in ("conv4", "conv5")}
+    mistakes = dict.fromkeys(("conv4", "conv5"), (one,) * PER_TAP)
     found = []
     for record in store.read_all(tmp_path / "records")[0]:
         Image.fromarray(noise).save(tmp_path / "records" / f"{record.key}.webp", "webp", quality=75)

@@ -5,18 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from torch import nn
 from torchvision.models import resnet18
 
 from sslbench.bench.checkpoints import detect
+from sslbench.bench.checkpoints.resolve import resolve_checkpoints
 from sslbench.bench.checkpoints.store import load_encoder, save_encoder
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.errors import UserError
-from sslbench.bench.images.input_spec import InputSpec
+from sslbench.bench.images.input_spec import MEAN, InputSpec
 
 from . import layouts
-from .builders import resolve_words
+from .builders import PLUGINS, REQUESTED, resolve_words
 
 
 def test_a_files_encoder_is_detected_from_its_tensors(tmp_path: Path) -> None:
@@ -72,3 +74,47 @@ def test_the_stem_for_small_images_is_detected_from_other_keys(tmp_path: Path) -
         torch.testing.assert_close(encoder(x), expected, atol=1e-4, rtol=1e-4)
     (large,) = resolve_words(f"file/{tmp_path}/solo.ckpt", image_size=256)
     assert (large.changed_settings, large.input_spec) == ({"stem_padding": 2}, InputSpec(size=32, crop=1.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "expected"),
+    [
+        ("test_vit", ["head.weight", "head.bias"], "own"),  # timm's own weights have a classifier
+        ("test_vit", [], "imagenet"),  # a released backbone of DINO or MAE
+        ("test_vit", ["head.mlp.0.weight", "mask_token"], "imagenet"),
+        ("test_vit.r160_in1k", [], "own"),  # weights of timm that were named
+    ],
+)
+def test_a_file_is_normalised_as_its_program_does(name: str, keys: list[str], expected: str, tmp_path: Path) -> None:
+    """The normalisation of timm's default weights holds only for files of timm; a setting has the last word."""
+    torch.manual_seed(0)
+    state = timm.create_model("test_vit", num_classes=0).state_dict() | {key: torch.zeros(2) for key in keys}
+    torch.save(state, tmp_path / "vit.pth")
+    word = f"file/{tmp_path}/vit.pth@timm/{name}"
+    (found,) = resolve_words(word)
+    own = timm.get_pretrained_cfg("test_vit").mean
+    assert found.input_spec
+    assert found.input_spec.mean == {"own": own, "imagenet": MEAN}[expected] != {"own": MEAN, "imagenet": own}[expected]
+    assert found.reading == "token"
+    overrides = {"timm": {"mean": (0.1, 0.2, 0.3), "std": (1.0, 1.0, 1.0)}}
+    (chosen,) = resolve_checkpoints(word, PLUGINS, REQUESTED, 32, overrides)
+    assert chosen.input_spec
+    assert chosen.input_spec.mean == (0.1, 0.2, 0.3)
+
+
+@torch.no_grad()
+def test_a_stem_of_3x3_with_pooling_can_be_chosen(tmp_path: Path) -> None:
+    """No tensor shows the pooling, so a setting of the encoder that the word names says it."""
+    torch.manual_seed(0)
+    theirs = resnet18().eval()
+    theirs.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    torch.save(theirs.state_dict(), tmp_path / "pooled.pth")
+    word = f"file/{tmp_path}/pooled.pth@resnet18"
+    (found,) = resolve_checkpoints(word, PLUGINS, REQUESTED, 32, {"resnet18": {"stem": "3x3+pool"}})
+    assert found.plugin
+    assert found.changed_settings == {"stem": "3x3+pool"}
+    encoder = found.plugin.load()(32, **found.settings).eval()
+    load_encoder(tmp_path / "pooled.pth", encoder)
+    theirs.fc = nn.Identity()  # type: ignore[assignment]
+    x = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(encoder(x), theirs((x - encoder.mean) / encoder.std), atol=1e-4, rtol=1e-4)

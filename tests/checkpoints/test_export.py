@@ -46,5 +46,5 @@ def test_the_loading_code_of_an_encoder_of_ours_runs(tmp_path: Path) -> None:
     encoder = ConvNet(32)
     save_encoder(tmp_path / "a.safetensors", encoder, {})
     names: dict[str, nn.Module] = {}
-    exec("\n".join(loading_code(encoder, "convnet", 32, str(tmp_path / "a.safetensors"))), names)
+    exec("\n".join(loading_code(encoder, "convnet", {}, 32, str(tmp_path / "a.safetensors"))), names)
     assert weights_hash(names["network"]) == weights_hash(encoder)  # type: ignore[arg-type]

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 from pathlib import Path
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from sslbench.bench.checkpoints.registry import registered_checkpoints
 from sslbench.bench.checkpoints.resolve import find_registered, is_checkpoint
 from sslbench.bench.cli import main
+from sslbench.bench.cli.options import files_by_method, method_words
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.errors import UserError
 from sslbench.bench.images.input_spec import InputSpec
+from sslbench.bench.planning.build import build_plan
+from sslbench.bench.planning.plan import Request
 from sslbench.bench.plugins.discovery import find_plugins
 from sslbench.bench.records.store import read_all
 
@@ -66,6 +72,60 @@ def test_a_word_that_names_nothing_is_refused(word: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as refused:
         resolve_words(word)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["run[1].ckpt", "a,b.ckpt", "a*.ckpt", "a@b.ckpt", "a b?.ckpt", "#1.ckpt", "a#b,c.ckpt"]
+)
+def test_any_name_of_a_file_can_be_given(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brackets, commas, marks and the home folder are part of a path if such a file is there."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "new[x]").mkdir()
+    path = tmp_path / "new[x]" / name
+    torch.save(ConvNet(32).state_dict(), path)
+    for end in ("", "@convnet"):
+        words = method_words(f"rotnet,file/{path}{end},file/~/new[x]/{name}{end},moco")
+        assert words == ("rotnet", f"file/{path}{end}", f"file/~/new[x]/{name}{end}", "moco")
+        assert [found.path for found in resolve_words(*words[1:3])] == [path, path]
+
+
+def test_the_home_folder_is_known_to_the_checkpoint_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    """--checkpoint METHOD=~/FILE is the file in the home folder; an unknown user is one line."""
+    monkeypatch.setenv("HOME", "/home/x")
+    assert files_by_method(["rotnet=~/a=b.pt"]) == {"rotnet": "/home/x/a=b.pt"}
+    with pytest.raises(UserError, match="Write the whole path"):
+        resolve_words("file/~nobody-of-this-name/x.pt")
+
+
+def test_published_checkpoints_without_the_tap_are_left_out_by_name() -> None:
+    """all@published leaves out the network in network, which has no conv5, and says so; the others stay."""
+    request = Request(methods=("all@published",), protocols=("knn",))
+    plan = build_plan(request)
+    tokens = {job.external.token for job in plan.jobs if job.external}
+    assert "rotnet@cifar10_nin" not in tokens
+    assert len(tokens) >= 39
+    assert any(line.startswith("rotnet@cifar10_nin has no tap conv5; name it with --taps") for line in plan.left_out)
+    alone = build_plan(Request(methods=("rotnet@cifar10_nin",), protocols=("knn",), taps=("conv4",)))
+    assert [job.method.name for job in alone.jobs] == ["rotnet@cifar10_nin"] or alone.jobs[0].external
+
+
+def test_a_file_that_sslbench_exported_needs_no_encoder(tmp_path: Path) -> None:
+    """Its header names the encoder; a header that names a function of a module is not followed."""
+    network = timm.create_model("test_vit", num_classes=0, img_size=32)
+    facts = {"method": "rotnet", "encoder": "timm/test_vit"}
+    save_file(dict(network.state_dict()), tmp_path / "a.safetensors", {"facts": json.dumps(facts)})
+    (found,) = resolve_words(f"file/{tmp_path}/a.safetensors")
+    assert (found.encoder, found.input_spec) == ("timm/test_vit", None)
+    assert "mean" not in found.changed_settings, "it was trained with the values of the encoder's own configuration"
+    facts["encoder"] = f"own/{__name__}:explode"
+    save_file(dict(network.state_dict()), tmp_path / "b.safetensors", {"facts": json.dumps(facts)})
+    with pytest.raises(UserError, match="do not fit the encoder"):
+        resolve_words(f"file/{tmp_path}/b.safetensors")
+
+
+def explode() -> nn.Module:
+    """Must not be called."""
+    raise AssertionError("a header was followed")
 
 
 def test_one_run_measures_checkpoints_of_all_kinds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

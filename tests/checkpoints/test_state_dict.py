@@ -233,7 +233,7 @@ MISMATCHES: dict[str, tuple[Callable[[Path, Any], None], str]] = {
         with_tensors(another_network),
         r": 0 % of .*missing: .*in the file: module\.features\.0\.weight",
     ),
-    "two encoders": (two_encoders, r"two encoders in it fit equally well, at ': left\.' and ': right\.'"),
+    "two encoders": (two_encoders, r"at 'left' and 'right'; choose one, for example \S+#left"),
 }
 
 

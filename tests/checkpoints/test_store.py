@@ -286,3 +286,45 @@ def test_half_precision_becomes_full_precision(tmp_path: Path) -> None:
     encoder: Encoder = thin_encoder()
     load_encoder(tmp_path / "half.pt", encoder)
     torch.testing.assert_close(encoder.state_dict()["stages.conv1.0.weight"], state["conv1.weight"].half().float())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda value: value.double() * 0 + 1e300, r"holds 1e\+300, beyond the range of float32"),
+        (lambda value: value.to(torch.int8), "holds int8 values, which are not weights in floating point"),
+        (lambda value: value.to(torch.float8_e4m3fn), "holds float8_e4m3fn values, which are not weights"),
+        (lambda value: value.to(torch.complex64), "holds complex64 values, which are not weights"),
+        (lambda value: value.bool(), "holds bool values, which are not weights"),
+        (lambda value: value * torch.inf, "holds values that are not finite"),
+        (lambda value: torch.stack([value[0] * torch.nan, *value[1:]]), "holds values that are not finite"),
+    ],
+)
+def test_values_that_are_no_weights_are_refused(
+    change: Callable[[Tensor], Tensor], message: str, tmp_path: Path
+) -> None:
+    """Quantised values and numbers beyond float32 never become weights, as infinity or otherwise."""
+    state = {name: value.contiguous() for name, value in small_encoder(0).state_dict().items()}
+    state["stages.conv2.0.weight"] = change(state["stages.conv2.0.weight"])
+    save_file(state, tmp_path / "a.safetensors")
+    assert_refused(tmp_path / "a.safetensors", small_encoder(1), message)
+
+
+def test_large_values_that_float32_holds_are_weights(tmp_path: Path) -> None:
+    """float64 weights within the range load, and sums beyond the range of half precision do not matter."""
+    state = {
+        name: value.double() if value.is_floating_point() else value
+        for name, value in small_encoder(0).state_dict().items()
+    }
+    state["stages.conv2.0.weight"] = torch.full_like(state["stages.conv2.0.weight"], 1e38)
+    torch.save(state, tmp_path / "a.pt")
+    encoder = small_encoder(1)
+    load_encoder(tmp_path / "a.pt", encoder)
+    assert encoder.state_dict()["stages.conv2.0.weight"].max() == torch.tensor(1e38)
+    halves = {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in small_encoder(0).state_dict().items()
+    }
+    halves["stages.conv2.0.weight"] = torch.full_like(halves["stages.conv2.0.weight"], 6e4)
+    torch.save(halves, tmp_path / "b.pt")
+    load_encoder(tmp_path / "b.pt", encoder)

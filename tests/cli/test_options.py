@@ -135,6 +135,22 @@ MISTAKES: dict[str, tuple[list[str], list[str]]] = {
     "checkpoint without a method": (["--methods", "rotnet", "--checkpoint", "x.pt"], ["method=file"]),
     "no such plugin file": (["--methods", "rotnet", "--plugin", "none.py"], ["none.py"]),
     "no such device": (["--methods", "random", "--device", "tpu9"], ["tpu9", "--device cpu"]),
+    "a device without values": (["--methods", "random", "--device", "meta"], ["--device meta", "--device cpu"]),
+    "a device with a long explanation": (["--methods", "random", "--device", "mps"], ["--device mps", "--device cpu"]),
+    "library without a network": (["--methods", "random", "--encoder", "timm/"], ["--encoder timm/", "timm/resnet18"]),
+    "two encoders": (
+        ["--methods", "random", "--encoder", "nin", "--encoder-from", "torchvision.models:resnet18"],
+        ["--encoder nin", "--encoder-from torchvision.models:resnet18", "use one"],
+    ),
+    "own encoder without a function": (
+        ["--methods", "random", "--encoder-from", "mynet"],
+        ["mynet", "module:function"],
+    ),
+    "own encoder of no name": (["--methods", "random", "--encoder-from", ""], ["--encoder-from", "module:function"]),
+    "own encoder without taps": (
+        ["--methods", "random", "--encoder-from", "torchvision.models:resnet18"],
+        ["--encoder-from torchvision.models:resnet18 has no tap 'conv4'", "--taps", "layer4", "more"],
+    ),
     "image too small for the encoder": (["--methods", "random", "--encoder", "alexnet"], ["alexnet", "63"]),
 }
 if not torch.cuda.is_available():

@@ -309,7 +309,7 @@ def test_frames_are_decoded_once(videos: Path, monkeypatch: pytest.MonkeyPatch) 
 
     with monkeypatch.context() as patch:
         patch.setattr("sslbench.bench.data._pictures.decode_picture", fail)
-        patch.setattr("sslbench.bench.data._frames.read_mask", fail)
+        patch.setattr("sslbench.bench.data._masks.read_mask", fail)
         again = open_clips(videos).load(CLIPS_AND_MASKS)
     for what in ("images", "labels", "clips", "masks"):
         assert torch.equal(getattr(first.train, what), getattr(again.train, what))
@@ -362,3 +362,54 @@ Clips(data_dir={str(videos)!r}, frames=3, gap=2).check()
 assert not {{"torch", "torchvision"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_a_change_of_any_frame_or_mask_changes_the_identity(videos: Path) -> None:
+    """Also with the same length and time of modification, and what is loaded changes with it."""
+    for path in [*videos.rglob("*.png")]:
+        with Image.open(path) as image:
+            image.save(path.with_suffix(".bmp"))
+        path.unlink()
+    masks: list[torch.Tensor] = []
+    identities = set()
+    for changed in (None, "JPEGImages/bee/00002.bmp", "Annotations/bee/00002.bmp"):
+        if changed:
+            path = videos / changed
+            status, content = path.stat(), bytearray(path.read_bytes())
+            content[-12] ^= 1  # in the middle of the upper row
+            path.write_bytes(content)
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        source = open_clips(videos, image_size=16)
+        identities.add(source.check().identity)
+        masks += [source.load(CLIPS_AND_MASKS).train.masks]  # type: ignore[list-item]
+    assert len(identities) == 3
+    assert torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[1], masks[2])
+
+
+def test_frames_of_more_than_8_bits_have_one_range(videos: Path) -> None:
+    """That of the train split, unless a setting gives it."""
+    for path in [*(videos / "JPEGImages").rglob("*.png")]:
+        ramp = np.linspace(100, 3000 + int(path.stem), 24 * 16).reshape(16, 24).astype(np.uint16)
+        Image.fromarray(ramp).save(path)
+    info, images = open_clips(videos).check(), open_clips(videos).load(NO_NEEDS).train.images[:]
+    assert info.value_range == (100, 3008)
+    assert len(images.unique()) > 50
+    given = open_clips(videos, range=(0, 9000))
+    assert int(given.load(NO_NEEDS).train.images[:].max()) < 100
+    assert given.check().identity != info.identity
+
+
+def test_files_beside_the_frames_are_named(videos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """By their endings."""
+    (videos / "JPEGImages" / "ant" / "00099.heic").write_bytes(b"x")
+    open_clips(videos).check()
+    assert "are left out: 1 .heic" in caplog.text
+
+
+def test_a_link_to_no_frame_is_reported(videos: Path) -> None:
+    """A missing frame would shift all others in time."""
+    (videos / "JPEGImages" / "ant" / "00003.png").unlink()
+    (videos / "JPEGImages" / "ant" / "00003.png").symlink_to("gone.png")
+    with pytest.raises(UserError, match=r"00003\.png: a link that leads nowhere\. Fix or remove it"):
+        open_clips(videos).check()

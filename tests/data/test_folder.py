@@ -45,8 +45,8 @@ WRONG_LAYOUTS: dict[str, tuple[Callable[[Path], str | None], list[str]]] = {
     "not a zip": (invalid_zip, ["bad.zip", "cannot be unpacked", "Get it again"]),
     "not a tar": (invalid_tar, ["bad.tar.xz", "cannot be unpacked", "Get it again"]),
     "no train": (
-        changed_folder(lambda r: (r / "train").rename(r / "training")),
-        ["no train split", "test, training", "rename"],
+        changed_folder(lambda r: (r / "train").rename(r / "learn")),
+        ["no train split", "learn, test", "rename"],
     ),
     "no test": (
         changed_folder(lambda r: (r / "test").rename(r / "dev")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+import os
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,14 @@ def test_a_wrong_layout_is_reported(wordnet: Path, make: Callable[[Path], str | 
     with pytest.raises(UserError) as error:
         ImageNet(data_dir=make(wordnet)).check()
     assert [word for word in words if word not in str(error.value)] == []
+
+
+def test_every_byte_counts(wordnet: Path) -> None:
+    """A change that keeps length and time gives another identity."""
+    before = ImageNet(data_dir=str(wordnet)).check().identity
+    path = next(wordnet.glob("val/*/*"))
+    status, content = path.stat(), bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert ImageNet(data_dir=str(wordnet)).check().identity != before

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from sslbench.bench.data._pictures import LazyImages, decode_chunks, decode_picture, resize_central_square
+from sslbench.bench.data._rgb import ValueRange
 
 
 def first_pixel(picture: np.ndarray[Any, Any]) -> list[int]:
@@ -29,19 +30,37 @@ MODES: dict[str, tuple[Image.Image, str, list[int]]] = {
     "palette": (Image.new("RGB", (8, 8), (255, 0, 0)).convert("P"), "gif", [255, 0, 0]),
     "transparent": (Image.new("RGBA", (8, 8), (10, 20, 30, 128)), "png", [10, 20, 30]),
     "print colours": (Image.new("CMYK", (8, 8), (0, 0, 0, 255)), "tif", [0, 0, 0]),
-    "16 bit": (Image.fromarray(GREY16), "png", [128, 128, 128]),
-    "16 bit tiff": (Image.fromarray(GREY16), "tif", [128, 128, 128]),
-    "32 bit": (Image.fromarray(GREY16.astype(np.int32)), "tif", [128, 128, 128]),
-    "float": (Image.fromarray(np.full((8, 8), 0.5, np.float32)), "tiff", [128, 128, 128]),
     "webp": (Image.new("RGB", (8, 8), (7, 7, 7)), "webp", [7, 7, 7]),
     "bmp": (Image.new("RGB", (8, 8), (7, 8, 9)), "bmp", [7, 8, 9]),
     "ppm": (Image.new("RGB", (8, 8), (7, 8, 9)), "ppm", [7, 8, 9]),
 }
 
 
+RANGES: dict[str, tuple[Image.Image, str, ValueRange]] = {
+    "16 bit": (Image.fromarray(GREY16), "png", (0, 65535)),
+    "16 bit tiff": (Image.fromarray(GREY16), "tif", (0, 65535)),
+    "12 bit": (Image.fromarray(GREY16 // 16), "tif", (0, 4095)),
+    "32 bit": (Image.fromarray(GREY16.astype(np.int32) - 70_000), "tif", (-70_000, -4_465)),
+    "float": (Image.fromarray(np.full((8, 8), 0.5, np.float32)), "tiff", (0, 1)),
+    "large floats": (Image.fromarray(np.full((8, 8), 2485, np.float32)), "tiff", (840, 4117)),
+}
+
+
+@pytest.mark.parametrize(("image", "suffix", "value_range"), RANGES.values(), ids=RANGES.keys())
+def test_greys_of_more_than_8_bits_are_scaled_by_the_given_range(
+    tmp_path: Path, image: Image.Image, suffix: str, value_range: ValueRange
+) -> None:
+    """The middle of the range is a middle grey; without a range they are refused."""
+    path = tmp_path / f"picture.{suffix}"
+    image.save(path)
+    assert first_pixel(decode_picture(path, 8, None, value_range)) == [128, 128, 128]
+    with pytest.raises(ValueError, match="more than 8 bits"):
+        decode_picture(path, 8)
+
+
 @pytest.mark.parametrize(("image", "suffix", "expected"), MODES.values(), ids=MODES.keys())
 def test_every_colour_mode_becomes_rgb(tmp_path: Path, image: Image.Image, suffix: str, expected: list[int]) -> None:
-    """8-bit RGB from greys, palettes, transparency, CMYK, 16 bits and floats."""
+    """8-bit RGB from greys, palettes, transparency and CMYK."""
     path = tmp_path / f"picture.{suffix}"
     image.save(path, lossless=True)  # only WebP has this option
     picture = decode_picture(path, 8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def test_a_picture_that_cannot_be_opened_is_not_skipped(
 ) -> None:
     """If a disk or a permission fails for a moment, the picture must not be recorded as broken."""
 
-    def forbidden(path: Path | str, size: int) -> np.ndarray[Any, Any]:
+    def forbidden(path: Path | str, size: int, *more: Any) -> np.ndarray[Any, Any]:
         raise PermissionError(13, "Permission denied", str(path))
 
     with (
@@ -80,9 +81,9 @@ def decoded_paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths of the pictures decoded so far."""
     paths: list[str] = []
 
-    def counting_decoder(path: Path | str, size: int) -> np.ndarray[Any, Any]:
+    def counting_decoder(path: Path | str, size: int, *more: Any) -> np.ndarray[Any, Any]:
         paths.append(str(path))
-        return decode_picture(path, size)
+        return decode_picture(path, size, *more)
 
     monkeypatch.setattr(_pictures, "decode_picture", counting_decoder)
     return paths
@@ -113,18 +114,25 @@ def test_an_edited_picture_of_equal_length_is_decoded_again(pets: Path) -> None:
     assert after[1].min() == 255
 
 
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda content: content[:-1],
+    "overwritten": lambda content: b"rubbish",
+    "zeros": lambda content: content[: len(content) // 2] + bytes(len(content) - len(content) // 2),
+}
+
+
 @pytest.mark.parametrize("victim", ["images.npy", "labels.npy", "broken.json"])
-@pytest.mark.parametrize("damage", ["cut", "overwritten", "deleted"])
+@pytest.mark.parametrize("damage", ["cut", "overwritten", "deleted", "zeros"])
 def test_a_damaged_cache_is_rebuilt(
     pets: Path, cache: Path, decoded_paths: list[str], victim: str, damage: str
 ) -> None:
-    """Whichever file of the entry is cut, overwritten or deleted."""
+    """Whichever file of the entry is cut, overwritten, deleted or filled with zeros."""
     first = Folder(data_dir=str(pets)).load(NO_NEEDS).train.images[:].clone()
     (entry,) = (cache / "pictures").glob("pets-train-*")
     content = (entry / victim).read_bytes()
     (entry / victim).unlink()
     if damage != "deleted":
-        (entry / victim).write_bytes(content[:-1] if damage == "cut" else b"rubbish")
+        (entry / victim).write_bytes(DAMAGE[damage](content))
     second = Folder(data_dir=str(pets)).load(NO_NEEDS)
     assert len(decoded_paths) == 18  # the train split is decoded again
     assert torch.equal(first, second.train.images[:])

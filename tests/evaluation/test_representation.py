@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.encoders.timm import Timm
 from sslbench.bench.errors import UserError
 from sslbench.bench.evaluation.representation import FeatureSpec, Representation, evenly_spaced, fold_batch_norms
 
@@ -185,3 +186,24 @@ def test_two_views_are_the_same_for_every_encoder(tiny):
         assert torch.equal(side, again)
     assert evenly_spaced(20, 5).tolist() == [0, 4, 8, 12, 16]
     assert evenly_spaced(3, 5).tolist() == [0, 1, 2]
+
+
+def test_the_class_token_has_its_own_features(tiny):
+    """Mean, token and both come from one pass and are stored apart; two views are read in the same way."""
+    torch.manual_seed(0)
+    encoder = Timm(32, name="test_vit2", mean=(0.5,) * 3, std=(0.5,) * 3)
+    mean, token, both = (FeatureSpec("conv5", pooling=pooling) for pooling in ("mean", "token", "token+mean"))
+    representation = represent(encoder, tiny)
+    assert list(representation.extract([mean, token, both]))[-1] == (84, 84)
+    outputs = encoder.network.forward_features(encoder.prepare_images(tiny.test.images))
+    torch.testing.assert_close(representation.test(token), outputs[:, 0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(representation.test(mean), outputs[:, 1:].mean(1), atol=1e-4, rtol=1e-4)
+    joined = torch.cat([representation.test(token), representation.test(mean)], dim=1)
+    assert torch.equal(representation.test(both), joined)
+    assert representation.two_view_features(token, 4)[0].shape == (4, encoder.dim)
+
+
+def test_a_class_token_that_is_not_there_is_refused(tiny):
+    """The error is one line that names the encoder's place and a remedy."""
+    with pytest.raises(UserError, match="the encoder has no class token at conv5; use pooling=mean"):
+        represent(encoder_of(7), tiny).train(FeatureSpec("conv5", pooling="token"))

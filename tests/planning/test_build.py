@@ -130,3 +130,33 @@ def test_an_unknown_variant_is_refused() -> None:
     """A misspelt label is one line with the nearest label."""
     with pytest.raises(UserError, match=r"--variant 0,18: .* Did you mean '0,180'\?"):
         build_plan(Request(methods=("rotnet",), protocols=("rotations",), variants=("0,18",)))
+
+
+def test_a_checkpoint_is_read_where_its_numbers_were_read(tmp_path: Path) -> None:
+    """The reading is a setting of its cells, and gives way to ``--set``; other encoders keep settings and keys."""
+    words = ("dino@vit_b16", "timm/test_vit@random", "torchvision/vit_b_16@random", "timm/test_resnet@random", "random")
+    given: dict[str, Any] = {"protocols": ("linear", "knn"), "taps": ("conv5",)}
+    jobs = {job.name: job for job in plan_for(tmp_path, *words, **given).jobs}
+    pooling = {name: [cell.settings.get("pooling") for cell in job.cells] for name, job in jobs.items()}
+    assert pooling == {
+        "dino@vit_b16": ["token+mean", "token"],
+        "timm/test_vit@random": ["token", "token"],
+        "torchvision/vit_b_16@random": ["token", "token"],
+        "timm/test_resnet@random": ["average", None],
+        "random": ["average", None],
+    }
+    assigned = plan_for(tmp_path, *words, assignments=("linear.pooling=mean", "knn.pooling=average"), **given)
+    for job in assigned.jobs:
+        assert [cell.settings.get("pooling") for cell in job.cells] == ["mean", None]
+        assert (job.cells[1].key == jobs[job.name].cells[1].key) == (pooling[job.name][1] is None)
+
+
+def test_settings_of_an_encoder_that_a_word_names_can_be_set(tmp_path: Path) -> None:
+    """``timm/NAME`` and ``@ENCODER`` take ``--set`` of their encoder; its normalisation is that of the input."""
+    mean = ("timm.mean=0.1,0.2,0.3", "timm.std=1,1,1")
+    (job,) = plan_for(tmp_path, "timm/test_vit@random", assignments=mean, taps=("conv5",)).jobs
+    assert job.external
+    assert job.external.input_spec
+    assert (job.external.input_spec.mean, job.external.input_spec.std) == ((0.1, 0.2, 0.3), (1, 1, 1))
+    with pytest.raises(UserError, match="does not run here"):
+        plan_for(tmp_path, "random", assignments=mean)

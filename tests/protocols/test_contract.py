@@ -13,6 +13,7 @@ from sslbench.bench.errors import UserError
 from sslbench.bench.evaluation.representation import Representation
 from sslbench.bench.protocol import Protocol
 from sslbench.bench.records.measurement import Measurement
+from sslbench.bench.run.protocol_output import checked_measurements
 from tests.builders import plugins_under_test
 from tests.protocols.builders import CLASSES, ideal_representation
 
@@ -72,6 +73,22 @@ def test_the_headline_has_an_interval_and_predictions(protocol: Protocol) -> Non
     assert number.predictions is not None
     assert number.ci_low <= number.value <= number.ci_high
     assert number.predictions.shape == (400,)
+
+
+def test_what_it_yields_can_be_stored(protocol: Protocol) -> None:
+    """Every measurement passes the check of `run.protocol_output`, of three test images too."""
+    assert list(checked_measurements(protocol, ideal_representation()))
+    assert list(checked_measurements(protocol, ideal_representation(train=16, test=3)))
+
+
+def test_a_perfect_accuracy_has_an_interval_with_a_width(protocol: Protocol) -> None:
+    """45 of 45 right is no proof that every image would be."""
+    found = [one for one in protocol.evaluate(ideal_representation(test=45)) if "accuracy" in one.metric]
+    assert found
+    for number in found:
+        assert number.ci_low is not None
+        assert number.ci_high is not None
+        assert number.ci_high - number.ci_low > 0.05
 
 
 def test_features_that_are_not_finite_are_refused(protocol: Protocol) -> None:

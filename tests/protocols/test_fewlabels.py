@@ -29,6 +29,7 @@ from sslbench.bench.report.published import published_frame
 from sslbench.bench.report.render import write_report
 from sslbench.bench.run import runner
 from sslbench.bench.statistics import holm, mcnemar
+from sslbench.bench.training.recipe import PRESETS
 from sslbench.protocols import _probing
 from sslbench.protocols._curve import readable_ticks
 from sslbench.protocols.fewlabels import FewLabels
@@ -158,7 +159,7 @@ def test_default_numbers_that_do_not_fit_are_left_out() -> None:
         FewLabels(labels=(2,)).labelled_subsets(torch.tensor([0, 0, 3, 1, 1]))
 
 
-CARD = {"taps": ["conv5"], "views": 150, "train_images": 10_000}
+CARD = {"taps": ["conv5"], "views": 5000, "train_images": 10_000}
 
 
 def curve(method: str, seed: int, tuned: tuple[float, ...], scratch: tuple[float, ...], **of: Any) -> Record:
@@ -194,10 +195,7 @@ def test_the_table_shows_the_curve(tmp_path: Path) -> None:
         "rotnet at conv5, fine-tuned compared to from scratch: +35.0 points with 10 labels per class, +10.0" in markdown
     )
     assert "random at conv5" not in markdown
-    assert (
-        "- fine-tuned and from scratch: with 20 labels per class a training saw only about 150 of the 200 "
-        "labelled images; frozen used all of them, which alone may explain a lead -" in markdown
-    )
+    assert "starved" not in markdown
     assert "Qi & Luo survey 2020, Table 1" in markdown
 
 
@@ -254,13 +252,40 @@ MARKED = """\
 """
 
 
-@pytest.mark.parametrize(("views", "numbers"), [(99, "10 and 20"), (100, "20"), (199, "20"), (200, "")])
-def test_a_training_with_too_few_views_is_noted(tmp_path: Path, views: int, numbers: str) -> None:
-    """There is a note exactly where there are more labelled images than views."""
+@pytest.mark.parametrize(("views", "numbers"), [(999, "10 and 20"), (1000, "20"), (1999, "20"), (2000, "")])
+def test_a_starved_training_is_marked(tmp_path: Path, views: int, numbers: str) -> None:
+    """Where a training saw its labelled images fewer than ten times, its cells have a mark and a note explains it."""
     runs = [changed_record(run, card=CARD | {"views": views}) for run in RUNS]
     text = " ".join(write_report(runs, folder=tmp_path, formats=(), protocols={"fewlabels": FewLabels}).text.split())
-    assert (f"from scratch: with {numbers} labels per class a training saw" in text) == bool(numbers)
-    assert ("a training saw" in text) == bool(numbers)
+    assert (f"starved. fine-tuned and from scratch with {numbers} labels per class: {views:,} views" in text) == bool(
+        numbers
+    )
+    assert ("starved" in text) == bool(numbers)
+    assert ("80.0 ± 2.0 †" in text, "65.0 ± 2.0 †" in text) == ("20" in numbers, "10" in numbers)
+    assert "70.0 ± 2.0 70.0" not in text
+    assert ("points with 20 labels" in text, "points with 10 labels" in text) == (
+        "20" not in numbers,
+        "10" not in numbers,
+    )
+    assert "60.0 ± 2.0 †" not in text, "frozen trains no network"
+
+
+def test_starved_points_are_hollow_and_not_joined() -> None:
+    """A line joins only the points whose trainings had enough views."""
+    shares = {20: 0.002, 100: 0.01, 5000: 0.5}
+    rows = [
+        {"label": "rotnet", "method": "rotnet", "role": "", "tap": "conv5", "metric": name, "mean": value}
+        | {"ci_half_width": 0.02}
+        for n, share in shares.items()
+        for name, value in (*((f"accuracy_{way}_{n}", 0.5) for way in ("frozen", "tuned")), (f"share_{n}", share))
+    ]
+    measured = pd.DataFrame(rows)
+    measured.attrs["card"] = {"views": 20_000, "train_images": 10_000}
+    figure = Figure()
+    FewLabels.plot(measured, published_frame("fewlabels").iloc[:0], figure)
+    frozen, tuned = ([(line.get_linestyle(), len(line.get_xdata())) for line in axes.lines] for axes in figure.axes)
+    assert frozen == [("-", 3)]
+    assert tuned == [("None", 1), ("-", 2)]
 
 
 def test_tick_labels_do_not_overlap() -> None:
@@ -370,6 +395,9 @@ Supervised baseline, ImageNet-1k, ResNet-50, from scratch     -      -      -   
         {"learning_rate": 0.0},
         {"weight_decay": -1.0},
         {"draw": -1},
+        {"draw": 10**20},
+        {"ways": ("frozen", "frozen")},
+        {"taps": ("conv5", "conv5")},
         {"epochs": 0},
     ],
     ids=str,
@@ -380,12 +408,12 @@ def test_settings_out_of_range_are_refused(wrong: dict) -> None:
         FewLabels(**wrong)
 
 
-@pytest.mark.parametrize(("preset", "views"), [("smoke", 512), ("small", 4000), ("paper", 200_000)])
-def test_a_preset_sets_the_views(preset: str, views: int) -> None:
-    """The number of views follows the preset unless it is set."""
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_training_has_the_budget_of_the_supervised_ceiling(preset: str) -> None:
+    """The number of views is at least that of the preset's pretraining, unless it is set."""
     request = Request(methods=("random",), protocols=("fewlabels",), preset=preset)
     (cell,) = build_plan(request).jobs[0].cells
-    assert cell.settings["views"] == views
+    assert cell.settings["views"] >= PRESETS[preset]["views"]
     (cell,) = build_plan(Request(**vars(request) | {"assignments": ("fewlabels.views=99",)})).jobs[0].cells
     assert cell.settings["views"] == 99
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
+from sslbench.bench.errors import UserError
 from sslbench.bench.evaluation.representation import Representation
 from sslbench.bench.records import store
 from sslbench.bench.records.measurement import Measurement
@@ -106,6 +109,13 @@ rotnet          conv5   20   77.5 ± 2.0  *72.5 ± 2.0
 ±: half the 95 % interval over test images (bootstrap)
 best and ≈ among methods at the same tap, k and temperature (T)
 """
+
+
+@pytest.mark.parametrize("temperature", [math.inf, math.nan, 1e-320, 1e308, 0.0])
+def test_temperatures_out_of_range_are_refused(temperature: float) -> None:
+    """Infinite, tiny and huge temperatures, with which float32 cannot compute, are refused."""
+    with pytest.raises(UserError, match=r"knn\.temperature = "):
+        KNN(temperature=(0.07, temperature))
 
 
 def test_a_single_pair_has_the_usual_table(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -12,6 +14,7 @@ from sslbench.bench.evaluation.representation import Representation
 from sslbench.bench.planning.build import build_plan
 from sslbench.bench.planning.plan import Request
 from sslbench.protocols.linear import Linear
+from tests.protocols.builders import ideal_representation
 
 
 def represent(dataset: Dataset) -> Representation:
@@ -58,6 +61,36 @@ def test_sgd_does_not_change_the_encoder(tiny: Dataset) -> None:
 def test_pooling_is_part_of_the_feature_spec() -> None:
     """Maximum and average pooling have different feature specs."""
     assert {Linear(pooling=p).feature_specs()[0].pooling for p in ("average", "max")} == {"average", "max"}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("per_class", "details"),
+    [
+        (1, {"strength": 1.0, "strength_choice": "not chosen"}),
+        (4, {"strength_choice": "cross-validated"}),
+        (40, {"strength_choice": "held out"}),
+    ],
+)
+def test_a_record_says_how_the_strength_was_chosen(per_class: int, details: dict) -> None:
+    """Where nothing can be held out, no validation accuracy is recorded."""
+    number = next(iter(Linear(taps=("conv5",)).evaluate(ideal_representation(train=4 * per_class))))
+    assert number.details is not None
+    assert number.details.items() >= details.items()
+    assert ("validation_accuracy" in number.details) == (per_class > 1)
+
+
+@pytest.mark.parametrize("strength", [math.inf, math.nan, 1e-320, 1e308, 0.0])
+def test_strengths_out_of_range_are_refused(strength: float) -> None:
+    """Infinite, tiny and huge strengths, with which float32 cannot compute, are refused."""
+    with pytest.raises(UserError, match=r"linear\.strengths = "):
+        Linear(strengths=(0.1, strength))
+
+
+@pytest.mark.parametrize("other", [{"head": "mlp"}, {"solver": "sgd"}])
+def test_strengths_that_would_do_nothing_are_refused(other: dict) -> None:
+    """The record would claim strengths that were not used."""
+    with pytest.raises(UserError, match=r"linear\.strengths: .*would do nothing"):
+        Linear(strengths=(0.1,), **other)
 
 
 def test_zero_epochs_are_refused() -> None:

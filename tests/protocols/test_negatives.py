@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,6 +119,10 @@ def test_features_that_are_not_finite_are_refused() -> None:
         ("temperature", 0.0),
         ("below", 0.0),
         ("above", 0.5),
+        ("above", math.inf),
+        ("above", 1e308),
+        ("temperature", math.nan),
+        ("temperature", 1e-320),
         ("clustered", 0),
         ("paired", 1),
         ("hardest", 0.0),
@@ -125,7 +130,7 @@ def test_features_that_are_not_finite_are_refused() -> None:
 )
 def test_settings_out_of_range_are_refused(setting: str, value: float) -> None:
     """The message names the setting and its value."""
-    with pytest.raises(UserError, match=f"negatives.{setting} = {value}"):
+    with pytest.raises(UserError, match=rf"negatives\.{setting} = {re.escape(str(value))}"):
         Negatives(**{setting: value})
 
 
@@ -198,6 +203,28 @@ def test_main_failures_by_hand() -> None:
     (sweep,) = iterate_sweeps(pd.DataFrame(rows))
     assert sweep.cluster_counts == [2, 16]
     assert main_failures(sweep) == {1: "under-clustering", 2: "neither", 4: "over-clustering", 8: "over-clustering"}
+
+
+@pytest.mark.parametrize(
+    ("spread", "seeds", "verdict"),
+    [
+        (0.001, 1, "one seed: not judged"),
+        (0.001, 2, "two seeds: not judged"),
+        (0.001, 3, "under-clustering at 1, neither at 256 and over-clustering at 4,096"),
+        (0.1, 3, "neither at 1, 256 and 4,096"),
+    ],
+)
+def test_a_verdict_needs_three_seeds_that_agree(tmp_path: Path, spread: float, seeds: int, verdict: str) -> None:
+    """With fewer seeds there is no verdict; a difference within the interval over seeds counts as none."""
+    points = {1: (0.30, 0.38), 256: (0.40, 0.38), 4096: (0.40, 0.30)}
+    runs = []
+    for seed in range(seeds):
+        for n, (homogeneity, completeness) in points.items():
+            shift = spread * (seed - 1)
+            record = sweep_record("instdisc", f"negatives={n}", homogeneity + shift, completeness + shift)
+            runs.append(changed_record(record, key=f"{n}-{seed}", cell={"seed": seed}))
+    made = write_report(runs, folder=tmp_path, formats=("png",), protocols={"negatives": Negatives})
+    assert f"instdisc {verdict}" in " ".join(made.text.split())
 
 
 def test_negatives_of_a_batch_are_the_views_of_the_other_images() -> None:
@@ -318,9 +345,8 @@ log N (nats)                 3.43         4.84
 * best of the methods (supervised and random are not ranked)
 ±: half the 95 % interval over test images (bootstrap)
 what each number of negatives suffers from, by the larger loss from its sweep's best beyond the
-  intervals, of homogeneity with 16 clusters (under-clustering) or completeness with 2 (over-
-  clustering): instdisc under-clustering at 1, neither at 256 and over-clustering at 4,096; simclr
-  under-clustering at 30 and over-clustering at 126
+  intervals over 3 seeds or more, of homogeneity with 16 clusters (under-clustering) or completeness
+  with 2 (over-clustering): instdisc one seed: not judged; simclr one seed: not judged
 shares in %; same class: false negatives, among all train images and among the hardest, the most
   similar ones; alignment and uniformity of two views' features; the bound from the method's own
   task at the end of pretraining; best and ≈ within a line

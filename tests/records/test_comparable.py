@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sslbench.bench.records.comparable import (
@@ -16,6 +18,7 @@ from sslbench.bench.records.comparable import (
     question,
     settings_by_name,
 )
+from sslbench.bench.records.record import ExternalCheckpoint
 from tests.records.builders import accuracy_record, changed_record, full_record
 
 BASE = accuracy_record("rotnet", 0, 0.5, 0.5)
@@ -74,3 +77,24 @@ def test_an_obstacle_names_what_differs() -> None:
     )
     assert changed_values({"a": 1, "b": 2}, {"b": 3}) == "a 1 → None; b 2 → 3"
     assert settings_by_name(BASE) == {"recipe.views": 320_000}
+
+
+@pytest.mark.parametrize("default", ["average", None])
+def test_a_checkpoints_own_reading_is_the_same_question(default: str | None) -> None:
+    """Read at its class token by default, it is asked what others are asked; a reading that was set is another."""
+    usual = {"pooling": default} if default else {}
+    checkpoint = ExternalCheckpoint(token="dino@vit_s16", reading={"pooling": "token", "default": default})
+    settings = {"protocol": dict(BASE.settings.protocol)}
+    other = changed_record(BASE, settings={"protocol": settings["protocol"] | usual}, card=dict(BASE.card) | usual)
+    read = {"pooling": "token"}
+    own = changed_record(
+        BASE,
+        settings={"protocol": settings["protocol"] | read},
+        card=dict(BASE.card) | read,
+        source={"kind": "published", "checkpoint": checkpoint},
+    )
+    for rule in (question, conditions, planned_conditions):
+        assert rule(own) == rule(other), rule.__name__
+    unasked = replace(own, source=replace(own.source, checkpoint=replace(checkpoint, reading={})))
+    for rule in (question, conditions, planned_conditions):
+        assert rule(unasked) != rule(other), rule.__name__

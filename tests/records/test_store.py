@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +182,24 @@ def test_names_become_one_file_name() -> None:
     """Dashes divide the names, and signs that a path could not hold are replaced."""
     assert store.file_name("a b", "timm/resnet18", "x-y") == "a_b-timm_resnet18-x_y"
     assert store.file_stem(changed_record(example_record(), cell={"encoder": "timm/vit"})).count("/") == 0
+
+
+@pytest.mark.parametrize("name", ["/etc/hostname", "../secret.webp", "a/b.webp", "C:\\secret.webp", ".."])
+@pytest.mark.parametrize("part", ["predictions", "pictures"])
+def test_a_record_names_only_files_next_to_it(tmp_path: Path, part: str, name: str) -> None:
+    """A record that names another place is damaged: a page or a test would otherwise show any file of the machine."""
+    path = store.write(tmp_path, example_record())
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {part: name}))
+    found, ((_, reason),) = store.read_all(tmp_path)
+    assert found == []
+    assert "not the name of a file next to the record" in reason
+
+
+def test_a_link_next_to_a_record_is_refused(tmp_path: Path) -> None:
+    """A link could lead out of the folder."""
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "a.webp").symlink_to(tmp_path / "secret")
+    record = replace(store.read(store.write(tmp_path, example_record())), pictures="a.webp")
+    with pytest.raises(UserError, match=r"a\.webp: is a link"):
+        record.path_of(record.pictures)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,7 +17,7 @@ from sslbench.bench.records.measurement import Measurement
 from sslbench.bench.records.predictions import Predictions
 from sslbench.bench.report.compare import Comparison, compare_folders
 from sslbench.bench.storage.hashing import fingerprint
-from tests.records.builders import changed_record, example_record
+from tests.records.builders import accuracy_record, changed_record, example_record
 
 LABELS = np.arange(200) % 10
 
@@ -298,3 +299,14 @@ def test_failures_on_both_sides_cannot_be_compared(old: Path, new: Path, capsys:
         write_record(folder, status="failed", error="no room", measurements=())
     assert main(["compare", str(old.parent / "failed"), str(new)]) == 2
     assert "no cell was measured" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("after", "verdict"), [(0.31, "worse"), (0.11, "better"), (0.215, "same")])
+def test_a_rise_of_an_error_is_worse(tmp_path: Path, after: float, verdict: str) -> None:
+    """A metric that declares that lower is better is judged in that direction."""
+    for folder, value in (("old", 0.21), ("new", after)):
+        found = Measurement(tap="conv5", metric="rmse", value=value, higher_is_better=False)
+        record = replace(accuracy_record("rotnet", 0, 0.5, 0.5), measurements=(found,))
+        store.write(tmp_path / folder / "records", record)
+    result = compare_folders(tmp_path / "old", tmp_path / "new", headlines={"linear": "rmse"})
+    assert [cell.verdict for cell in result.cells] == [verdict]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sslbench.bench.records.record import ExternalCheckpoint, Record
 from sslbench.bench.report.external import (
     OWN_ENCODERS,
@@ -50,3 +52,10 @@ def test_published_numbers_and_encoders_are_named() -> None:
     assert references.values == {("moco@v2", "", "conv5"): 0.711}
     assert references.sources == ("https://example.org/table",)
     assert external_notes([row], {row.key: "moco@v2"}) == ["encoder of moco@v2: resnet50: 224 pixels"]
+
+
+def test_a_reading_of_its_own_is_named() -> None:
+    """A note says where the features of a checkpoint were read, if not as the protocol reads all others."""
+    checkpoint = replace(CHECKPOINT, reading={"pooling": "token", "default": None})
+    row = replace(external(), source=replace(external().source, checkpoint=checkpoint))
+    assert external_notes([row], {row.key: "x"}) == ["encoder of x: resnet50: 224 pixels, read at token"]

@@ -28,3 +28,9 @@ def test_things_of_one_name_are_distinguished_by_what_differs() -> None:
     settings = [{"a": 1, "b": [1, 2]}, {"a": 1, "b": [3]}, {"a": 5, "b": []}]
     assert distinguishing_settings(["x", "x", "y"], settings) == ["b = 1, 2", "b = 3", ""]
     assert settings_text({"taps": ["conv4", "conv5"], "head": "mlp"}) == "taps = conv4, conv5; head = mlp"
+
+
+def test_identities_of_data_are_shortened() -> None:
+    """Two data sets of one name differ in the first digits."""
+    first, second = ({"data": digit * 64} for digit in "ab")
+    assert distinguishing_settings(["x", "x"], [first, second]) == [f"data = {digit * 12}" for digit in "ab"]

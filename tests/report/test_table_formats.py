@@ -59,6 +59,17 @@ def test_the_csv_is_unrounded_and_in_fractions(example_report: Report) -> None:
     assert rows["failed"].sum() == 2
 
 
+def test_names_cannot_be_formulas_or_columns(tmp_path: Path) -> None:
+    """A name that begins like a formula is text to a spreadsheet, and a bar in a name begins no column."""
+    names = ("=HYPERLINK(1)", "+1", "@SUM(A1)", "-1", "a|b")
+    report = write_report(
+        [accuracy_record(name, 0, 0.5, 0.5) for name in names], folder=tmp_path, formats=("md", "csv")
+    )
+    markdown, csv = (file.read_text() for file in report.files)
+    assert {line.split(",")[0] for line in csv.splitlines()[1:]} == {*(f"'{name}" for name in names[:4]), "a|b"}
+    assert r"a\|b" in markdown
+
+
 def test_many_taps_fit_a_terminal(tmp_path: Path) -> None:
     """Published numbers go below the measured ones if the lines would be too long."""
     taps = [f"conv{depth}" for depth in range(1, 6)]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sslbench.bench.records.measurement import Measurement
 from sslbench.bench.report.frame import records_frame
+from sslbench.bench.report.plots.cost import pareto_front
 from sslbench.bench.report.render import write_report
-from sslbench.bench.report.tables import CEILING, FLOOR, ci_half_width, tap_table
+from sslbench.bench.report.tables import CEILING, FLOOR, build_tables, ci_half_width, tap_table
 from tests.records.builders import accuracy_record, changed_record
 
 
@@ -86,3 +88,19 @@ def test_rows_have_the_published_order_with_its_rank_correlation(tmp_path: Path)
     # are 1 3 2 4 5 and 1 2 3 4 5: rho = 1 - 6 * 2 / (5 * 24).
     assert "without supervised and random: conv4 -1.00 (4 rows), conv5 0.90 (5 rows)" in " ".join(text.split())
     assert "rank correlation" not in write_report(better[:3], folder=tmp_path, formats=()).text
+
+
+def test_a_metric_whose_lower_values_are_better() -> None:
+    """The lowest error has rank 1 and is on the Pareto front, and the heading says that lower is better."""
+    values = {"a": 0.31, "b": 0.21, "c": 0.25}
+    rows = [
+        replace(
+            accuracy_record(method, 0, 0.5, 0.5),
+            measurements=(Measurement(tap="conv5", metric="rmse", value=value, higher_is_better=False),),
+        )
+        for method, value in values.items()
+    ]
+    (table,) = build_tables([rows], list(values), {"linear": "rmse"}, {})
+    assert dict(zip(table.rows["label"], table.rows["rank"], strict=True)) == {"a": 3, "b": 1, "c": 2}
+    assert table.heading == "rmse, lower is better"
+    assert pareto_front([(1, 0.3), (2, 0.2), (3, 0.25)], higher_is_better=False) == [(1, 0.3), (2, 0.2)]

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
+from sslbench.bench.cli import main
 from sslbench.bench.records import store as records
 from sslbench.bench.records.predictions import read_predictions
 from tests.builders import run_quickly
@@ -36,3 +40,16 @@ def test_a_record_says_how_to_measure_it_again(results: Path) -> None:
     assert {measurement.metric for measurement in record.measurements} == {"accuracy", "macro_accuracy"}
     assert record.card["k"] == [20]
     assert len(read_predictions(record).labels) == 50
+
+
+def test_a_record_says_which_range_of_values_was_used(results: Path, tmp_path: Path) -> None:
+    """Also if it is the data set's own and no setting gave it."""
+    for split in ("train", "test"):
+        for k in range(12):
+            path = tmp_path / "tiles" / split / "ab"[k % 2] / f"{k}.tif"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.linspace(840, 4130 - k, 1024, dtype=np.float32).reshape(32, 32)).save(path)
+    words = ("--methods", "random", "--protocol", "knn", "--set", "knn.k=2", "--dataset", "folder")
+    assert main([*words, "--data-dir", str(tmp_path / "tiles"), "--results", str(results)]) == 0
+    (record,), _ = records.read_all(results / "records")
+    assert record.settings.dataset["range"] == [840, 4130]

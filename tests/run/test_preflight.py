@@ -41,3 +41,21 @@ def test_a_budget_without_a_gradient_is_announced(results: Path, method: str, ca
     caplog.clear()
     assert main([*words, "--set", "recipe.views=2000"]) == 0
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (["--protocol", "knn", "--set", "knn.k=20", "--set", "knn.pooling=token"], "use knn.pooling=mean."),
+        (["--set", "linear.pooling=token+mean", "--encoder", "vit"], "use linear.pooling=mean."),
+    ],
+)
+def test_an_encoder_without_a_class_token_refuses_to_read_it(
+    results: Path, words: list[str], remedy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error is one line, and nothing was measured."""
+    assert run_quickly(results, "--methods", "random", *words) == 2
+    message = capsys.readouterr().err
+    assert "has no class token at conv4" in message
+    assert remedy in message
+    assert records.read_all(results / "records")[0] == []

@@ -45,7 +45,10 @@ class Handler(BaseHTTPRequestHandler):
             start = int(requested_range.removeprefix("bytes=").rstrip("-"))
         self.send_response(206 if start else 200)
         length = len(CONTENT) - start
-        self.send_header("Content-Length", str({"long": length + 50, "huge": 1 << 60}.get(kind, length)))
+        self.send_header(
+            "Content-Length",
+            str({"long": length + 50, "huge": 1 << 60, "odd": "abc", "negative": -5}.get(kind, length)),
+        )
         if kind != "untagged":
             self.send_header("ETag", tag)
         self.end_headers()
@@ -172,3 +175,28 @@ def test_a_silent_connection_is_replaced(address: str, tmp_path: Path, monkeypat
     monkeypatch.setattr(download, "TIMEOUT", 0.2)
     download_all(f"{address}/silent/file.bin", tmp_path / "file.bin", DIGEST)
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("kind", ["odd", "negative"])
+def test_a_length_that_is_no_number_counts_as_none(kind: str, address: str, tmp_path: Path) -> None:
+    """A server that announces "abc" or -5 bytes is read until it closes the connection."""
+    progress = download_all(f"{address}/{kind}/file.bin", tmp_path / "file.bin", DIGEST)
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+    assert progress[-1] == (len(CONTENT), 0)
+
+
+def test_a_download_does_not_write_through_links(address: str, tmp_path: Path) -> None:
+    """Links in the places of the file, its unfinished part and its tag are replaced; what they name is unchanged."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    names = ("file.bin", ".file.bin.part", ".file.bin.tag", "file.bin.json")
+    for number, name in enumerate(names):
+        victim = tmp_path / f"victim{number}"
+        if name != "file.bin":  # of the file itself, a dangling link
+            victim.write_bytes(b"untouched")
+        (folder / name).symlink_to(victim)
+    download_all(f"{address}/whole/file.bin", folder / "file.bin", DIGEST)
+    assert (folder / "file.bin").read_bytes() == CONTENT
+    assert [(tmp_path / f"victim{number}").read_bytes() for number in (1, 2, 3)] == [b"untouched"] * 3
+    assert not (tmp_path / "victim0").exists()
+    assert not any((folder / name).is_symlink() for name in names)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...statistics import percentile_interval
+from ...statistics import percentile_interval, wilson_interval
 
 Values = NDArray[np.float64]
 LOWER_BOUNDS = {"ari": -0.5}  # the smallest possible value of a measure, where it is not 0
@@ -21,7 +21,8 @@ def clustering_agreement(
     """Labels and cluster numbers int64 (N,) -> for each measure its value and the ends of a 95 % interval over images.
 
     The interval is a bootstrap interval, shifted so that the mean of the resamples is the measured value. Without the
-    shift it would be too high: a resample contains some images twice, and repeated images look like agreement.
+    shift it would be too high: a resample contains some images twice, and repeated images look like agreement. The
+    Hungarian accuracy is a proportion and has Wilson's interval.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -34,6 +35,8 @@ def clustering_agreement(
         smallest = LOWER_BOUNDS.get(name, 0)
         low, high = percentile_interval(bootstrap[name] - bootstrap[name].mean() + value, 0.95)
         results[name] = min(float(value), 1.0), max(low, smallest), min(high, 1.0)
+    worst, best = wilson_interval(counts[match].sum(), counts.sum())
+    results["hungarian"] = results["hungarian"][0], float(worst), float(best)
     return results
 
 

@@ -46,7 +46,8 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K) of images (N, 3, H, W)."""
-        logits: Tensor = self.head(self.spec.pool(self.encoder.features(images, [self.spec.tap])[self.spec.tap]))
+        outputs = self.encoder.features(images, self.spec.sources)
+        logits: Tensor = self.head(self.spec.read(outputs, self.encoder))
         return logits
 
     @torch.no_grad()

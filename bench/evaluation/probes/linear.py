@@ -49,14 +49,17 @@ def linear_probe(
     The strength C is chosen on the share ``held_out`` of train; then the model is fitted again to all of train. If this
     share has too few images, C is cross-validated; if every class has only one image, C is the strength nearest to
     `DEFAULT_STRENGTH`. Of strengths with equal accuracy the strongest regularisation (the smallest C) wins. Until the
-    last fit the held-out images do not contribute to mean and scale. The choice uses a loose tolerance, the last fit
-    the one given.
+    last fit the held-out images do not contribute to mean and scale. The choice on one held-out part uses a loose
+    tolerance, every other fit the one given.
     """
     labels = check_features(train_features, train_labels, num_classes)
     check_features(test_features)
     C = torch.as_tensor(strengths, dtype=torch.float64)
     whole = LogisticProblem(FeatureTable(train_features, standardise=True), labels, num_classes)
     whole.table.free_memory()  # one standardised copy at a time
+    masks = validation_masks(labels, training_mask(labels, held_out, seed), held_out, seed)
+    # Fits to few images are cheap. A loose one may end where it began, and all of its scores would be equal.
+    loose = max(tolerance, 1e-3) if len(masks) == 1 else tolerance
     trials: list[LogisticModels] = []
 
     def count_correct(keep: Tensor) -> Tensor:
@@ -66,11 +69,10 @@ def linear_probe(
         else:  # the rows to keep are few enough to copy, and must span their own space
             table, mask = FeatureTable(train_features[keep], standardise=True), None
             part = LogisticProblem(table, labels[keep], num_classes)
-        trials.append(part.solve(C, part.initial_parameters(C), max(tolerance, 1e-3), 100, precision, mask))
+        trials.append(part.solve(C, part.initial_parameters(C), loose, 100, precision, mask))
         part.table.free_memory()
         return count_correct_held_out(trials[-1], train_features, labels, keep)
 
-    masks = validation_masks(labels, training_mask(labels, held_out, seed), held_out, seed)
     chosen = choose_strength(C, masks, count_correct, default=DEFAULT_STRENGTH, prefer=lambda strengths: strengths)
     best = C[chosen.index : chosen.index + 1]
     start = whole.parameters_of(trials[-1], chosen.index) if trials else whole.initial_parameters(best)

@@ -190,8 +190,11 @@ def confusion(labels: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
 
 
 def mistakes_picture(record: Record) -> str | None:
-    """The record's picture of its most confident mistakes as a data URI, None where it has none."""
-    path = record.path_of(record.pictures)
+    """The record's picture of its most confident mistakes as a data URI, None where it has none of its own."""
+    try:
+        path = record.path_of(record.pictures)
+    except UserError:
+        return None
     return webp_uri(path.read_bytes()) if path and path.is_file() else None
 
 

@@ -70,7 +70,7 @@ def draw_panel(axes: Axes, table: Table, rows: pd.DataFrame, cost: str) -> None:
     for row in rows[rows["role"] == "floor"].itertuples():
         axes.axhline(table.in_unit(row.mean), color=orange, linestyle="--", linewidth=1.6, label=f"{row.label} (floor)")
     methods = rows[(rows["role"] == "") & (rows[cost] > 0)]
-    best = pareto_front(zip(methods[cost], methods["mean"].map(table.in_unit), strict=True))
+    best = pareto_front(zip(methods[cost], methods["mean"].map(table.in_unit), strict=True), table.higher_is_better)
     axes.step(*zip(*best, strict=True), where="post", color=blue, linewidth=1.2, alpha=0.7, label="Pareto front")
     axes.set_xscale("log")
     trained = rows.loc[(rows[cost] > 0), cost]
@@ -83,11 +83,12 @@ def draw_panel(axes: Axes, table: Table, rows: pd.DataFrame, cost: str) -> None:
     axes.margins(y=0.1)
 
 
-def pareto_front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+def pareto_front(points: Iterable[tuple[float, float]], higher_is_better: bool = True) -> list[tuple[float, float]]:
     """The (cost, value) points with no better value at the same cost or less, the cheapest first."""
+    sign = 1 if higher_is_better else -1
     best: list[tuple[float, float]] = []
-    for cost, value in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not best or value > best[-1][1]:
+    for cost, value in sorted(points, key=lambda point: (point[0], -sign * point[1])):
+        if not best or sign * value > sign * best[-1][1]:
             best.append((cost, value))
     return best
 

@@ -60,6 +60,13 @@ def test_hungarian_accuracy_pairs_each_class_with_one_cluster() -> None:
     assert probes.clustering_agreement(torch.tensor([0, 0, 0, 0, 1, 1]), split)["hungarian"][0] == 5 / 6
 
 
+def test_clusters_that_are_the_classes_have_an_interval() -> None:
+    """A Hungarian accuracy of 1 over 45 images has a width: other images may be wrong."""
+    value, low, high = probes.clustering_agreement(torch.arange(45) % 3, torch.arange(45) % 3)["hungarian"]
+    assert (value, high) == (1, 1)
+    assert low == pytest.approx(0.9213, abs=1e-4)
+
+
 def test_intervals_hold_the_value_that_more_images_would_give() -> None:
     """In nine of ten samples the interval contains the value of all images together."""
     labels = torch.randint(4, (40_000,), generator=GENERATOR)

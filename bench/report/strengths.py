@@ -1,0 +1,51 @@
+"""Footnotes about regularisation strengths: chosen at an edge of their grid, or not chosen at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..records.record import Record
+
+MANY = 6  # results that a footnote names
+
+
+def strength_notes(measured: Sequence[Record], labels: Mapping[str, str]) -> list[str]:
+    """A note on results whose strength is an end of the grid, and one on results for which none could be chosen."""
+    at_edge: dict[str, None] = {}
+    not_chosen: dict[str, None] = {}
+    for record in measured:
+        for result, details in results_with_strengths(record):
+            name, strength = f"{labels[record.key]} {result}", details["strength"]
+            grid = record.card.get("strengths") or ()
+            was_chosen = len(grid) > 1 and details.get("validation_accuracy") is not None
+            if details.get("strength_choice") == "not chosen":
+                not_chosen[f"{name} ({strength:g})"] = None
+            elif (
+                len(grid) > 1 and details.get("validation_accuracy") is not None and strength in (min(grid), max(grid))
+            ):
+                at_edge[f"{name} ({strength:g})"] = None
+    notes = []
+    if at_edge:
+        notes.append(f"strength at the edge of its grid, so that a wider one may give more: {shortened(at_edge)}")
+    if not_chosen:
+        notes.append(f"strength not chosen, because no image can be held out: {shortened(not_chosen)}")
+    return notes
+
+
+def results_with_strengths(record: Record) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The tap of each result that has a strength, and its details; the metric too where a tap has several results."""
+    found = [one for one in record.measurements if isinstance((one.details or {}).get("strength"), int | float)]
+    taps = [one.tap for one in found]
+    for one in found:
+        details = one.details or {}
+        if taps.count(one.tap) == 1:
+            yield f"at {one.tap}", details
+        elif "_" in one.metric:  # a metric without a suffix repeats one of the others
+            yield f"{one.metric.partition('_')[2]} at {one.tap}", details
+
+
+def shortened(names: Mapping[str, None]) -> str:
+    """The first names, and the number of the others."""
+    more = f" and {len(names) - MANY} more" if len(names) > MANY else ""
+    return ", ".join(list(names)[:MANY]) + more
