@@ -1,4 +1,4 @@
-.PHONY: check smoke bench report revisions fresh gate baseline
+.PHONY: check campaign smoke bench report revisions fresh gate baseline
 
 check:  ## format, lint, types, layers, and nothing generated is stale
 	ruff format --check .
@@ -31,3 +31,6 @@ gate:  ## trains and probes a few methods in a minute or two, and fails when one
 
 baseline:  ## renews the records that gate compares with, after an intended change; say so in the commit
 	python -m tests.gate --renew
+
+campaign:  ## kills, full disks and other faults, in at most 15 minutes
+	python -m pytest tests/campaign -m slow -n 2 -o addopts= -q

@@ -48,7 +48,7 @@ class Method(nn.Module, ABC):
     paper's. The encoder is built before the heads, so its initial weights do not depend on them.
 
     Weights that others trained with the method are registered in a TOML file next to its own,
-    ``NAME.toml`` for ``NAME.py``: one table per checkpoint, with the keys of ``checkpoints/registry.py``.
+    ``NAME.toml`` for ``NAME.py``: one table per checkpoint, with the keys of ``checkpoints/entries.py``.
     """
 
     needs: frozenset[str] = frozenset()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +32,15 @@ def export_encoder(
     metadata: dict[str, Any],
     measured: Iterable[Record],
     folder: Path,
+    unusual: Sequence[str] = (),
 ) -> list[Path]:
     """Writes the weights as a safetensors file and a model card next to it; returns both paths.
 
-    ``name`` is the encoder as ``--encoder`` names it, ``settings`` are its own, ``measured`` are its records.
+    ``name`` is the encoder as ``--encoder`` names it, ``settings`` are its own, ``measured`` are its records;
+    ``unusual`` are words for the files' names, which distinguish them from those of the default settings.
     """
     recipe = metadata["recipe"]
-    stem = file_name(metadata["dataset"], name, metadata["method"], recipe["preset"], f"s{recipe['seed']}")
+    stem = file_name(metadata["dataset"], name, metadata["method"], recipe["preset"], f"s{recipe['seed']}", *unusual)
     mapping = library_key_mapping(encoder, settings)
     state = {map_key(key, mapping): value.cpu().contiguous() for key, value in encoder.state_dict().items()}
     weights = folder / f"{stem}.safetensors"

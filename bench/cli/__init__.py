@@ -147,9 +147,11 @@ def pretrain(plan: Plan, options: argparse.Namespace) -> int:
 
 def show(plan: Plan, options: argparse.Namespace) -> int:
     """The command ``show``: draws a method's pretext task."""
+    from ..records.store import file_name
     from ..visualise.pretext import PretextFigure, draw_pretext
 
-    file = options.out or options.results / "figures" / f"show-{options.method}.png"
+    name = file_name("show", options.method, *plan.request.unusual_words())
+    file = options.out or options.results / "figures" / f"{name}.png"
     for event in show_progress(draw_pretext(plan, options.images, file)):
         if isinstance(event, PretextFigure):
             if event.file is None:

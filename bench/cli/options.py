@@ -135,7 +135,11 @@ def add_selection_options(parser: Parser, command: str) -> None:
         group.add_argument("method", metavar="METHOD", help="a method by name (see `list`)")
         group.add_argument("--images", type=row_count, default=6, metavar="N", help="rows of the picture (default 6)")
         group.add_argument(
-            "--out", type=path_of, metavar="FILE", help="the picture (default figures/show-METHOD.png in --results)"
+            "--out",
+            type=path_of,
+            metavar="FILE",
+            help="the picture (default figures/show-METHOD.png in --results, "
+            "with settings that are not the default in its name)",
         )
     else:
         group.add_argument(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError, did_you_mean, program_name
 from ..plugins.discovery import ROOT, find_plugins
 from .options import Parser, add_plugin_option, comma_separated, path_of
 
 if TYPE_CHECKING:
+    import argparse
+
     from ..planning.plan import Plan
     from ..records.record import Record
     from ..report.render import Report
@@ -20,13 +24,19 @@ Damaged = list[tuple[Path, str]]  # files that are not records, each with the re
 
 
 def print_plan_tables(plan: Plan) -> None:
-    """Prints and saves the tables of a plan's cells, with floor and ceiling if they have been measured."""
+    """Prints the tables of a plan's cells, with floor and ceiling if they have been measured.
+
+    The tables and figures that are saved are those of the whole results folder, with the committed records used here.
+    """
     results = plan.request.results
     found, damaged = read_all_records(results)
     wanted = {cell.key for job in plan.jobs for cell in job.cells} | plan.reference_keys
     newest = {record.key: record for record in found if record.key in wanted}
     methods = tuple(dict.fromkeys(job.method.name for job in plan.jobs))
-    print_tables(list(newest.values()), damaged, results, methods, plan.request.plugin_files)
+    own = {record.key: record for record in found if record.folder == Path(os.path.abspath(results)) / "records"}
+    print_damaged(damaged)
+    saved = [*(record for key, record in newest.items() if key not in own), *own.values()]
+    print_tables(list(newest.values()), results, methods, plan.request.plugin_files, saved=saved)
     print(f"records  {results / 'records'}")
 
 
@@ -42,27 +52,42 @@ def read_all_records(results: Path) -> tuple[list[Record], Damaged]:
 
 def print_tables(
     found: list[Record],
-    damaged: Damaged,
     results: Path,
     methods: tuple[str, ...] | None,
     plugin_files: tuple[str, ...] = (),
     *,
-    whole: bool = False,
+    saved: list[Record],
 ) -> Report:
-    """Prints and saves the tables of records, and names damaged files and those written; see `render.write_report`."""
+    """Prints the tables of records, saves those of ``saved``, and names the files; returns what was saved.
+
+    What is saved is of the whole folder, whatever was asked for.
+    """
+    whole = made_report(saved, results, None, plugin_files, whole=True)
+    if methods is None:
+        print(whole.text)
+    else:
+        print(made_report(found, results, methods, plugin_files, formats=()).text)
+    for path in whole.files:
+        print(f"{path.parent.name:8} {path}")
+    return whole
+
+
+def made_report(
+    found: list[Record],
+    folder: Path,
+    methods: tuple[str, ...] | None,
+    plugin_files: tuple[str, ...] = (),
+    **options: Any,
+) -> Report:
+    """The report of records, with each protocol's own tables and figures; ``options`` as for `render.write_report`."""
     from ..report.render import write_report
 
-    print_damaged(damaged)
     protocols = find_plugins("protocol", plugin_files)
     used = {record.cell.protocol for record in found} & protocols.keys()
     headlines = {name: str(protocols[name].constants.get("headline") or "accuracy") for name in used}
     # Loading a protocol may import torch, so only those that draw their own tables or figures are loaded.
     own = {name: protocols[name].load() for name in used if protocols[name].functions & {"table", "notes", "plot"}}
-    rendered = write_report(found, folder=results, methods=methods, headlines=headlines, protocols=own, whole=whole)
-    print(rendered.text)
-    for path in rendered.files:
-        print(f"{path.parent.name:8} {path}")
-    return rendered
+    return write_report(found, folder=folder, methods=methods, headlines=headlines, protocols=own, **options)
 
 
 def print_damaged(damaged: Damaged) -> None:
@@ -82,7 +107,10 @@ def report_command(words: list[str]) -> int:
         help="folder that contains records/ (default results/local)",
     )
     parser.add_argument(
-        "--methods", type=comma_separated, metavar="A,B", help="only these methods, with floor and ceiling"
+        "--methods",
+        type=comma_separated,
+        metavar="A,B",
+        help="print only these methods, with floor and ceiling; what is saved is of the whole folder",
     )
     parser.add_argument(
         "--card",
@@ -96,7 +124,8 @@ def report_command(words: list[str]) -> int:
         nargs="?",
         const=True,
         metavar="FILE",
-        help="also write everything into one web page (default report.html in --results)",
+        help="also write everything into one web page (default report.html in --results; with --methods a "
+        "name of its own)",
     )
     options = parser.parse_args(words)
     from ..records.store import read_all
@@ -114,17 +143,34 @@ def report_command(words: list[str]) -> int:
 
         print(cell_card(find_record(found, options.card)), end="")
         return 0
-    rendered = print_tables(found, damaged, options.results, options.methods, whole=True)
-    if options.html:
-        from ..report.page import render_page
-        from ..storage.atomic import atomic_write
+    from ..report.render import remove_outdated
 
-        file = options.results / "report.html" if options.html is True else options.html
-        # Maps are drawn from encoders, not from records: the page shows those that are there.
-        rendered.files += sorted((options.results / "figures").glob("map-*.png"))
-        atomic_write(file, render_page(rendered).encode())
-        print(f"page     {file}")
+    print_damaged(damaged)
+    rendered = print_tables(found, options.results, options.methods, saved=found)
+    protocols = find_plugins("protocol").keys() | {record.cell.protocol for record in found}
+    for path in remove_outdated(options.results, rendered.files, protocols):
+        print(f"removed  {path}, which this report does not make")
+    if options.html:
+        write_page(options, found, rendered)
     return 0
+
+
+def write_page(options: argparse.Namespace, found: list[Record], whole: Report) -> None:
+    """Writes the web page of a folder, or of ``--methods`` alone, which has a name of its own."""
+    from ..records.store import file_name
+    from ..report.page import render_page
+    from ..storage.atomic import atomic_write
+
+    name = file_name("report", *(options.methods or ())) + ".html"
+    file = options.results / name if options.html is True else options.html
+    with TemporaryDirectory() as folder:  # the figures of a subset are shown in its page only
+        shown = whole
+        if options.methods is not None:
+            shown = made_report(found, Path(folder), options.methods, whole=True)
+        # Maps are drawn from encoders, not from records: the page shows those that are there.
+        shown.files += sorted((options.results / "figures").glob("map-*.png"))
+        atomic_write(file, render_page(shown).encode())
+    print(f"page     {file}")
 
 
 def check_methods(wanted: Iterable[str] | None, measured: set[str], results: Path) -> None:

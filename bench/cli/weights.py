@@ -86,15 +86,17 @@ def export_job(plan: Plan, job: Job, weights: Weights, options: argparse.Namespa
 
     from ..checkpoints.export import export_encoder
     from ..checkpoints.store import load_encoder
+    from ..records.comparable import newest_of_each_cell
     from ..run.encoder import build_encoder
     from .report import read_all_records
 
     assert weights.file
     encoder = build_encoder(plan, job, torch.device("cpu"))
     metadata = load_encoder(weights.file, encoder)
-    found, _ = read_all_records(options.results)
+    found, _ = newest_of_each_cell(read_all_records(options.results)[0])
     measured = [record for record in found if record.identity.recipe == job.recipe_hash]
     size = plan.pretrain_info.image_size
     settings = plan.encoder_settings
-    for file in export_encoder(encoder, plan.request.encoder, settings, size, metadata, measured, options.out):
+    unusual = plan.request.unusual_words("dataset", "pretrain_dataset", "encoder", "preset", "seeds")
+    for file in export_encoder(encoder, plan.request.encoder, settings, size, metadata, measured, options.out, unusual):
         print(f"{job.method.name}  {file}")

@@ -13,6 +13,8 @@ from ..plugins.discovery import Plugin
 from ..storage.hashing import fingerprint
 from ..training.recipe import Recipe
 
+MAX_WORDS = 80  # letters of the settings in the name of a file
+
 Overrides = Mapping[str, dict[str, Any]]  # plugin -> setting -> value
 
 
@@ -40,6 +42,22 @@ class Request:
     results: Path = Path("results")
     overwrite: bool = False
     debug: bool = False  # whether errors are raised where they occur, in place of a failed record
+
+    def unusual_words(self, *named: str) -> tuple[str, ...]:
+        """Words for the name of a file: what was asked for in place of a default, except the fields ``named``.
+
+        Many or long words become a hash, since the names of files have limits.
+        """
+        fields = ("dataset", "pretrain_dataset", "image_size", "encoder", "preset", "precision")
+        default = Request(methods=())
+        words = [
+            str(getattr(self, name))
+            for name in fields
+            if name not in named and getattr(self, name) != getattr(default, name)
+        ]
+        words += [f"s{seed}" for seed in self.seeds if "seeds" not in named and self.seeds != default.seeds]
+        words += [*sorted(self.assignments), *(f"{of}={file}" for of, file in sorted(self.checkpoints.items()))]
+        return tuple(words) if len("-".join(words)) <= MAX_WORDS else (fingerprint(words)[:8],)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,11 @@ Each function returns named values; two records are alike in that respect if the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
+from ..storage.hashing import fingerprint
 from .record import Record, Values
 
 
@@ -113,6 +115,44 @@ def settings_by_name(record: Record) -> dict[str, Any]:
         "protocol": settings.protocol,
     }
     return {f"{part}.{name}": value for part, of in parts.items() for name, value in of.items() if name != "seed"}
+
+
+def given_weights(record: Record) -> str | None:
+    """The SHA-256 of a file of weights that the user or a registry gave; None for weights that were made here."""
+    return record.source.sha256 if record.source.kind == "file" or record.is_external else None
+
+
+def newest_of_each_cell(records: Iterable[Record]) -> tuple[list[Record], list[tuple[Record, Record]]]:
+    """The records that count, in their order; and each one that a newer record of the same cell replaces, with that.
+
+    A cell measured again by other code has another key, but the same names, settings, data and given weights. Of two
+    records with the same or no time neither is newer, and both count.
+    """
+    records = list(records)
+    newest: dict[str, Record] = {}
+    cells = [
+        fingerprint(
+            [
+                asdict(record.cell),
+                settings_by_name(record),
+                record.identity.dataset,
+                record.identity.pretrain_dataset,
+                given_weights(record),
+            ]
+        )
+        for record in records
+    ]
+    for record, cell in zip(records, cells, strict=True):
+        if cell not in newest or record.provenance.created > newest[cell].provenance.created:
+            newest[cell] = record
+    counting, superseded = [], []
+    for record, cell in zip(records, cells, strict=True):
+        created, latest = record.provenance.created, newest[cell]
+        if created and created < latest.provenance.created and record.key != latest.key:
+            superseded.append((record, latest))
+        else:
+            counting.append(record)
+    return counting, superseded
 
 
 def changed_values(old: Values, new: Values) -> str:

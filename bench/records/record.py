@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..errors import UserError
+from ..statistics import wilson_interval
 from .measurement import Measurement
 from .typed_json import NOT_STORED, reader_of, stored_fields
 
@@ -213,11 +214,28 @@ def _from_schema_1(content: dict[str, Any]) -> dict[str, Any]:
     content = _renamed(content, metrics="measurements")
     content["settings"] = _renamed(content.get("settings"), common="unvaried_recipe")
     if isinstance(content.get("measurements"), list):
-        content["measurements"] = [_renamed(m, low="ci_low", high="ci_high") for m in content["measurements"]]
+        card = content.get("card")
+        images = card.get("test_images") if isinstance(card, dict) else None
+        renamed = [_renamed(m, low="ci_low", high="ci_high") for m in content["measurements"]]
+        content["measurements"] = [_with_wilson_interval(m, images) for m in renamed]
     source = content.get("source")
     if isinstance(source, dict) and "token" in source:
         content["source"] = source | {"checkpoint": source}
     return content
+
+
+def _with_wilson_interval(measurement: Any, images: Any) -> Any:
+    """The measurement, its interval by Wilson's method if it is an accuracy; earlier versions used the bootstrap."""
+    if not isinstance(measurement, dict) or not str(measurement.get("metric")).startswith("accuracy"):
+        return measurement
+    value = measurement.get("value")
+    if type(images) is not int or images < 1 or not isinstance(value, float) or not 0 <= value <= 1:
+        return measurement
+    right = round(value * images)
+    if abs(right - value * images) > 1e-6 * images:
+        return measurement
+    low, high = wilson_interval(right, images)
+    return measurement | {"ci_low": float(low), "ci_high": float(high)}
 
 
 def _renamed(part: Any, **names: str) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError, did_you_mean, program_name, require
-from ..records.comparable import changed_values, obstacle, settings_by_name
+from ..records.comparable import changed_values, given_weights, newest_of_each_cell, obstacle, settings_by_name
 from ..records.predictions import Predictions, read_predictions
 from ..records.record import CellNames, Record
 from ..records.store import read_all
@@ -169,11 +169,12 @@ def provenance_line(found: list[Record]) -> str:
 
 
 def group_by_cell(found: list[Record]) -> dict[Names, dict[str, Side]]:
-    """Records by the names of their cell, then by their settings."""
+    """The newest record of each cell, by the names of the cell, then by its settings and the weights given to it."""
     cells: dict[Names, dict[str, Side]] = {}
-    for record in found:
+    for record in newest_of_each_cell(found)[0]:
         names = tuple(getattr(record.cell, name) for name in NAMES)
-        side = cells.setdefault(names, {}).setdefault(fingerprint(settings_by_name(record)), Side({}))
+        settings = fingerprint([settings_by_name(record), given_weights(record)])
+        side = cells.setdefault(names, {}).setdefault(settings, Side({}))
         side.seeds[record.cell.seed] = record
     return cells
 

@@ -6,12 +6,15 @@ tables of their own. Notes below each table say what a reader must know to judge
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..records.comparable import newest_of_each_cell
 from ..records.record import Record
+from ..records.store import file_stem
 from ..storage.atomic import atomic_write
 from .groups import group_comparable
 from .overview import Overview, build_overviews
@@ -26,7 +29,9 @@ if TYPE_CHECKING:
     from ..protocol import Protocol
 
 TABLE_FORMATS = {"md": as_markdown, "csv": as_csv, "tex": as_latex, "html": as_html}
-FORMATS = (*TABLE_FORMATS, "png", "svg")
+FIGURE_FORMATS = ("png", "svg")
+FORMATS = (*TABLE_FORMATS, *FIGURE_FORMATS)
+FIGURE_KINDS = ("heatmap", "ranks")
 
 
 @dataclass
@@ -56,7 +61,8 @@ def write_report(
     pretraining.
     """
     wanted = {*methods, CEILING, FLOOR} if methods is not None else None
-    groups = group_comparable(record for record in records if wanted is None or record.cell.method in wanted)
+    counting, superseded = newest_of_each_cell(r for r in records if wanted is None or r.cell.method in wanted)
+    groups = group_comparable(counting)
     report = Report(tables=build_tables(groups, methods or (), headlines or {}, protocols or {}))
     for table in report.tables:
         report.text += as_text(table) + "\n"
@@ -71,7 +77,34 @@ def write_report(
             report.files += save_tables(overview, folder / "tables", formats)
             report.files += save_heat_map(overview, folder / "figures", formats)
             report.files += save_ranks(overview, folder / "figures", formats)
+    report.text += superseded_line(superseded)
     return report
+
+
+def superseded_line(superseded: Sequence[tuple[Record, Record]]) -> str:
+    """A line that names the records that a newer one of the same cell replaces; "" if there are none."""
+    pairs = [f"{file_stem(old)} (newer: {new.key})" for old, new in superseded]
+    return f"superseded, since the same cell was measured again: {', '.join(pairs)}\n" if pairs else ""
+
+
+def remove_outdated(folder: Path, current: Iterable[Path], protocols: Collection[str]) -> list[Path]:
+    """Delete files of earlier reports that this one no longer makes; returns their paths.
+
+    Only names that a report gives to its files are deleted: a kind, data set, encoder, preset and six hex digits.
+    """
+    tables, figures = "|".join(map(re.escape, sorted({*protocols, "overview"}))), "|".join(FIGURE_KINDS)
+    kinds = {
+        "tables": (tables, TABLE_FORMATS),
+        "figures": (f"({figures})|(cost-)?({tables})", FIGURE_FORMATS),
+    }
+    kept, removed = set(current), []
+    for name, (kind, endings) in kinds.items():
+        pattern = re.compile(rf"(?:{kind})(?:-[^-]+){{3}}-[0-9a-f]{{6}}\.(?:{'|'.join(endings)})")
+        for path in sorted((folder / name).glob("*")):
+            if path not in kept and pattern.fullmatch(path.name) and path.is_file():
+                path.unlink(missing_ok=True)
+                removed.append(path)
+    return removed
 
 
 def save_tables(table: Table | Overview, folder: Path, formats: Collection[str] = FORMATS) -> list[Path]:

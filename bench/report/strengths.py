@@ -18,12 +18,11 @@ def strength_notes(measured: Sequence[Record], labels: Mapping[str, str]) -> lis
         for result, details in results_with_strengths(record):
             name, strength = f"{labels[record.key]} {result}", details["strength"]
             grid = record.card.get("strengths") or ()
-            was_chosen = len(grid) > 1 and details.get("validation_accuracy") is not None
+            accuracy = details.get("validation_accuracy")
+            improvable = len(grid) > 1 and isinstance(accuracy, int | float) and accuracy < 1
             if details.get("strength_choice") == "not chosen":
                 not_chosen[f"{name} ({strength:g})"] = None
-            elif (
-                len(grid) > 1 and details.get("validation_accuracy") is not None and strength in (min(grid), max(grid))
-            ):
+            elif improvable and strength in (min(grid), max(grid)):
                 at_edge[f"{name} ({strength:g})"] = None
     notes = []
     if at_edge:

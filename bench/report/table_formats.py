@@ -180,7 +180,7 @@ def reading_notes(table: Table | Overview, legend: str) -> list[str]:
         notes.append(f"≈: not significantly worse than the best on the same images ({test}, Holm; {100 * LEVEL:.0f} %)")
     if isinstance(table, Overview):
         return notes
-    over = "over test images (bootstrap)" if most == 1 else "over seeds (Student's t)"
+    over = "over test images (Wilson)" if most == 1 else "over seeds (Student's t)"
     fewer = [f"{label} {count}" for label, count in seeds.items() if 1 < most > count]
     over += f"; with fewer seeds: {', '.join(fewer)}" if fewer else ""
     return [*notes, f"±: half the 95 % interval {over}"]

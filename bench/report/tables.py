@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from ..records.comparable import budget, conditions, ranking_conditions
+from ..records.comparable import budget, conditions, given_weights, ranking_conditions, settings_by_name
 from ..records.measurement import is_shown_in_percent
 from ..records.record import Record
 from ..records.store import file_name
@@ -145,8 +146,7 @@ def build_table(
 ) -> Table:
     """The table of one group of comparable records, whose first record decides the conditions of all."""
     lead, labels = group[0], row_labels(group)
-    # An untrained encoder with one seed is one measurement, however often it was measured.
-    group = list({(labels[record.key], record.cell.seed): record for record in group}.values())
+    group = without_repetitions(group, labels)
     measurements = [found for record in group if not record.failed for found in record.measurements]
     metrics = list(dict.fromkeys(found.metric for found in measurements))
     metric = headline if headline in metrics or not metrics else metrics[0]
@@ -198,8 +198,62 @@ def row_labels(group: list[Record]) -> dict[str, str]:
         record.key: f"{name}, {difference}" if difference else name
         for record, name, difference in zip(group, names, differences, strict=True)
     }
+    labels |= labels_with_differences(group, labels)
     collapsed = {labels[record.key] for record in group if record.collapsed}
     return {key: f"{label} (collapsed)" if label in collapsed else label for key, label in labels.items()}
+
+
+def labels_with_differences(group: Sequence[Record], labels: Mapping[str, str]) -> dict[str, str]:
+    """New labels for records that share label and seed but are not of the same cell, with what tells them apart.
+
+    That is the folder of their file of weights, or settings that the label and the table do not name, or a short hash.
+    """
+    sharing: dict[str, list[Record]] = defaultdict(list)
+    for record in group:
+        sharing[labels[record.key]].append(record)
+    new = {}
+    for label, records in sharing.items():
+        cells = {(record.cell.seed, repetition_identity(record)): record for record in records}
+        if len(cells) == len({seed for seed, _ in cells}):
+            continue
+        distinct = list(cells.values())
+        for texts in difference_texts(distinct):
+            if len({(record.cell.seed, text) for record, text in zip(distinct, texts, strict=True)}) == len(distinct):
+                break
+        by_cell = dict(zip(cells, texts, strict=True))
+        for record in records:
+            text = by_cell[record.cell.seed, repetition_identity(record)]
+            new[record.key] = f"{label}, {text}" if text else label
+    return new
+
+
+def difference_texts(records: Sequence[Record]) -> Iterator[list[str]]:
+    """What may tell records apart, from what a reader understands best to what is never equal."""
+    files = [Path(record.source.file or "") if given_weights(record) else Path() for record in records]
+    yield [f"from {file.parent.name}" if file.parent.name else "" for file in files]
+    yield distinguishing_settings([""] * len(records), [settings_by_name(record) for record in records])
+    yield [(given_weights(record) or record.key)[:8] for record in records]
+
+
+def repetition_identity(record: Record) -> str:
+    """Equal for two records with one label and seed only if one repeats the other's measurement.
+
+    An untrained encoder with one seed is one measurement, however often it was measured; so are given weights.
+    """
+    if record.source.kind == "untrained":
+        return "untrained"
+    token = record.source.checkpoint.token if record.source.checkpoint else ""
+    return given_weights(record) or token or record.key
+
+
+def without_repetitions(group: Sequence[Record], labels: Mapping[str, str]) -> list[Record]:
+    """The newest record of each label and seed: two of them are of the same weights."""
+    newest: dict[tuple[str, int], Record] = {}
+    for record in group:
+        place = (labels[record.key], record.cell.seed)
+        if place not in newest or record.provenance.created >= newest[place].provenance.created:
+            newest[place] = record
+    return list(newest.values())
 
 
 def in_row_order(
@@ -307,7 +361,7 @@ def rank_methods(table: pd.DataFrame, by: list[Any], lower: Collection[str]) -> 
 
 
 def ci_half_width(values: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> float:
-    """Half the width of the mean's 95 % interval: Student's t over seeds, the bootstrap's interval for one seed."""
+    """Half the width of the mean's 95 % interval: Student's t over seeds, or the recorded interval of one seed."""
     values = values[~np.isnan(values)]
     if len(values) < 2:
         return mean_of_known((highs - lows) / 2)

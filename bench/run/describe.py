@@ -84,7 +84,8 @@ def weights_source(job: Job, weights: Weights | None, reading: Mapping[str, Any]
     external = job.external.record_source | metadata.get("source", {}) if job.external else None
     return WeightsSource(
         kind=weights.kind if weights else "failed",
-        file=file.name if file else None,
+        # Two files of weights that a user gives are often of one name: the folder's name distinguishes them.
+        file=(f"{file.resolve().parent.name}/" * bool(job.checkpoint) + file.name) if file else None,
         sha256=content_hash(file) if file else None,
         # The weights may be older than the measurement, and made on another machine.
         **{name: metadata[name] for name in ("commit", "precision", "device") if name in metadata},

@@ -19,7 +19,7 @@ from ..data import Dataset
 from ..encoders import weights_hash
 from ..errors import UserError, did_you_mean
 from ..evaluation.representation import FeatureSpec, Representation
-from ..planning.plan import Plan, PlannedDatasets
+from ..planning.plan import MAX_WORDS, Plan, PlannedDatasets
 from ..progress import Progress
 from ..records.store import file_name
 from ..report import plots
@@ -92,8 +92,17 @@ def draw_tsne(plan: Plan, taps: Sequence[str], folder: Path) -> Generator[Progre
         MAX_IMAGES,
         PERPLEXITY,
     ]
-    files = plots.save_figure(file_name("map", *cell), content, draw, folder, ("png", "svg")) if features else []
+    name = file_name("map", *cell, *map_words(plan, taps))
+    files = plots.save_figure(name, content, draw, folder, ("png", "svg")) if features else []
     yield TsneFigure(files=files, failed=failed)
+
+
+def map_words(plan: Plan, taps: Sequence[str]) -> list[str]:
+    """What the name of a map says besides data, encoder and preset; long lists of methods become a hash."""
+    methods = "_".join(job.name for job in plan.jobs if job.recipe.seed == plan.request.seeds[0])
+    words = [methods if len(methods) <= MAX_WORDS else fingerprint(methods)[:8]]
+    words += [*taps] if tuple(taps) != ("conv5",) else []
+    return words + [*plan.request.unusual_words("dataset", "encoder", "preset")]
 
 
 def mapped_dataset(dataset: Dataset, seed: int) -> Dataset:

@@ -106,7 +106,9 @@ def test_published_checkpoints_without_the_tap_are_left_out_by_name() -> None:
     assert len(tokens) >= 39
     assert any(line.startswith("rotnet@cifar10_nin has no tap conv5; name it with --taps") for line in plan.left_out)
     alone = build_plan(Request(methods=("rotnet@cifar10_nin",), protocols=("knn",), taps=("conv4",)))
-    assert [job.method.name for job in alone.jobs] == ["rotnet@cifar10_nin"] or alone.jobs[0].external
+    assert [job.external.token for job in alone.jobs if job.external] == ["rotnet@cifar10_nin"]
+    without_cells = build_plan(Request(methods=("rotnet@published",), protocols=None, taps=("conv5",)))
+    assert len(without_cells.jobs) == 4, "of five, the one without conv5 is left out"
 
 
 def test_a_file_that_sslbench_exported_needs_no_encoder(tmp_path: Path) -> None:

@@ -38,3 +38,22 @@ def test_the_floor_of_one_preset_is_the_floor_of_another(results: Path, capsys: 
     out = capsys.readouterr().out
     assert out.count("knn: accuracy") == 1
     assert "random (floor)" in out
+
+
+def test_saved_tables_are_of_the_whole_folder(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``report --methods`` and a run of one method print that method and save the tables of all that the folder has."""
+    shutil.copytree(ROOT / "results" / "baseline" / "records", results / "records")
+    assert main(["report", "--results", str(results)]) == 0
+    whole = {path: path.read_bytes() for folder in ("tables", "figures") for path in (results / folder).iterdir()}
+    capsys.readouterr()
+    orphan = results / "figures" / "ranks-synthetic-convnet-smoke-1a17ae.png"
+    orphan.write_bytes(b"")
+    assert main(["report", "--results", str(results), "--methods", "rotnet", "--html"]) == 0
+    printed = capsys.readouterr().out
+    assert "rotnet" in printed
+    assert "moco" not in printed
+    assert f"removed  {orphan}" in printed
+    assert {
+        path: path.read_bytes() for folder in ("tables", "figures") for path in (results / folder).iterdir()
+    } == whole
+    assert "moco" not in (results / "report-rotnet.html").read_text(encoding="utf-8")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
-import os
 from pathlib import Path
 
 import pytest

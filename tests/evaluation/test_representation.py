@@ -191,7 +191,7 @@ def test_two_views_are_the_same_for_every_encoder(tiny):
 def test_the_class_token_has_its_own_features(tiny):
     """Mean, token and both come from one pass and are stored apart; two views are read in the same way."""
     torch.manual_seed(0)
-    encoder = Timm(32, name="test_vit2", mean=(0.5,) * 3, std=(0.5,) * 3)
+    encoder = Timm(32, name="test_vit")
     mean, token, both = (FeatureSpec("conv5", pooling=pooling) for pooling in ("mean", "token", "token+mean"))
     representation = represent(encoder, tiny)
     assert list(representation.extract([mean, token, both]))[-1] == (84, 84)

@@ -79,3 +79,18 @@ def test_a_damaged_value_is_refused_or_harmless(schema: int) -> None:
             assert str(error)  # noqa: PT017 - some values are as good as the replaced one
         else:
             from_json(to_json(record))
+
+
+def test_accuracies_of_schema_1_get_wilsons_interval() -> None:
+    """The bootstrap's interval of 45 of 45 right had no width; an interval of another kind of value is kept."""
+    content = to_json(example_record()) | {
+        "schema": 1,
+        "card": {"test_images": 45},
+        "metrics": [
+            {"tap": "conv5", "metric": "accuracy", "value": 1.0, "low": 1.0, "high": 1.0},
+            {"tap": "conv5", "metric": "macro_accuracy", "value": 0.5, "low": 0.4, "high": 0.6},
+        ],
+    }
+    accuracy, macro = from_json(content).measurements
+    assert (accuracy.ci_low, accuracy.ci_high) == (pytest.approx(45 / (45 + 1.959964**2)), 1.0)
+    assert (macro.ci_low, macro.ci_high) == (0.4, 0.6)

@@ -47,7 +47,7 @@ def test_json_holds_plain_values(tmp_path: Path) -> None:
     text = store.write(tmp_path, record).read_text()
     assert "NaN" not in text
     first, second = json.loads(text)["measurements"]
-    empty = {"tap": "conv4", "metric": "accuracy", "ci_high": None}
+    empty = {"tap": "conv4", "metric": "accuracy", "ci_high": None, "higher_is_better": True}
     assert first == empty | {"value": 0.5, "ci_low": None, "details": {"k": [1, 2]}}
     assert second["value"] is None
     assert json.loads(text)["settings"]["dataset"] == {"file": "a", "sizes": [1, 3]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from sslbench.bench.records import store
 from sslbench.bench.records.record import from_json, to_json
 from sslbench.bench.report.card import cell_card
 from sslbench.bench.report.page import cell_data
-from sslbench.bench.report.render import Report, write_report
+from sslbench.bench.report.render import Report, remove_outdated, write_report
 from tests.records.builders import accuracy_record, damaged_versions, failed_record, full_record
 
 RUNS = [accuracy_record(method, 0, value, 0.5) for method, value in (("rotnet", 0.7), ("jigsaw", 0.6), ("moco", 0.5))]
@@ -73,3 +74,42 @@ def test_no_damaged_value_breaks_a_report(tmp_path: Path) -> None:
     for table in made.tables:
         for record in table.records:
             json.dumps(cell_data(record, table), allow_nan=False)
+
+
+def test_the_newest_record_of_a_cell_counts(tmp_path: Path) -> None:
+    """A cell measured again under a new key replaces the older one, whatever the order of their files."""
+    old, new = (
+        replace(record, key=key, provenance=replace(record.provenance, created=f"2026-01-0{day}T00:00:00+00:00"))
+        for record, key, day in (
+            (accuracy_record("rotnet", 0, 0.55, 0.55), "f" * 16, 1),
+            (accuracy_record("rotnet", 0, 0.65, 0.65), "0" * 16, 2),
+        )
+    )
+    for records in ([old, new], [new, old]):
+        made = write_report(records, folder=tmp_path, formats=())
+        assert "65.0" in made.text
+        assert "55.0" not in made.text
+        assert made.text.count("superseded") == 1
+        assert f"shapes-convnet-rotnet-linear-s0-{'f' * 16} (newer: {'0' * 16})" in made.text
+
+
+def test_only_outdated_files_of_a_report_are_removed(tmp_path: Path) -> None:
+    """Files that a report would have made and no longer makes go; any other file of the folder stays."""
+    made = write_report(RUNS, folder=tmp_path, formats=("md", "svg"))
+    outdated = [
+        tmp_path / "figures" / "ranks-shapes-convnet-small-1a17ae.png",
+        tmp_path / "tables" / "linear-shapes-convnet-small-aaaaaa.md",
+        tmp_path / "figures" / "cost-linear-shapes-convnet-small-aaaaaa.svg",
+    ]
+    others = [
+        tmp_path / "figures" / "map-shapes-convnet-small.png",
+        tmp_path / "figures" / "show-rotnet.png",
+        tmp_path / "tables" / "linear-my-notes.md",
+        tmp_path / "tables" / "notes-shapes-convnet-small-aaaaaa.md",
+        tmp_path / "tables" / "linear-shapes-convnet-small-aaaaaa.txt",
+    ]
+    for path in (*outdated, *others):
+        path.write_text("x")
+    assert set(remove_outdated(tmp_path, made.files, {"linear"})) == set(outdated)
+    assert all(path.exists() for path in (*others, *made.files))
+    assert not any(path.exists() for path in outdated)

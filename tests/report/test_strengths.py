@@ -33,6 +33,7 @@ def record_of(method: str, *details: dict[str, Any], grid: tuple[float, ...] = (
         ({"strength": 1.0, "validation_accuracy": 0.5}, (0.01, 0.1, 1.0), "edge"),
         ({"strength": 0.1} | CHOSEN, (0.01, 0.1, 1.0), None),
         ({"strength": 0.1} | CHOSEN, (0.1,), None),
+        ({"strength": 0.01, "validation_accuracy": 1.0}, (0.01, 0.1, 1.0), None),
         ({"strength": 1.0, "strength_choice": "not chosen"}, (0.01, 0.1, 1.0), "not chosen"),
         ({"k": 3}, (0.01, 0.1, 1.0), None),
         ({"strength": "damaged"}, (0.01, 0.1, 1.0), None),

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from sslbench.bench.records.comparable import newest_of_each_cell
 from sslbench.bench.records.measurement import Measurement
+from sslbench.bench.records.record import Record
 from sslbench.bench.report.frame import records_frame
 from sslbench.bench.report.plots.cost import pareto_front
 from sslbench.bench.report.render import write_report
-from sslbench.bench.report.tables import CEILING, FLOOR, build_tables, ci_half_width, tap_table
+from sslbench.bench.report.tables import CEILING, FLOOR, build_tables, ci_half_width, row_labels, tap_table
 from tests.records.builders import accuracy_record, changed_record
 
 
@@ -104,3 +106,45 @@ def test_a_metric_whose_lower_values_are_better() -> None:
     assert dict(zip(table.rows["label"], table.rows["rank"], strict=True)) == {"a": 3, "b": 1, "c": 2}
     assert table.heading == "rmse, lower is better"
     assert pareto_front([(1, 0.3), (2, 0.2), (3, 0.25)], higher_is_better=False) == [(1, 0.3), (2, 0.2)]
+
+
+def given(sha256: str, file: str, **changes: object) -> Record:
+    """A record of a method's weights in a file of a user."""
+    record = accuracy_record("rotnet", 0, 0.5, 0.5, cell={"checkpoint": "last.ckpt"}, **changes)
+    source = replace(record.source, kind="file", file=file, sha256=sha256)
+    return replace(record, key=sha256[:16], source=source)
+
+
+def test_two_files_of_one_name_are_two_rows() -> None:
+    """The folder of each file is in its label, or a short hash where the folders are equal or unknown."""
+    a, b = given("a" * 64, "runA/last.ckpt"), given("b" * 64, "runB/last.ckpt")
+    (table,) = build_tables([[a, b]], (), {}, {})
+    assert [label for label, _ in table.rows_by_label] == [
+        "rotnet, last.ckpt, from runA",
+        "rotnet, last.ckpt, from runB",
+    ]
+    same = [given("a" * 64, "last.ckpt"), given("b" * 64, "last.ckpt")]
+    assert list(row_labels(same).values()) == ["rotnet, last.ckpt, aaaaaaaa", "rotnet, last.ckpt, bbbbbbbb"]
+    assert newest_of_each_cell([a, b]) == ([a, b], [])
+
+
+def test_labels_say_as_much_as_keys() -> None:
+    """Two cells that differ in a setting that no label names, or in nothing that is recorded, are two rows."""
+    of_settings = [
+        changed_record(
+            accuracy_record("rotnet", 0, 0.5, 0.5), key=str(bias) * 16, settings={"protocol": {"bias": bias}}
+        )
+        for bias in (1, 2)
+    ]
+    assert list(row_labels(of_settings).values()) == ["rotnet, protocol.bias = 1", "rotnet, protocol.bias = 2"]
+    of_keys = [replace(of_settings[0], key=key * 16) for key in "cd"]
+    assert list(row_labels(of_keys).values()) == ["rotnet, cccccccc", "rotnet, dddddddd"]
+
+
+def test_the_same_given_weights_are_one_row() -> None:
+    """Weights from a file owe nothing to the preset, so their measurement is repeated under another one."""
+    one = given("a" * 64, "runA/last.ckpt")
+    again = replace(one, key="e" * 16, provenance=replace(one.provenance, created="2026-01-01"))
+    (table,) = build_tables([[again, one]], (), {}, {})
+    assert [record.key for record in table.records] == ["e" * 16]
+    assert [label for label, _ in table.rows_by_label] == ["rotnet, last.ckpt"]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sslbench.bench.encoders.convnet import ConvNet
+from sslbench.bench.encoders.timm import Timm
 from sslbench.bench.errors import UserError
 from sslbench.bench.evaluation.probes.finetune import Classifier, endless_batches, fine_tune, predict_classes
 from sslbench.bench.evaluation.representation import FeatureSpec
@@ -154,3 +155,13 @@ def test_no_device_slips(monkeypatch: pytest.MonkeyPatch) -> None:
             network = build_classifier()
         train(network, steps=2, device="cuda")
     assert losses == ["cuda", "cuda"]
+
+
+def test_a_classifier_can_read_the_class_token() -> None:
+    """Class token and mean are concatenated, and gradients reach the class token."""
+    torch.manual_seed(0)
+    encoder = Timm(32, name="test_vit")
+    spec = FeatureSpec("conv5", pooling="token+mean")
+    network = Classifier(encoder, spec, 2 * encoder.dim, 3, train_encoder=True)
+    network(torch.rand(4, 3, 32, 32)).square().sum().backward()
+    assert encoder.network.cls_token.grad.abs().sum() > 0
