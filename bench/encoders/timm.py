@@ -20,6 +20,8 @@ from ..images.input_spec import MEAN, STD
 from ..plugins.ranges import Positive, Share
 from . import Encoder, class_token_of, normalise_channels
 
+REVISION = 2  # the deepest tap is read after the final norm
+
 TapOutput = tuple[Tensor, Tensor | None]  # feature maps (N, C, h, w) and prefix tokens (N, n, C)
 
 

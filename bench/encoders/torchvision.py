@@ -18,6 +18,8 @@ from ..images.input_spec import MEAN, STD
 from . import normalise_channels
 from ._hooked import HookedEncoder
 
+REVISION = 2  # the deepest tap is read after the final norm
+
 HEADS = ("fc", "classifier", "heads", "head", "avgpool", "flatten", "dropout", "AuxLogits", "aux1", "aux2")
 FINAL_NORMS = ("encoder.ln", "norm")  # of vision transformers, and of Swin
 

@@ -14,11 +14,11 @@ from ..checkpoints.resolve import resolve_checkpoints
 from ..data import DatasetInfo
 from ..errors import UserError
 from ..plugins.code_identity import absolute_import, code_identity
-from ..plugins.discovery import ROOT, Plugin
+from ..plugins.discovery import Plugin, ROOT, needs_of
 from ..records import store as records
 from ..storage.hashing import fingerprint
 from ..training.recipe import PRESETS, Recipe
-from .plan import Cell, Job, Plan, Request, needs_of
+from .plan import Cell, Job, Plan, Request
 
 
 def variants_of(protocol: Plugin) -> dict[str, dict[str, dict[str, Any]]]:

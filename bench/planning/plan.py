@@ -9,7 +9,7 @@ from typing import Any
 
 from ..checkpoints.registry import Checkpoint
 from ..data import Dataset, DatasetInfo, DatasetSource
-from ..plugins.discovery import Plugin
+from ..plugins.discovery import Plugin, needs_of
 from ..storage.hashing import fingerprint
 from ..training.recipe import Recipe
 
@@ -137,15 +137,6 @@ class Plan:
             return self
         request = replace(self.request, encoder=checkpoint.encoder)
         return replace(self, request=request, encoder=checkpoint.plugin, encoder_settings=checkpoint.settings)
-
-
-def needs_of(method: Plugin, settings: Mapping[str, Any]) -> frozenset[str]:
-    """What a method with these settings needs of a data set in addition to images."""
-    conditional = method.constants.get("needs_if") or {}
-    assigned = {f"{name}={value}" for name, value in settings.items()}
-    return frozenset(method.constants.get("needs") or ()) | {
-        conditional[setting] for setting in conditional.keys() & assigned
-    }
 
 
 class PlannedDatasets:

@@ -90,6 +90,15 @@ class Plugin:
         return {name: value for name, value in settings.items() if name not in later or later[name] != value}
 
 
+def needs_of(method: Plugin, settings: Mapping[str, Any]) -> frozenset[str]:
+    """What a method with these settings needs of a data set in addition to images."""
+    conditional = method.constants.get("needs_if") or {}
+    assigned = {f"{name}={value}" for name, value in settings.items()}
+    return frozenset(method.constants.get("needs") or ()) | {
+        conditional[setting] for setting in conditional.keys() & assigned
+    }
+
+
 def find_plugins(kind: str, extra: tuple[str, ...] = ()) -> dict[str, Plugin]:
     """All plugins of a kind by name: built in, from installed packages (entry points), and the files ``extra``.
 

@@ -39,6 +39,7 @@ def footnotes(
         *strength_notes(measured, labels),
         *([f"protocol card: {settings_text(lead.card)}"] if lead.card else []),
         conditions_note(lead, group),
+        *other_budget_notes(group, labels),
         *neighbour_notes(neighbours),
         *([f"published numbers, never ranked with measured ones: {references.setting}"] if references else []),
         *(f"published in {source}" for source in (references.sources if references else ())),
@@ -63,11 +64,18 @@ def deviation_notes(measured: Sequence[Record], labels: Mapping[str, str]) -> li
 
 
 def conditions_note(lead: Record, group: Sequence[Record]) -> str:
-    """Data, encoder, preset, budget and seeds."""
+    """Data, encoder, preset, budget and seeds; a group of external checkpoints alone has no preset and no budget."""
     cell, views = lead.cell, lead.settings.recipe.get("views")
     seeds = ", ".join(str(seed) for seed in sorted({record.cell.seed for record in group}))
     budget = f", budget {views:,} views" if isinstance(views, int) and views else ""
-    return f"data {cell.dataset}, encoder {cell.encoder}, preset {cell.preset}{budget}, seeds {seeds}"
+    trained = "" if lead.is_external else f", preset {cell.preset}{budget}"
+    return f"data {cell.dataset}, encoder {cell.encoder}{trained}, seeds {seeds}"
+
+
+def other_budget_notes(group: Sequence[Record], labels: Mapping[str, str]) -> list[str]:
+    """A note that names the rows whose weights were given, so that the table's preset and budget are not theirs."""
+    given = dict.fromkeys(labels[r.key] for r in group if r.is_external or r.source.kind == "file")
+    return [f"trained elsewhere, with other data and another budget: {', '.join(given)}"] if given else []
 
 
 def neighbour_notes(neighbours: Sequence[str]) -> list[str]:

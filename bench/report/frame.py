@@ -9,6 +9,7 @@ import pandas as pd
 
 from ..records.record import CellNames, Cost, Record
 from ..storage.hashing import fingerprint
+from .learning import learned_from
 
 CELL = [field.name for field in fields(CellNames)]
 COSTS = [field.name for field in fields(Cost)]
@@ -26,10 +27,11 @@ def records_frame(records: Iterable[Record]) -> pd.DataFrame:
             **{name: getattr(record.cell, name) for name in CELL},
             "card": fingerprint(record.card),
             "source": record.source.kind,
+            "learns_from": learned_from(record),
             **{name: getattr(record.cost, name) for name in COSTS},
         }
         measurements = () if record.failed else record.measurements
         rows += [common | {name: getattr(found, name) for name in MEASURED} for found in measurements] or [common]
-    columns = ["key", "status", "error", *CELL, "card", "source", *COSTS, *MEASURED]
+    columns = ["key", "status", "error", *CELL, "card", "source", "learns_from", *COSTS, *MEASURED]
     numbers = dict.fromkeys((*COSTS, "value", "ci_low", "ci_high"), "float64")
     return pd.DataFrame(rows, columns=columns).astype(numbers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ..records.comparable import budget, conditions, has_no_budget, planned_conditions
 from ..records.record import Record
@@ -38,9 +38,16 @@ def group_comparable(records: Iterable[Record]) -> list[list[Record]]:
     return [group for budgets in groups.values() for group in budgets.values()]
 
 
-def measured_where(record: Record) -> str:
-    """Data, encoder and preset of a record as the end of a title."""
-    cell = record.cell
+def measured_where(group: Sequence[Record]) -> str:
+    """Data, encoder and preset of a group of records as the end of a title; the first decides the group's conditions.
+
+    External checkpoints have encoders of their own, and neither the preset nor the pretraining data of this project.
+    """
+    cell = group[0].cell
+    external = [record for record in group if record.is_external]
+    if len(external) == len(group):
+        return f"on {cell.dataset}, {cell.encoder}"
     elsewhere = cell.pretrain_dataset not in (None, cell.dataset)
     pretrained = f" from {cell.pretrain_dataset}" if elsewhere else ""
-    return f"on {cell.dataset}{pretrained}, {cell.encoder}, {cell.preset}"
+    encoder = f"several encoders ({cell.encoder} and others)" if external else cell.encoder
+    return f"on {cell.dataset}{pretrained}, {encoder}, {cell.preset}"

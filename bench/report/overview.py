@@ -37,8 +37,13 @@ class Overview:
     columns: list[Column]
     labels: list[str]
     roles: dict[str, str]  # label -> "ceiling", "floor" or ""
-    mean_ranks: dict[str, float]  # over the columns, of the methods that were measured in all of them
+    mean_ranks: dict[str, float]  # over the columns, of the methods that were measured in all of them, among their kind
     notes: list[str]
+
+    @property
+    def datasets(self) -> int:
+        """The number of data sets that the columns were measured on."""
+        return len({column.table.records[0].identity.dataset for column in self.columns})
 
     @property
     def values(self) -> pd.DataFrame:
@@ -62,7 +67,7 @@ def build_overviews(tables: Sequence[Table]) -> list[Overview]:
             by_place.setdefault(fingerprint(overview_conditions(table.records[0])), []).append(table)
     several = [group for group in by_place.values() if len(group) > 1]
     leads = [group[0].records[0] for group in several]
-    places = list(map(measured_where, leads))
+    places = [measured_where([record for table in group for record in table.records]) for group in several]
     differences = distinguishing_settings(places, list(map(overview_conditions, leads)))
     return [
         build_overview(group, place + (f"; {difference}" if difference else ""))
@@ -78,7 +83,10 @@ def build_overview(tables: Sequence[Table], where: str) -> Overview:
     for role in ("ceiling", "floor", ""):
         for table in tables:
             roles |= dict.fromkeys(table.rows.loc[table.rows["role"] == role, "label"], role)
-    ranks = mean_ranks(columns, [label for label, role in roles.items() if not role])
+    kinds = {row.label: row.learns_from for table in tables for row in table.rows.itertuples() if not row.role}
+    ranks: dict[str, float] = {}
+    for kind in dict.fromkeys(kinds.values()):
+        ranks |= mean_ranks(columns, [label for label in kinds if kinds[label] == kind])
     metrics = dict.fromkeys(f"{table.protocol}: {table.heading}" for table in tables)
     notes = [
         *metrics,
@@ -86,7 +94,8 @@ def build_overview(tables: Sequence[Table], where: str) -> Overview:
     ]
     if ranks:
         notes.append(
-            f"mean rank: over the {len(columns)} columns, for methods with a number in each; "
+            f"mean rank: over the {len(columns)} columns, for methods with a number in each, among those that "
+            "learn from the same; "
             "columns share test images, so it is a description and not a test"
         )
     digest = fingerprint(overview_conditions(lead))[:6]

@@ -23,6 +23,7 @@ from .external import external_notes, with_checkpoint_references
 from .footnotes import distinguishing_settings, footnotes
 from .frame import records_frame
 from .groups import measured_where
+from .learning import learning_notes
 from .published import ReferenceNumbers, find_references, published_frame, references_in
 from .significance import CorrectAnswers, tied_with_best
 
@@ -124,7 +125,7 @@ def build_tables(
     ``headlines``: protocol -> metric; ``protocols``: those that show their records in their own way.
     """
     leads = [group[0] for group in groups]
-    places = [(lead.cell.protocol, measured_where(lead)) for lead in leads]
+    places = [(group[0].cell.protocol, measured_where(group)) for group in groups]
     differences = distinguishing_settings(places, [ranking_conditions(lead) for lead in leads])
     tables = []
     for group, place, difference in zip(groups, places, differences, strict=True):
@@ -160,7 +161,7 @@ def build_table(
     references = with_checkpoint_references(published, group, taps, metric)
     cited = references_in(custom.published) if custom and custom.parts else references
     rows = tap_table(frame, taps, metric)
-    ties = tied_with_best(rows.assign(metric=metric), rows["tap"], answers) if metric == "accuracy" else False
+    ties = tied_with_best(rows.assign(metric=metric), rows["learns_from"], answers) if metric == "accuracy" else False
     return Table(
         name=table_name(lead),
         protocol=lead.cell.protocol,
@@ -172,6 +173,7 @@ def build_table(
         notes=[
             *(custom.protocol.notes(custom.measured, custom.published, dict(lead.card)) if custom else ()),
             *(rank_correlation_note(rows, taps, published) if published else ()),
+            *learning_notes(group, labels, (CEILING, FLOOR)),
             *external_notes(group, labels),
             *footnotes(lead, group, labels, cited, neighbours),
             *(f"not tested against the best, {label}: {why}" for label, why in answers.unread.items()),
@@ -289,8 +291,9 @@ def build_custom_view(
     measured, published = pd.concat(tables, ignore_index=True), published_frame(lead.cell.protocol)
     measured.attrs["card"] = dict(lead.card)
     groups = protocol.ranking_groups(measured)
-    measured["rank"] = rank_methods(measured, ["tap", groups], lower_is_better(frame))
-    measured["tied_with_best"] = tied_with_best(measured, groups, answers)
+    measured["rank"] = rank_methods(measured, ["tap", groups, "learns_from"], lower_is_better(frame))
+    ranked_together = zip(groups, measured["learns_from"], strict=True)
+    measured["tied_with_best"] = tied_with_best(measured, ranked_together, answers)
     published = published[published["method"].isin(frame["method"])]
     return CustomView(protocol, measured, published, protocol.table(measured, published))
 
@@ -307,7 +310,7 @@ def tap_table(frame: pd.DataFrame, taps: Sequence[str], metric: str) -> pd.DataF
     measured: dict[tuple[str, str], list[Any]] = defaultdict(list)
     succeeded: dict[str, bool] = {}
     first: dict[str, Any] = {}
-    columns = ["label", "method", "variant", "seed", "status", "metric", "tap"]
+    columns = ["label", "method", "variant", "learns_from", "seed", "status", "metric", "tap"]
     columns += ["value", "ci_low", "ci_high", "pretrain_flops", "pretrain_seconds"]
     row: Any
     # As objects, since pandas unpacks text one word at a time.
@@ -329,6 +332,7 @@ def tap_table(frame: pd.DataFrame, taps: Sequence[str], metric: str) -> pd.DataF
                     "label": label,
                     "method": head.method,
                     "variant": head.variant,
+                    "learns_from": head.learns_from,
                     "role": {CEILING: "ceiling", FLOOR: "floor"}.get(head.method, ""),
                     "tap": tap,
                     "mean": mean_of_known(values),
@@ -341,7 +345,7 @@ def tap_table(frame: pd.DataFrame, taps: Sequence[str], metric: str) -> pd.DataF
             )
     means = pd.DataFrame(table)
     lower = {metric} & lower_is_better(frame)
-    return means.assign(rank=rank_methods(means.assign(metric=metric), ["tap"], lower))
+    return means.assign(rank=rank_methods(means.assign(metric=metric), ["tap", "learns_from"], lower))
 
 
 def lower_is_better(frame: pd.DataFrame) -> set[str]:

@@ -102,7 +102,7 @@ def map_words(plan: Plan, taps: Sequence[str]) -> list[str]:
     methods = "_".join(job.name for job in plan.jobs if job.recipe.seed == plan.request.seeds[0])
     words = [methods if len(methods) <= MAX_WORDS else fingerprint(methods)[:8]]
     words += [*taps] if tuple(taps) != ("conv5",) else []
-    return words + [*plan.request.unusual_words("dataset", "encoder", "preset")]
+    return [*words, *plan.request.unusual_words("dataset", "encoder", "preset")]
 
 
 def mapped_dataset(dataset: Dataset, seed: int) -> Dataset:

@@ -1,4 +1,4 @@
-"""A cache or results folder on a small disk that fills up: no crash, one line per loss, and a larger disk repairs it."""
+"""A cache or results folder on a small disk that fills up: one line per loss, and a larger disk repairs it."""
 
 from __future__ import annotations
 

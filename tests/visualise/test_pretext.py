@@ -132,7 +132,7 @@ def test_show_writes_a_picture_and_prints_its_path(tmp_path: Path, capsys: pytes
     """The first ``show METHOD`` pretrains and writes a picture; the second takes everything from the cache."""
     words = ["show", "rotnet", "--results", str(tmp_path / "results"), "--images", "3", *QUICK]
     assert main(words) == 0
-    file = tmp_path / "results" / "figures" / "show-rotnet.png"
+    (file,) = (tmp_path / "results" / "figures").glob("show-rotnet-*.png")  # settings that are not the default
     assert capsys.readouterr().out == f"rotnet  seed 0  encoder and heads pretrained now\nfigure   {file}\n"
     first = Image.open(file)
     assert first.width == 2 * MARGIN + 3 * IMAGE_SIDE + 2 * GAP

@@ -21,8 +21,11 @@ STEP = 0.32  # inches between the names of two methods
 
 
 def save_ranks(overview: Overview, folder: Path, formats: Collection[str]) -> list[Path]:
-    """Write the figure if at least three methods have a mean rank; returns the paths."""
-    if len(overview.mean_ranks) < 3:
+    """Write the figure if at least three methods have a mean rank over two data sets or more; returns the paths.
+
+    The critical difference assumes independent columns, and those of one data set share its test images.
+    """
+    if len(overview.mean_ranks) < 3 or overview.datasets < 2:
         return []
     content = [overview.title, len(overview.columns), overview.mean_ranks]
     name = f"ranks-{overview.name.partition('-')[2]}"
