@@ -38,6 +38,7 @@ class WeightsMetadata:
     cost: Cost | None = None
     weights: str | None = None  # hash of the encoder's weights, in a file of heads
     crc32: int | None = None  # of the tensors' values
+    taught_steps: int | None = None  # in a file of heads that were trained on a frozen encoder
 
 
 def parse_metadata(path: Path, text: str) -> dict[str, Any]:
