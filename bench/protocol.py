@@ -114,7 +114,7 @@ def as_percent(mean: float, ci_half_width: float = math.nan, digits: int = 1) ->
 
 
 def row_name(label: str, role: str) -> str:
-    """The first cell of a row: its label, and its role if it is the floor or the ceiling."""
+    """The first cell of a row: its label, and in brackets its role or what else a reader must know of it."""
     return f"{label} ({role})" if role else label
 
 

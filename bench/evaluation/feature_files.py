@@ -100,7 +100,11 @@ def map_features(path: Path) -> np.memmap[tuple[int, int], np.dtype[np.float32]]
 
 def make_room(folder: Path, needed: int) -> None:
     """Deletes old feature files where the cache would exceed its limit. Raises StorageError where the disk is full."""
-    stored = sorted((entry.stat().st_mtime, entry.stat().st_size, entry.path) for entry in os.scandir(folder))
+    stored = []
+    for entry in os.scandir(folder):
+        with suppress(FileNotFoundError):  # another process may rename or delete files at the same time
+            stored.append((entry.stat().st_mtime, entry.stat().st_size, entry.path))
+    stored.sort()
     total = sum(size for _, size, _ in stored) + needed
     for used, size, path in stored:
         if total > CACHE_LIMIT and time.time() - used > MINIMUM_AGE:

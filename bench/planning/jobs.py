@@ -14,7 +14,7 @@ from ..checkpoints.resolve import resolve_checkpoints
 from ..data import DatasetInfo
 from ..errors import UserError
 from ..plugins.code_identity import absolute_import, code_identity
-from ..plugins.discovery import Plugin, ROOT, needs_of
+from ..plugins.discovery import ROOT, Plugin, needs_of
 from ..records import store as records
 from ..storage.hashing import fingerprint
 from ..training.recipe import PRESETS, Recipe

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 def current_provenance(device: torch.device, precision: str | None = None) -> Provenance:
-    """Commit, versions and device at this moment."""
+    """Commit, versions, device and number of threads at this moment."""
+    import torch
+
     commit, dirty = checkout()
     return Provenance(
         commit=commit,
@@ -29,6 +31,7 @@ def current_provenance(device: torch.device, precision: str | None = None) -> Pr
         system=platform.platform(),
         device=device_name(device),
         precision=precision,
+        threads=torch.get_num_threads(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

@@ -90,6 +90,8 @@ class WeightsSource:
     commit: str | None = None
     precision: str | None = None
     device: str | None = None
+    threads: int | None = None  # of the processor; the sums of other numbers of threads differ in the last digits
+    needs: tuple[str, ...] | None = None  # what a method here learned from besides images; None if trained elsewhere
     checkpoint: ExternalCheckpoint | None = None
 
 
@@ -117,6 +119,7 @@ class Provenance:
     system: str | None = None
     device: str | None = None
     precision: str | None = None
+    threads: int | None = None  # of the processor
     created: str = ""  # ISO 8601, so that the order of the text is the order in time
 
 

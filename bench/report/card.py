@@ -51,7 +51,9 @@ def cell_card(record: Record) -> str:
         "measured": f"{made.created or None}, commit {made.commit}"
         + (", with changes that were not committed" if made.dirty else ""),
         "with": ", ".join(f"{name} {version}" for name, version in made.versions.items()),
-        "on": values_line({"device": made.device, "system": made.system, "precision": made.precision}),
+        "on": values_line(
+            {"device": made.device, "system": made.system, "precision": made.precision, "threads": made.threads}
+        ),
         "data": values_line({"dataset": record.identity.dataset, "pretrain_dataset": record.identity.pretrain_dataset}),
         "weights": values_line(weights | {"content": record.identity.weights}),
         "cost": values_line({name: f"{value:,.{0 if value == int(value) else 1}f}" for name, value in cost.items()}),

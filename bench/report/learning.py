@@ -7,7 +7,7 @@ asks for, so that its accuracy says little about methods that learn from images 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 from ..plugins.discovery import Plugin, find_plugins, needs_of
@@ -22,15 +22,16 @@ TIMM_TAGS = (  # the last that occurs in a tag decides, since fine-tuning comes 
 
 
 def learned_from(record: Record) -> str:
-    """What a record's weights learned from; "unknown" where neither a plugin nor the weights' name says it."""
+    """What a record's weights learned from; "unknown" where neither record, plugin nor the weights' name says it."""
     checkpoint = record.source.checkpoint
     if record.source.kind == "untrained":
         return IMAGES
-    name = checkpoint.token.partition("@")[0] if checkpoint else record.cell.method
-    method = methods().get(name)
-    if method is None:
-        return learned_by_name(checkpoint.token) if checkpoint else UNKNOWN
-    needs = needs_of(method, {} if checkpoint else record.settings.method)
+    needs: Iterable[str] | None = record.source.needs
+    if needs is None:
+        method = methods().get(checkpoint.token.partition("@")[0] if checkpoint else record.cell.method)
+        if method is None:
+            return learned_by_name(checkpoint.token) if checkpoint else UNKNOWN
+        needs = needs_of(method, {} if checkpoint else record.settings.method)
     return " and ".join([IMAGES, *sorted(needs)])
 
 
@@ -47,6 +48,11 @@ def learned_by_name(token: str) -> str:
     if kind and not labelled:
         return kind
     return ("images, captions and labels" if "captions" in kind else "images and labels") if labelled else UNKNOWN
+
+
+def beyond_images(kind: str) -> str:
+    """What of a kind is not images, as a mark behind the name of a row: "+ captions"; "" for images alone."""
+    return "" if kind in (IMAGES, UNKNOWN) else "+ " + kind.removeprefix(IMAGES).removeprefix(" and").lstrip(", ")
 
 
 @cache

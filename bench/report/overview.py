@@ -37,6 +37,7 @@ class Overview:
     columns: list[Column]
     labels: list[str]
     roles: dict[str, str]  # label -> "ceiling", "floor" or ""
+    kinds: dict[str, str]  # label of a method -> what it learns from
     mean_ranks: dict[str, float]  # over the columns, of the methods that were measured in all of them, among their kind
     notes: list[str]
 
@@ -83,7 +84,8 @@ def build_overview(tables: Sequence[Table], where: str) -> Overview:
     for role in ("ceiling", "floor", ""):
         for table in tables:
             roles |= dict.fromkeys(table.rows.loc[table.rows["role"] == role, "label"], role)
-    kinds = {row.label: row.learns_from for table in tables for row in table.rows.itertuples() if not row.role}
+    rows = [row for table in tables for _, taps in table.rows_by_label for row in taps]
+    kinds: dict[str, str] = {row.label: row.learns_from for row in rows if not row.role}
     ranks: dict[str, float] = {}
     for kind in dict.fromkeys(kinds.values()):
         ranks |= mean_ranks(columns, [label for label in kinds if kinds[label] == kind])
@@ -93,9 +95,9 @@ def build_overview(tables: Sequence[Table], where: str) -> Overview:
         *(f"protocol card, {table.protocol}: {settings_text(table.records[0].card)}" for table in tables),
     ]
     if ranks:
+        among = ", among those that learn from the same" if len(set(kinds.values())) > 1 else ""
         notes.append(
-            f"mean rank: over the {len(columns)} columns, for methods with a number in each, among those that "
-            "learn from the same; "
+            f"mean rank: over the {len(columns)} columns, for methods with a number in each{among}; "
             "columns share test images, so it is a description and not a test"
         )
     digest = fingerprint(overview_conditions(lead))[:6]
@@ -105,6 +107,7 @@ def build_overview(tables: Sequence[Table], where: str) -> Overview:
         columns=columns,
         labels=list(roles),
         roles=roles,
+        kinds=kinds,
         mean_ranks=ranks,
         notes=notes,
     )

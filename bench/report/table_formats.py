@@ -17,6 +17,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from ..protocol import TableCell, ranked_cell, row_name
+from .learning import beyond_images
 from .overview import Overview
 from .significance import LEVEL
 from .tables import CEILING, FLOOR, Table
@@ -124,7 +125,7 @@ def table_grid(table: Table, *, measured: bool = False, published: bool = False)
     header += [(tap, "(published)") for tap in table.taps if published]
     rows = []
     for label, cells in table.rows_by_label:
-        row = [TableCell(row_name(label, cells[0].role))]
+        row = [TableCell(row_name(label, cells[0].role or beyond_images(cells[0].learns_from)))]
         row += [measured_cell(table, cell) for cell in cells if measured]
         row += [TableCell(table.format_number(table.reference(cell))) for cell in cells if published]
         rows.append(row)
@@ -139,7 +140,7 @@ def overview_grid(overview: Overview, places: range) -> Grid:
     header += [("mean rank",)] if ranked else []
     rows = []
     for label in overview.labels:
-        row = [TableCell(row_name(label, overview.roles[label]))]
+        row = [TableCell(row_name(label, overview.roles[label] or beyond_images(overview.kinds[label])))]
         for column in columns:
             cell = column.cells.get(label)
             row.append(measured_cell(column.table, cell, interval=False) if cell else TableCell("-"))

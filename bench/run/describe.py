@@ -88,7 +88,8 @@ def weights_source(job: Job, weights: Weights | None, reading: Mapping[str, Any]
         file=(f"{file.resolve().parent.name}/" * bool(job.checkpoint) + file.name) if file else None,
         sha256=content_hash(file) if file else None,
         # The weights may be older than the measurement, and made on another machine.
-        **{name: metadata[name] for name in ("commit", "precision", "device") if name in metadata},
+        **{name: metadata[name] for name in ("commit", "precision", "device", "threads") if name in metadata},
+        needs=None if job.external else tuple(sorted(job.needs)),
         checkpoint=ExternalCheckpoint(**external, reading=reading) if external else None,
     )
 

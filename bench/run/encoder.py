@@ -98,6 +98,7 @@ def pretrain_encoder(
         "precision": "bf16" if low_precision(device, job.recipe.precision) else "fp32",
         "commit": made.commit,
         "device": made.device,
+        "threads": made.threads,
     }
     flops = count_step_flops(method, split, job.recipe, device) * optimiser_steps(method, job.recipe)
     steps: list[Step] = []

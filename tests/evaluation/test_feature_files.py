@@ -98,6 +98,16 @@ def test_stored_features_are_read_where_nothing_can_be_written(tiny: Dataset, mo
     assert torch.equal(represent(tiny).train(SPEC), whole)
 
 
+def test_files_that_another_process_takes_away_are_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between listing the folder and looking at a file, its writer may have renamed it."""
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("x")
+    listed = list(os.scandir(tmp_path))
+    (tmp_path / "a").unlink()
+    monkeypatch.setattr(os, "scandir", lambda _: listed)
+    feature_files.make_room(tmp_path, 100)
+
+
 def test_a_full_disk_is_said_before_and_while_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line in both cases, and no temporary file stays."""
     monkeypatch.setattr(feature_files.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100}))

@@ -17,8 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from sslbench.bench.checkpoints.store import read_manifest
 from sslbench.bench.data import Dataset
 from sslbench.bench.method import Batch, Method, TrainInfo
-from sslbench.bench.planning.plan import needs_of
-from sslbench.bench.plugins.discovery import Plugin, find_plugins, plugin_files
+from sslbench.bench.plugins.discovery import Plugin, find_plugins, needs_of, plugin_files
 from sslbench.bench.report.tables import CEILING
 from sslbench.bench.training.loop import make_batch
 from tests.builders import encoder_for, plugins_under_test

@@ -54,3 +54,8 @@ def test_everything_runs_without_what_only_posix_has(tmp_path: object) -> None:
     words += ["--set", "synthetic.test=20", "--results", f"{tmp_path}/results"]
     done = subprocess.run([sys.executable, "-c", HIDE, *words], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_number_of_threads_is_recorded() -> None:
+    """Seconds and the last digits of sums depend on it."""
+    assert current_provenance(torch.device("cpu")).threads == torch.get_num_threads()

@@ -117,7 +117,7 @@ jigsaw     66.0 ± 2.0  *71.5 ± 2.0           45.3           34.6
 rotnet    *77.0 ± 2.0   71.0 ± 2.0           50.0           43.8
 
 * best of the methods (supervised and random are not ranked)
-±: half the 95 % interval over test images (bootstrap)
+±: half the 95 % interval over test images (Wilson)
 weights bundled: jigsaw, rotnet
 protocol card: taps = conv4, conv5; head = mlp
 data shapes, encoder convnet, preset small, budget 320,000 views, seeds 0

@@ -24,7 +24,12 @@ def save_bars(table: Table, folder: Path, formats: Collection[str]) -> list[Path
     if table.rows["mean"].isna().all():
         return []
     custom = [table.custom.measured.to_csv(), *source_code_of(table.custom.protocol.plot)] if table.custom else []
-    content = [table.title, table.rows.drop(columns=["flops", "seconds"]).to_csv(), repr(table.references), *custom]
+    content = [
+        table.title,
+        table.rows.drop(columns=["flops", "seconds", "learns_from"]).to_csv(),
+        repr(table.references),
+        *custom,
+    ]
     return save_figure(table.name, content, lambda: draw_with_protocol(table) or draw_bars(table), folder, formats)
 
 

@@ -1,4 +1,8 @@
-"""Accuracy against the cost of pretraining: a point per method, and the Pareto front."""
+"""Accuracy against the cost of pretraining: a point per method, and the Pareto front of each kind of method.
+
+The cost is counted in FLOPs. Seconds are shown too if all methods were pretrained on one device with the same precision
+and number of threads; they have no front, since what else ran on the machine changes them.
+"""
 
 from __future__ import annotations
 
@@ -17,27 +21,43 @@ if TYPE_CHECKING:
 
 COSTS = {"flops": "pretraining (FLOPs)", "seconds": "pretraining (seconds)"}
 
+FRONTS_VERSION = 2
+"""Increase it when the figure should look different, so that existing files are drawn again."""
+
 
 def save_cost(table: Table, folder: Path, formats: Collection[str]) -> list[Path]:
     """Write the figure if at least two methods have a cost of pretraining; returns the paths."""
     rows = table.rows[table.rows["mean"].notna()]
     if rows.loc[(rows["role"] == "") & (rows["flops"] > 0), "label"].nunique() < 2:
         return []
-    content = [table.title, rows[["label", "tap", "role", "mean", "ci_half_width", *COSTS]].to_csv()]
+    shown = ["label", "tap", "role", "learns_from", "mean", "ci_half_width", *costs_to_show(table)]
+    content = [table.title, FRONTS_VERSION, rows[shown].to_csv()]
     return save_figure(f"cost-{table.name}", content, lambda: draw_costs(table, rows), folder, formats)
+
+
+def costs_to_show(table: Table) -> list[str]:
+    """FLOPs, and seconds where one machine measured all of them under the same conditions."""
+    machines = {
+        (record.source.device, record.source.precision, record.source.threads)
+        for record in table.records
+        if record.cost.pretrain_seconds
+    }
+    comparable = len(machines) == 1 and None not in next(iter(machines))
+    return ["flops", "seconds"] if comparable else ["flops"]
 
 
 def draw_costs(table: Table, rows: pd.DataFrame) -> Figure:
     """A row of panels per tap, with one panel per kind of cost."""
+    costs = costs_to_show(table)
     high = max(3.4, 1 + 0.22 * rows["label"].nunique())  # room for the names
-    figure = empty_figure(9.5, 0.8 + high * len(table.taps))
-    panels = figure.subplots(len(table.taps), len(COSTS), sharey="row", sharex="col", squeeze=False)
+    figure = empty_figure(8 if len(costs) == 1 else 9.5, 0.8 + high * len(table.taps))
+    panels = figure.subplots(len(table.taps), len(costs), sharey="row", sharex="col", squeeze=False)
     for tap, across in zip(table.taps, panels, strict=True):
-        for cost, axes in zip(COSTS, across, strict=True):
+        for cost, axes in zip(costs, across, strict=True):
             draw_panel(axes, table, rows[rows["tap"] == tap], cost)
             axes.set_title(tap)
         across[0].set_ylabel(table.heading)
-    for cost, axes in zip(COSTS, panels[-1], strict=True):
+    for cost, axes in zip(costs, panels[-1], strict=True):
         axes.set_xlabel(COSTS[cost])
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
@@ -45,14 +65,14 @@ def draw_costs(table: Table, rows: pd.DataFrame) -> Figure:
     apply_layout(figure)
     for tap, across in zip(table.taps, panels, strict=True):
         methods = rows[(rows["role"] == "") & (rows["tap"] == tap)]
-        for cost, axes in zip(COSTS, across, strict=True):
+        for cost, axes in zip(costs, across, strict=True):
             points = methods[methods[cost] > 0]
             label_points(axes, points["label"], points[cost], points["mean"].map(table.in_unit))
     return figure
 
 
 def draw_panel(axes: Axes, table: Table, rows: pd.DataFrame, cost: str) -> None:
-    """Draw points with intervals, the floor as a line and the Pareto front as steps."""
+    """Draw points with intervals, the floor as a line and the Pareto front of FLOPs as steps."""
     import seaborn as sns
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
@@ -70,8 +90,11 @@ def draw_panel(axes: Axes, table: Table, rows: pd.DataFrame, cost: str) -> None:
     for row in rows[rows["role"] == "floor"].itertuples():
         axes.axhline(table.in_unit(row.mean), color=orange, linestyle="--", linewidth=1.6, label=f"{row.label} (floor)")
     methods = rows[(rows["role"] == "") & (rows[cost] > 0)]
-    best = pareto_front(zip(methods[cost], methods["mean"].map(table.in_unit), strict=True), table.higher_is_better)
-    axes.step(*zip(*best, strict=True), where="post", color=blue, linewidth=1.2, alpha=0.7, label="Pareto front")
+    for kind, alike in methods.groupby("learns_from") if cost == "flops" else ():
+        best = pareto_front(zip(alike[cost], alike["mean"].map(table.in_unit), strict=True), table.higher_is_better)
+        name = "Pareto front" if methods["learns_from"].nunique() == 1 else f"Pareto front, from {kind}"
+        if len(alike) > 1:
+            axes.step(*zip(*best, strict=True), where="post", linewidth=1.2, alpha=0.7, label=name)
     axes.set_xscale("log")
     trained = rows.loc[(rows[cost] > 0), cost]
     spread = max(2.0, trained.max() / trained.min())
