@@ -108,6 +108,6 @@ Rows
 ------
 4
 
-±: half the 95 % interval over test images (bootstrap)
+±: half the 95 % interval over test images (Wilson)
 best with a linear head: rotnet
 """

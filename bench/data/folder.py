@@ -42,7 +42,8 @@ class Folder(DatasetSource):
     name: str | None = None  # in records; by default that of the directory
     skip_unreadable: bool = False  # leave broken pictures out instead of refusing the whole set
     workers: Count = CORES  # threads that decode
-    range: tuple[float, ...] | None = None  # low,high: values that become black and white, above 8 bits per value
+    range: tuple[Annotated[float, Interval(ge=-1e12, le=1e12)], ...] | None = None
+    """low,high: the values that become black and white in pictures of more than 8 bits per value."""
 
     def check(self) -> DatasetInfo:
         """Describes the listed files, whose content is hashed. Raises UserError for any other layout."""

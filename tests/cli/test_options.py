@@ -175,7 +175,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 for n in range(4):
                     Image.new("RGB", (16, 16), (60 * n, 0, 0)).save(root / name / split / label / f"{n}.png")
     (root / "empty").mkdir()
-    (root / "untrained" / "train").rename(root / "untrained" / "training")
+    (root / "untrained" / "train").rename(root / "untrained" / "learn")
     for split in ("train", "test"):
         shutil.rmtree(root / "alike" / split / "b")
     (root / "strange" / "test" / "b").rename(root / "strange" / "test" / "c")

@@ -106,7 +106,7 @@ rotnet          conv5   20   77.5 ± 2.0  *72.5 ± 2.0
 
 * best of the methods (supervised and random are not ranked)
 ≈: not significantly worse than the best on the same images (McNemar, Holm; 5 %)
-±: half the 95 % interval over test images (bootstrap)
+±: half the 95 % interval over test images (Wilson)
 best and ≈ among methods at the same tap, k and temperature (T)
 """
 

@@ -343,7 +343,7 @@ InfoNCE bound (nats)         0.60         0.60
 log N (nats)                 3.43         4.84
 
 * best of the methods (supervised and random are not ranked)
-±: half the 95 % interval over test images (bootstrap)
+±: half the 95 % interval over test images (Wilson)
 what each number of negatives suffers from, by the larger loss from its sweep's best beyond the
   intervals over 3 seeds or more, of homogeneity with 16 clusters (under-clustering) or completeness
   with 2 (over-clustering): instdisc one seed: not judged; simclr one seed: not judged

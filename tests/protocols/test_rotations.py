@@ -133,7 +133,7 @@ MARKED = """\
 
 - bold: best, italic: second best of the methods (supervised and random are not ranked)
 - ≈: not significantly worse than the best on the same images (McNemar, Holm; 5 %)
-- ±: half the 95 % interval over test images (bootstrap)
+- ±: half the 95 % interval over test images (Wilson)
 """
 
 PRINTED = """\
@@ -147,7 +147,7 @@ rotations: accuracy (%) on shapes, nin, small
 2                                               90°, 270°   66.00 ± 2.00        85.52
 
 * best of the methods (supervised and random are not ranked)
-±: half the 95 % interval over test images (bootstrap)
+±: half the 95 % interval over test images (Wilson)
 rank correlation (Spearman) of measured and published, without supervised and random: conv2 1.00 (3
   rows)
 weights pretrained now: rotnet (0,90,180,270), rotnet (0,180), rotnet (90,270)

@@ -46,7 +46,7 @@ def test_a_method_alone_is_not_the_best(tmp_path: Path) -> None:
 
 
 def test_intervals_are_over_seeds_if_there_are_several() -> None:
-    """Two seeds: Student's t with one degree of freedom. One seed: the bootstrap's interval, or none without one."""
+    """Two seeds: Student's t with one degree of freedom. One seed: the recorded interval, or none without one."""
     one = records_frame([accuracy_record("rotnet", 0, 0.5, 0.5)]).query("tap == 'conv4'")
     two = records_frame([accuracy_record("rotnet", 0, 0.5, 0.5), accuracy_record("rotnet", 1, 0.6, 0.5)]).query(
         "tap == 'conv4'"
