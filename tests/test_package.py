@@ -85,8 +85,6 @@ def test_a_folder_of_the_same_name_is_left_alone(site: Path, tmp_path: Path, whe
     for name in ("bench", "methods", "protocols", "results"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").touch()
-    done = start(home, tmp_path, *PLAN)
-    assert (done.returncode, done.stderr) == (0, "")
     (tmp_path / "methods" / "net.py").write_text(
         "from torch import nn\n\ndef net():\n    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())\n"
     )

@@ -13,7 +13,7 @@ from sslbench.bench.plugins import code_identity as module
 from sslbench.bench.plugins.code_identity import code_identity, declared_revision, product_name, source_hash
 from sslbench.bench.plugins.discovery import ROOT
 from sslbench.bench.records import store as records
-from tests.builders import QUICK_OPTIONS
+from tests.builders import run_quickly
 
 MOCO = ROOT / "methods" / "moco.py"
 NETWORK = """
@@ -74,34 +74,49 @@ def test_the_list_is_of_every_file_that_computes() -> None:
     assert not any(name.startswith(("bench/report/", "bench/cli/")) for name in names)
 
 
-def knn_accuracy(folder: Path, *words: str, path: str = "") -> tuple[str, float]:
-    """Key and kNN accuracy of an untrained encoder, as measured by a process of its own in ``folder``."""
-    code = "import sys; from sslbench.bench.cli import main; sys.exit(main())"
-    options = ["--methods", "random", "--protocol", "knn", "--set", "knn.k=20", *QUICK_OPTIONS, "--results", "results"]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), path]), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-P", "-c", code, *options, *words]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    newest = max((folder / "results" / "records").glob("*.json"), key=os.path.getmtime)
-    record = records.read(newest)
-    return record.key, record.measurements[0].value
+def key_of_network(path: str) -> str:
+    """The key of a cell on the network ``mynet:net``, planned by a process that has ``path`` on its PYTHONPATH."""
+    code = (
+        "from sslbench.bench.planning.build import build_plan\nfrom sslbench.bench.planning.plan import Request\n"
+        "request = Request(methods=('random',), protocols=('knn',), encoder='own/mynet:net', taps=('1',))\n"
+        "print(build_plan(request).jobs[0].cells[0].key)"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), path])}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
 
 
 @pytest.mark.parametrize("where", ["module", "package", "helper", "on PYTHONPATH"])
-def test_an_edited_network_is_measured_again(tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another ``forward`` with the same weights has another key and other features, wherever its code is."""
-    monkeypatch.setenv("SSLBENCH_CACHE", str(tmp_path / "cache"))
+def test_an_edited_network_has_another_key(tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another ``forward`` with the same weights is another network, wherever its code is."""
     folder = tmp_path / "elsewhere" if where == "on PYTHONPATH" else tmp_path
     file = {"package": folder / "mynet" / "__init__.py", "helper": folder / "layers.py"}.get(where, folder / "mynet.py")
     file.parent.mkdir(exist_ok=True)
-    found = []
-    for layer in ("nn.ReLU()", "nn.Threshold(1e9, 0.0)"):
+    monkeypatch.chdir(tmp_path)
+    keys = []
+    for layer in ("nn.ReLU()", "nn.ReLU()  # the same", "nn.Threshold(1e9, 0.0)"):
         if where == "helper":
             (folder / "mynet.py").write_text(NETWORK.format(imports="from layers import last", layer="last()"))
             file.write_text(f"from torch import nn\n\ndef last():\n    return {layer}\n")
         else:
-            file.write_text(NETWORK.format(imports="", layer=layer))
-        words = ["--encoder-from", "mynet:net", "--taps", "1"]
-        found.append(knn_accuracy(tmp_path, *words, path=str(folder) if where == "on PYTHONPATH" else ""))
-    assert found[0][0] != found[1][0]
-    assert found[0][1] > found[1][1], "without features only chance is left"
+            file.write_text(NETWORK.format(imports="", layer=layer.replace("  # the same", "")))
+        keys.append(key_of_network(str(folder) if where == "on PYTHONPATH" else ""))
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_an_edited_network_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an edit of ``forward`` the features are new, although the weights are the same."""
+    monkeypatch.setenv("SSLBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    values = []
+    for layer in ("nn.ReLU()", "nn.Threshold(1e9, 0.0)"):
+        (tmp_path / "mynet.py").write_text(NETWORK.format(imports="", layer=layer))
+        sys.modules.pop("mynet", None)
+        words = ["--methods", "random", "--protocol", "knn", "--set", "knn.k=20", "--encoder-from", "mynet:net"]
+        assert run_quickly(tmp_path / "results", *words, "--taps", "1") == 0
+        newest = max((tmp_path / "results" / "records").glob("*.json"), key=os.path.getmtime)
+        values.append(records.read(newest).measurements[0].value)
+    sys.modules.pop("mynet", None)
+    assert values[0] > values[1], "without features only chance is left"
