@@ -13,10 +13,11 @@ from torch import Tensor
 from ..encoders import Encoder
 from ..errors import UserError
 from .hints import suggest_encoder
+from .match import Match
 from .mismatch import mismatch_message, shorten_list
 from .registry import Checkpoint
 from .safe_load import read_checkpoint_file
-from .state_dict import Match, complete_matches, search_file
+from .state_dict import complete_matches, search_file
 
 
 def build_skeleton(checkpoint: Checkpoint, image_size: int) -> Encoder:

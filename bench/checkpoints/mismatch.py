@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from ..encoders import BATCH_NORM_COUNTER, Encoder
-
-if TYPE_CHECKING:
-    from .state_dict import Match
+from .match import Match
 
 MAX_NAMES = 3  # of a list in an error message
 

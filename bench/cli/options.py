@@ -288,9 +288,9 @@ def request_from(options: argparse.Namespace) -> Request:
         methods=(options.method,) if shows_one else options.methods,
         protocols=getattr(options, "protocol", None),
         dataset=options.dataset,
-        data_dir=expanded(options.data_dir),
+        data_dir=expand_home(options.data_dir),
         pretrain_dataset=options.pretrain_dataset,
-        pretrain_data_dir=expanded(options.pretrain_data_dir),
+        pretrain_data_dir=expand_home(options.pretrain_data_dir),
         image_size=options.image_size,
         encoder=encoder_from_options(options),
         taps=getattr(options, "taps", None),
@@ -320,7 +320,7 @@ def encoder_from_options(options: argparse.Namespace) -> str:
     return f"own/{options.encoder_from}"
 
 
-def expanded(path: str | None) -> str | None:
+def expand_home(path: str | None) -> str | None:
     """A path with ~ replaced by the home folder."""
     return None if path is None else os.path.expanduser(path)
 

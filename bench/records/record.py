@@ -214,12 +214,12 @@ def from_json(content: Any, folder: Path | None = None) -> Record:
 
 def _from_schema_1(content: dict[str, Any]) -> dict[str, Any]:
     """The JSON with the names of schema 2; damaged parts stay as they are."""
-    content = _renamed(content, metrics="measurements")
-    content["settings"] = _renamed(content.get("settings"), common="unvaried_recipe")
+    content = _rename_keys(content, metrics="measurements")
+    content["settings"] = _rename_keys(content.get("settings"), common="unvaried_recipe")
     if isinstance(content.get("measurements"), list):
         card = content.get("card")
         images = card.get("test_images") if isinstance(card, dict) else None
-        renamed = [_renamed(m, low="ci_low", high="ci_high") for m in content["measurements"]]
+        renamed = [_rename_keys(m, low="ci_low", high="ci_high") for m in content["measurements"]]
         content["measurements"] = [_with_wilson_interval(m, images) for m in renamed]
     source = content.get("source")
     if isinstance(source, dict) and "token" in source:
@@ -241,7 +241,7 @@ def _with_wilson_interval(measurement: Any, images: Any) -> Any:
     return measurement | {"ci_low": float(low), "ci_high": float(high)}
 
 
-def _renamed(part: Any, **names: str) -> Any:
+def _rename_keys(part: Any, **names: str) -> Any:
     """A copy of a part with other names for some of its keys."""
     return {names.get(key, key): value for key, value in part.items()} if isinstance(part, dict) else part
 

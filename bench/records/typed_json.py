@@ -36,10 +36,10 @@ def reader_of(kind: Any) -> Reader:
         (inner,) = (reader_of(part) for part in arguments if part is not NoneType)
         return lambda value: None if value is None else inner(value)
     if origin is Literal:
-        return lambda value: _checked(value, value in arguments, " or ".join(map(repr, arguments)))
+        return lambda value: _require_type(value, value in arguments, " or ".join(map(repr, arguments)))
     if origin is tuple:
         item = reader_of(arguments[0])
-        return lambda value: tuple(item(part) for part in _checked(value, isinstance(value, list), "a list"))
+        return lambda value: tuple(item(part) for part in _require_type(value, isinstance(value, list), "a list"))
     if origin is Mapping:
         return _mapping(arguments[1])
     return _SCALARS[kind]
@@ -47,14 +47,16 @@ def reader_of(kind: Any) -> Reader:
 
 _SCALARS: dict[Any, Reader] = {
     Any: lambda value: value,
-    str: lambda value: _checked(value, isinstance(value, str), "text"),
-    bool: lambda value: _checked(value, isinstance(value, bool), "true or false"),
-    int: lambda value: _checked(value, type(value) is int, "a whole number"),
-    float: lambda value: math.nan if value is None else _checked(value, isinstance(value, int | float), "a number"),
+    str: lambda value: _require_type(value, isinstance(value, str), "text"),
+    bool: lambda value: _require_type(value, isinstance(value, bool), "true or false"),
+    int: lambda value: _require_type(value, type(value) is int, "a whole number"),
+    float: lambda value: (
+        math.nan if value is None else _require_type(value, isinstance(value, int | float), "a number")
+    ),
 }
 
 
-def _checked(value: Any, right: bool, expected: str) -> Any:
+def _require_type(value: Any, right: bool, expected: str) -> Any:
     """The value; raises ValueError if it is not what is expected."""
     if right:
         return value
@@ -66,8 +68,8 @@ def _mapping(kind: Any) -> Reader:
     inner = reader_of(kind)
 
     def read(value: Any) -> dict[str, Any]:
-        if _checked(value, isinstance(value, dict), "an object") and kind is not Any:
-            return {name: _located(name, inner, part) for name, part in value.items()}
+        if _require_type(value, isinstance(value, dict), "an object") and kind is not Any:
+            return {name: _read_part(name, inner, part) for name, part in value.items()}
         return value  # type: ignore[no-any-return]
 
     return read
@@ -81,15 +83,15 @@ def _data_class(kind: Any) -> Reader:
     required = [field.name for field in stored if field.default is field.default_factory is MISSING]
 
     def read(value: Any) -> Any:
-        _checked(value, isinstance(value, dict), "an object")
+        _require_type(value, isinstance(value, dict), "an object")
         if missing := [name for name in required if name not in value]:
             raise ValueError(f"has no {', '.join(missing)}")
-        return kind(**{name: _located(name, readers[name], part) for name, part in value.items() if name in readers})
+        return kind(**{name: _read_part(name, readers[name], part) for name, part in value.items() if name in readers})
 
     return read
 
 
-def _located(name: str, reader: Reader, value: Any) -> Any:
+def _read_part(name: str, reader: Reader, value: Any) -> Any:
     """What a reader makes of a part; its error names the part."""
     try:
         return reader(value)

@@ -26,9 +26,9 @@ def strength_notes(measured: Sequence[Record], labels: Mapping[str, str]) -> lis
                 at_edge[f"{name} ({strength:g})"] = None
     notes = []
     if at_edge:
-        notes.append(f"strength at the edge of its grid, so that a wider one may give more: {shortened(at_edge)}")
+        notes.append(f"strength at the edge of its grid, so that a wider one may give more: {shorten_names(at_edge)}")
     if not_chosen:
-        notes.append(f"strength not chosen, because no image can be held out: {shortened(not_chosen)}")
+        notes.append(f"strength not chosen, because no image can be held out: {shorten_names(not_chosen)}")
     return notes
 
 
@@ -44,7 +44,7 @@ def results_with_strengths(record: Record) -> Iterator[tuple[str, Mapping[str, A
             yield f"{one.metric.partition('_')[2]} at {one.tap}", details
 
 
-def shortened(names: Mapping[str, None]) -> str:
+def shorten_names(names: Mapping[str, None]) -> str:
     """The first names, and the number of the others."""
     more = f" and {len(names) - MANY} more" if len(names) > MANY else ""
     return ", ".join(list(names)[:MANY]) + more

@@ -39,7 +39,7 @@ class Grid:
     header: list[tuple[str, ...]]
     rows: list[list[TableCell]]
 
-    def rendered(self, joint: str, render: Callable[[TableCell], str]) -> tuple[list[str], list[list[str]]]:
+    def render_cells(self, joint: str, render: Callable[[TableCell], str]) -> tuple[list[str], list[list[str]]]:
         """Header and rows as text."""
         header = [render(TableCell(joint.join(parts))) for parts in self.header]
         return header, [[render(cell) for cell in row] for row in self.rows]
@@ -58,7 +58,7 @@ def as_text(table: Table | Overview) -> str:
 
 def as_markdown(table: Table | Overview) -> str:
     """The table as GitHub shows it."""
-    grids = "\n\n".join(_tabulated(grid, "pipe", " ", _markdown_cell) for grid in whole_grids(table))
+    grids = "\n\n".join(_aligned_grid(grid, "pipe", " ", _markdown_cell) for grid in whole_grids(table))
     notes = [*reading_notes(table, "bold: best, italic: second best"), *table.notes]
     return "\n\n".join([f"### {table.title}", grids, "\n".join(f"- {note}" for note in notes)]) + "\n"
 
@@ -193,12 +193,12 @@ def latex_text(text: str) -> str:
 
 
 def _text_grid(grid: Grid) -> str:
-    return _tabulated(grid, "simple", "\n", lambda cell: "*" * (cell.mark == "best") + _with_tie(cell))
+    return _aligned_grid(grid, "simple", "\n", lambda cell: "*" * (cell.mark == "best") + _with_tie(cell))
 
 
-def _tabulated(grid: Grid, tablefmt: str, joint: str, render: Callable[[TableCell], str]) -> str:
+def _aligned_grid(grid: Grid, tablefmt: str, joint: str, render: Callable[[TableCell], str]) -> str:
     """The grid with names to the left and numbers to the right."""
-    header, rows = grid.rendered(joint, render)
+    header, rows = grid.render_cells(joint, render)
     aligned = ["left"] + ["right"] * (len(header) - 1)
     return tabulate(rows, header, tablefmt=tablefmt, disable_numparse=True, colalign=aligned)
 
@@ -210,7 +210,7 @@ def _markdown_cell(cell: TableCell) -> str:
 
 def _latex_grid(grid: Grid) -> str:
     """The grid as a tabular, in columns that are aligned in the source too."""
-    header, rows = grid.rendered(" ", _latex_cell)
+    header, rows = grid.render_cells(" ", _latex_cell)
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = [_latex_row(row, widths) for row in (header, *rows)]
     columns = "l" + "r" * (len(header) - 1)
@@ -230,7 +230,7 @@ def _latex_cell(cell: TableCell) -> str:
 
 
 def _html_grid(grid: Grid) -> str:
-    header, rows = grid.rendered(" ", _html_cell)
+    header, rows = grid.render_cells(" ", _html_cell)
     body = "\n".join(_html_row(row, "td") for row in rows)
     return f"<table>\n<thead>\n{_html_row(header, 'th')}\n</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
