@@ -71,12 +71,11 @@ def test_a_wheel_can_be_started_as_a_module(site: Path, tmp_path: Path) -> None:
     assert (tmp_path / "my_idea.py").is_file()
 
 
-@pytest.mark.parametrize("where", ["wheel", "checkout", "checkout without links"])
+@pytest.mark.parametrize("where", ["wheel", "checkout without links"])
 def test_a_folder_of_the_same_name_is_left_alone(site: Path, tmp_path: Path, where: str) -> None:
     """Packages called ``methods`` or ``bench`` in the user's folder neither crash a run nor are shadowed by ours."""
-    home = site if where == "wheel" else ROOT
+    home = site if where == "wheel" else tmp_path / "home"
     if where.endswith("links"):  # as git checks out where a file system has no links
-        home = tmp_path / "home"
         (home / "sslbench").mkdir(parents=True)
         (home / "sslbench" / "__init__.py").write_bytes((ROOT / "sslbench" / "__init__.py").read_bytes())
         for name in ("bench", "methods", "protocols", "results"):

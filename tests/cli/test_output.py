@@ -45,7 +45,7 @@ def test_tables_are_printed_in_ascii(results: Path) -> None:
     assert b" ? " in done.stdout
 
 
-@pytest.mark.parametrize("name", ["a[1]", "a,b", "a b", "*", "{x}", "100%", "-x", "ünï", "%s{0}"])
+@pytest.mark.parametrize("name", ["a[1],b", "-x *", "100%s{0}", "ünï"])
 def test_results_folders_may_have_any_name(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A cell is measured once, reported and compared, whatever the folder is called."""
     folder = tmp_path / name

@@ -17,6 +17,8 @@ from sslbench.bench.run import encoder, preflight
 from sslbench.bench.storage import atomic
 from tests.builders import QUICK_OPTIONS, run_quickly, run_without_writing_to
 
+pytestmark = pytest.mark.slow
+
 KNN = ["--protocol", "knn", "--set", "knn.k=20"]
 
 
