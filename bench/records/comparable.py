@@ -53,7 +53,7 @@ def planned_conditions(record: Record) -> dict[str, Any]:
 
 
 def budget(record: Record) -> dict[str, Any]:
-    """What must be equal besides the conditions to rank weights that were pretrained here: data and recipe.
+    """What must be equal in addition to the conditions to rank weights that were pretrained here: data and recipe.
 
     A setting of the recipe that an ablation varies counts with its unvaried value, since it is what is compared.
     """

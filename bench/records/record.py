@@ -91,7 +91,9 @@ class WeightsSource:
     precision: str | None = None
     device: str | None = None
     threads: int | None = None  # of the processor; the sums of other numbers of threads differ in the last digits
-    needs: tuple[str, ...] | None = None  # what a method here learned from besides images; None if trained elsewhere
+    needs: tuple[str, ...] | None = (
+        None  # what a method here learned from in addition to images; None if trained elsewhere
+    )
     checkpoint: ExternalCheckpoint | None = None
 
 

@@ -206,7 +206,7 @@ def row_labels(group: list[Record]) -> dict[str, str]:
 
 
 def labels_with_differences(group: Sequence[Record], labels: Mapping[str, str]) -> dict[str, str]:
-    """New labels for records that share label and seed but are not of the same cell, with what tells them apart.
+    """New labels for records that share label and seed but are not of the same cell, with what differs between them.
 
     That is the folder of their file of weights, or settings that the label and the table do not name, or a short hash.
     """

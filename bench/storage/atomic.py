@@ -44,7 +44,7 @@ def atomic_write(path: Path, content: bytes) -> None:
 
 
 def temporary_path(target: Path) -> Path:
-    """A path for the file that will replace ``target``; its name tells `remove_stale_files` which process writes it."""
+    """A path for the file that will replace ``target``; its name shows `remove_stale_files` who writes it."""
     # Unique per writer, and in the same folder: a rename is atomic only within one file system.
     return target.with_name(f".{target.name}.{HOST}-{os.getpid()}-{secrets.token_hex(4)}.part")
 

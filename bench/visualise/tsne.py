@@ -98,7 +98,7 @@ def draw_tsne(plan: Plan, taps: Sequence[str], folder: Path) -> Generator[Progre
 
 
 def map_words(plan: Plan, taps: Sequence[str]) -> list[str]:
-    """What the name of a map says besides data, encoder and preset; long lists of methods become a hash."""
+    """What the name of a map says in addition to data, encoder and preset; long lists of methods become a hash."""
     methods = "_".join(job.name for job in plan.jobs if job.recipe.seed == plan.request.seeds[0])
     words = [methods if len(methods) <= MAX_WORDS else fingerprint(methods)[:8]]
     words += [*taps] if tuple(taps) != ("conv5",) else []

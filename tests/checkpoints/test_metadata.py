@@ -57,7 +57,7 @@ def test_what_sslbench_writes_is_read() -> None:
 
 @pytest.mark.parametrize("header", [b"[]", b"5", b"null", b"{" * 5000, b'{"a":' * 3000 + b"1" + b"}" * 3000])
 def test_a_faulty_header_is_refused(header: bytes, tmp_path: Path) -> None:
-    """A header that is no table of tensors is one line; whoever only asks for the metadata gets none."""
+    """A header that is no table of tensors is one line; a caller that only asks for the metadata gets none."""
     path = tmp_path / "a.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header)
     with pytest.raises(UserError, match="not a safetensors file"):

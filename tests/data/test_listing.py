@@ -28,7 +28,7 @@ def check(root: Path, **settings: Any) -> tuple[int, int]:
 
 @pytest.mark.parametrize("suffix", ["jfif", "jpe", "avif", "jp2", "pgm", "pbm", "pnm", "apng"])
 def test_pictures_of_rarer_kinds_are_read(pets: Path, suffix: str) -> None:
-    """They are not left out beside others."""
+    """They are not left out when other pictures are there."""
     mode = {"pgm": "L", "pnm": "L", "pbm": "1"}.get(suffix, "RGB")
     kind = {"jfif": "JPEG", "jpe": "JPEG", "avif": "AVIF", "jp2": "JPEG2000", "apng": "PNG"}.get(suffix, "PPM")
     Image.new(mode, (16, 16), "white").save(pets / "train" / "cat" / f"new.{suffix}", kind)

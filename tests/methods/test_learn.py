@@ -78,7 +78,7 @@ LEARNING = {
     "triplet": Learning(chance=0.2, share=0.8, tap="conv5", points=0.04, views=20_000),
     # Finding the image among all; the first epoch has no vector to find.
     "instdisc": Learning(chance=math.log(4_000), share=0.97, tap="conv5", points=0.05, views=20_000),
-    # Noise-contrastive estimation with 2048 negatives, if nothing tells candidates apart.
+    # Noise-contrastive estimation with 2048 negatives, if all candidates look the same.
     "pirl": Learning(
         chance=math.log(2049) + 2048 * math.log(2049 / 2048), share=0.97, tap="conv5", points=0.03, views=20_000
     ),
