@@ -84,7 +84,7 @@ def test_a_report_without_results_does_not_use_the_protocol(tmp_path: Path) -> N
 
 
 def test_only_a_protocol_with_a_table_of_its_own_is_loaded_for_a_report() -> None:
-    """The source text tells which protocols have one; the others are not imported, which would import torch."""
+    """The source text says which protocols have one; the others are not imported, which would import torch."""
     known = find_plugins("protocol")
     assert "table" in known["rotations"].functions
     assert not known["linear"].functions & {"table", "notes", "plot"}

@@ -20,52 +20,23 @@ from typing import Annotated
 
 from annotated_types import Interval
 
-from ..images.input_spec import InputSpec
-from ..plugins.ranges import Count
-from . import Dataset, DatasetInfo, DatasetSource
+from . import DatasetInfo
 from ._archive import dataset_name
-from ._info import has_larger_pictures, tree_info
-from ._pictures import CORES
-from ._splits import load_tree
+from ._info import tree_info
 from ._tree import LAYOUT, Tree, list_tree, locate_root
+from ._tree_source import TreeSource
 from ._values import check_range
 
 ADVICE = f"a directory, or a .zip or .tar of one, that holds {LAYOUT} with pictures."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Folder(DatasetSource):
+class Folder(TreeSource):
     """Pictures of a directory; the folders are the classes."""
 
-    data_dir: str | None = None
-    image_size: Annotated[int, Interval(ge=8, le=1024)] | None = None  # pixels
     name: str | None = None  # in records; by default that of the directory
-    skip_unreadable: bool = False  # leave broken pictures out instead of refusing the whole set
-    workers: Count = CORES  # threads that decode
     range: tuple[Annotated[float, Interval(ge=-1e12, le=1e12)], ...] | None = None
     """low,high: the values that become black and white in pictures of more than 8 bits per value."""
-
-    def check(self) -> DatasetInfo:
-        """Describes the listed files, whose content is hashed. Raises UserError for any other layout."""
-        return self._info
-
-    def load(self, needs: frozenset[str]) -> Dataset:
-        """Both splits. Raises UserError if pictures cannot be read and are not to be skipped."""
-        return load_tree(self._tree, self.check(), skip_unreadable=self.skip_unreadable, workers=self.workers)
-
-    def has_larger_pictures(self) -> bool:
-        """Whether the files hold larger pictures than ``load`` gives; not if ``image_size`` was chosen."""
-        return self.image_size is None and has_larger_pictures(self._tree, self.check().image_size)
-
-    def load_for(self, input_spec: InputSpec) -> Dataset:
-        """Both splits, their pictures resized and cropped exactly as a published network expects."""
-        return load_tree(
-            self._tree,
-            self.check(),
-            skip_unreadable=self.skip_unreadable,
-            workers=self.workers,
-            input_spec=input_spec,
-        )
 
     @cached_property
     def _info(self) -> DatasetInfo:

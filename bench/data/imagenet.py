@@ -13,18 +13,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated
-
-from annotated_types import Interval
 
 from ..errors import UserError
-from ..images.input_spec import InputSpec
-from ..plugins.ranges import Count
-from . import Dataset, DatasetInfo, DatasetSource
-from ._info import has_larger_pictures, tree_info
-from ._pictures import CORES
-from ._splits import load_tree
+from . import DatasetInfo
+from ._info import tree_info
 from ._tree import Tree, list_tree, locate_root
+from ._tree_source import TreeSource
 
 ADVICE = (
     "a directory with train/<wnid>/*.JPEG and val/<wnid>/*.JPEG. Download ILSVRC2012_img_train.tar, "
@@ -34,35 +28,8 @@ ADVICE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageNet(DatasetSource):
-    """Photographs of a thousand classes, or of fewer if the directory holds fewer."""
-
-    data_dir: str | None = None
-    image_size: Annotated[int, Interval(ge=8, le=1024)] | None = None  # pixels; by default 224
-    skip_unreadable: bool = False  # leave broken pictures out instead of refusing the whole set
-    workers: Count = CORES  # threads that decode
-
-    def check(self) -> DatasetInfo:
-        """Describes the listed files, whose content is hashed. Raises UserError for any other layout."""
-        return self._info
-
-    def load(self, needs: frozenset[str]) -> Dataset:
-        """Both splits. Raises UserError if pictures cannot be read and are not to be skipped."""
-        return load_tree(self._tree, self.check(), skip_unreadable=self.skip_unreadable, workers=self.workers)
-
-    def has_larger_pictures(self) -> bool:
-        """Whether the files hold larger pictures than ``load`` gives; not if ``image_size`` was chosen."""
-        return self.image_size is None and has_larger_pictures(self._tree, self.check().image_size)
-
-    def load_for(self, input_spec: InputSpec) -> Dataset:
-        """Both splits, their pictures resized and cropped exactly as a published network expects."""
-        return load_tree(
-            self._tree,
-            self.check(),
-            skip_unreadable=self.skip_unreadable,
-            workers=self.workers,
-            input_spec=input_spec,
-        )
+class ImageNet(TreeSource):
+    """Photographs of a thousand classes, or of fewer if the directory holds fewer; 224 pixels by default."""
 
     @cached_property
     def _info(self) -> DatasetInfo:

@@ -17,7 +17,7 @@ from sslbench.bench.storage.atomic import atomic_write, remove_stale_files, temp
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a full disk the file keeps its content, nothing is left beside it, and the error is one line."""
+    """On a full disk the file keeps its content, no other file is left, and the error is one line."""
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
