@@ -1,27 +1,38 @@
 """The command line: commands, progress and exit codes.
 
-Exit code 0: done; 1: a cell failed, or a comparison found something worse; 2: a mistake of the user. After a signal
-that asked the process to stop, 128 + its number: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
+Exit code 0: done; 1: a cell failed, a comparison found something worse, or `status` a cell that is not measured; 2: a
+mistake of the user. After a signal that asked the process to stop, 128 + its number: 130 for Ctrl-C, 143 for SIGTERM,
+129 for SIGHUP.
 """
 
+# PYTHON_ARGCOMPLETE_OK: completion in the shell looks for this in the first 1,024 characters.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from io import TextIOWrapper
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
-from ..errors import UserError, did_you_mean, with_place
-from ..plugins.discovery import find_plugins, plugin_named
-from ..progress import Interrupted, Progress, show_progress
-from .options import build_parser, request_from
+from ..errors import UserError, did_you_mean
+from ..progress import Finished, Interrupted, Progress, fit_to_terminal, log_output, show_progress
+from .options import (
+    DESCRIPTIONS,
+    NO_METHODS,
+    build_parser,
+    is_asked_by_shell,
+    output_settings,
+    parse_given_options,
+    request_from,
+)
 
 if TYPE_CHECKING:
     from ..planning.plan import Plan
+
+log = logging.getLogger(__name__)
 
 COMMANDS_WITHOUT_A_PLAN = {  # each is imported only when it is used
     "list": "sslbench.bench.cli.listing:list_command",
@@ -30,6 +41,8 @@ COMMANDS_WITHOUT_A_PLAN = {  # each is imported only when it is used
     "export": "sslbench.bench.cli.weights:export_command",
     "report": "sslbench.bench.cli.report:report_command",
     "compare": "sslbench.bench.cli.report:compare_command",
+    "choose": "sslbench.bench.cli.choose:choose_command",
+    "status": "sslbench.bench.cli.status:status_command",
 }
 
 
@@ -37,11 +50,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
     replace_unprintable_characters()
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if is_asked_by_shell():
+        from .completion import words_of_line
+
+        words = words_of_line({*COMMANDS_WITHOUT_A_PLAN, *DESCRIPTIONS})
     command = words.pop(0) if words and not words[0].startswith("-") else "run"
     try:
         return run_command(command, words)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(fit_to_terminal(f"error: {error}"), file=sys.stderr)
         return 2
     except Interrupted as interrupted:
         with suppress(OSError):  # the terminal may be gone
@@ -51,6 +68,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 141
+    except OSError as error:
+        if error.filename is None or "--debug" in words:
+            raise
+        unusable = UserError(f"{error.filename}: cannot be used ({error.strerror}); choose another path.")
+        print(f"error: {unusable}", file=sys.stderr)
+        return 2
 
 
 def replace_unprintable_characters() -> None:
@@ -74,90 +97,77 @@ def run_command(command: str, words: list[str]) -> int:
         known = [*commands_on_a_plan, *COMMANDS_WITHOUT_A_PLAN]
         raise UserError(f"unknown command {command!r}. {did_you_mean(command, known)}")
     options = build_parser(command).parse_args(words)
-    plan = plan_from_options(options)
-    if options.dry_run:
-        from .dry_run import forecast
+    if command == "run" and options.file:
+        from .grid import measure_grid, plans_of_file
 
-        print(forecast(plan))
-        return 0
-    return commands_on_a_plan[command](plan, options)
+        with log_output(**output_settings(options)):
+            return measure_grid(plans_of_file(options, parse_given_options(command, words)), options)
+    if command == "run" and options.methods is None:
+        raise UserError(NO_METHODS)
+    with log_output(**output_settings(options)):
+        plan = plan_from_options(options)
+        if options.dry_run:
+            from ..api.forecast import forecast
+
+            print(forecast(plan))
+            return 0
+        return commands_on_a_plan[command](plan, options)
 
 
 def plan_from_options(options: argparse.Namespace) -> Plan:
-    """The plan of parsed options. Prints which methods are left out, and why."""
-    from ..planning.build import build_plan  # needs numpy, which `--help` and `list` do without
+    """The plan of parsed options. Logs which methods are left out, and why."""
+    from ..api.run import plan_request
+    from ..api.show import plan_to_show
 
-    if "method" in options:
-        method = plugin_named(options.method, find_plugins("method", tuple(options.plugin)), "show")
-        if not method.constants.get("trains", True):
-            raise UserError(
-                f"show: {method.name} has no pretext task, since nothing is trained; choose another method."
-            )
-    plan = build_plan(request_from(options))
-    for line in plan.left_out:
-        print(f"left out: {line}", file=sys.stderr)
-    return plan
+    return (plan_to_show if "method" in options else plan_request)(request_from(options))
 
 
 def measure(plan: Plan, options: argparse.Namespace) -> int:
     """The command ``run``: measures the cells that are missing and prints the tables."""
-    from .report import print_plan_tables
+    from ..api import run
+    from ..api.results import results_of_plan
+    from .report import print_results
 
     failed = 0
-    if plan.missing:
-        from ..run import runner
-        from ..training import distributed
-
-        with distributed.process_group(plan.batch_sizes, plan.request.device):
-            if distributed.rank():  # all processes pretrain together; only the first one probes and prints
-                for _ in runner.pretrain_encoders(replace(plan, jobs=plan.missing)):
-                    pass
-                return 0
-            for event in show_progress(runner.measure_missing(plan)):
-                if isinstance(event, runner.Measured) and event.record.failed:
-                    failed += 1
-                    reason = with_place(event.record.error or "", event.record.traceback or ())
-                    print(f"failed: {event.record.cell.method}: {reason}", file=sys.stderr)
-    print_plan_tables(plan)
+    for event in show_progress(run.measure_plan(plan)):
+        failed += isinstance(event, Finished) and event.failed
+    if run.is_first_process():
+        print_results(results_of_plan(plan))
+        print(f"records  {plan.request.results / 'records'}")
     return 1 if failed else 0
 
 
 def pretrain(plan: Plan, options: argparse.Namespace) -> int:
     """The command ``pretrain``: pretrains encoders without measuring anything."""
+    from ..api.run import pretrain_plan
     from ..checkpoints.store import bundle_encoder
-    from ..run import runner
-    from ..training import distributed
 
     failed = 0
-    with distributed.process_group(plan.batch_sizes, plan.request.device):
-        for event in show_progress(runner.pretrain_encoders(plan)):
-            if isinstance(event, Progress) or distributed.rank():
-                continue
-            job, weights = event
-            if weights.kind == "failed":
-                failed += 1
-                print(f"failed: {job.method.name}: {weights.metadata['error']}", file=sys.stderr)
-                continue
-            file = weights.file
-            if options.bundle:
-                file = bundle_encoder(file, plan.pretrain_info.name, plan.request.encoder)
-            print(f"{job.method.name}  seed {job.recipe.seed}  {weights.kind}  {file}")
+    for event in show_progress(pretrain_plan(plan)):
+        if isinstance(event, Progress):
+            continue
+        job, weights = event
+        if weights.kind == "failed":
+            failed += 1
+            log.error("failed: %s: %s", job.method.name, weights.metadata["error"])
+            continue
+        file = weights.file
+        if options.bundle:
+            file = bundle_encoder(file, plan.pretrain_info.name, plan.request.encoder)
+        print(f"{job.method.name}  seed {job.recipe.seed}  {weights.kind}  {file}")
     return 1 if failed else 0
 
 
 def show(plan: Plan, options: argparse.Namespace) -> int:
     """The command ``show``: draws a method's pretext task."""
-    from ..records.store import file_name
-    from ..visualise.pretext import PretextFigure, draw_pretext
+    from ..api.run import finish
+    from ..api.show import draw_pretext_task
 
-    name = file_name("show", options.method, *plan.request.unusual_words())
-    file = options.out or options.results / "figures" / f"{name}.png"
-    for event in show_progress(draw_pretext(plan, options.images, file)):
-        if isinstance(event, PretextFigure):
-            if event.file is None:
-                print(f"failed: {options.method}: {event.note}", file=sys.stderr)
-                return 1
-            print(f"{options.method}  seed {plan.request.seeds[0]}  {event.note}\nfigure   {event.file}")
+    figure = finish(draw_pretext_task(plan, options.images, options.out))
+    if figure.file is None:
+        log.error("failed: %s: %s", options.method, figure.note)
+        return 1
+    print(f"{options.method}  seed {plan.request.seeds[0]}  {figure.note}\nfigure   {figure.file}")
     return 0
 
 
@@ -172,5 +182,5 @@ def draw_map(plan: Plan, options: argparse.Namespace) -> int:
             for path in event.files:
                 print(f"figure   {path}")
     for name, reason in failed.items():
-        print(f"failed: {name}: {reason}", file=sys.stderr)
+        log.error("failed: %s: %s", name, reason)
     return 1 if failed else 0

@@ -9,9 +9,10 @@ import shlex
 from pathlib import Path
 from string import Template
 
+from ..api.request import path_of
 from ..errors import UserError, did_you_mean, program_name
 from ..plugins.discovery import FOLDERS, class_name_for, plugin_summaries
-from .options import Parser, path_of
+from .options import Parser
 
 TEMPLATES = Path(__file__).parent / "templates"
 TRIAL_OPTIONS = {  # options that run a new plugin of each kind

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
-from collections.abc import Iterable
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ... import __version__
+from ..api.request import PRECISIONS, comma_separated, make_request, method_words, path_of
 from ..errors import UserError, did_you_mean, program_name
-from ..plugins.discovery import find_plugins, plugin_files
+from ..plugins.discovery import plugin_files
 from ..training.recipe import PRESETS
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ EXAMPLES = (  # words after the program's name, and what they do
     ("--methods all --protocol linear,knn --preset smoke", ""),
     ("--methods rotnet --dataset folder --data-dir pictures/ --seeds 0,1,2", ""),
     ("--methods rotnet --set rotnet.angles=0,180 --dry-run", ""),
+    ("run grid.toml", "a sweep in a file; `status grid.toml` says what is measured"),
+    ("choose --data-dir pictures/ --minutes 10", "which encoder is best for your pictures?"),
     ("list moco", "what a plugin is, and its settings"),
     ("--methods mocov3@rn50_300ep,file/my.safetensors,rotnet --dataset folder --data-dir pictures/", ""),
     ("list checkpoints", "published weights; `fetch NAME` downloads them"),
@@ -32,7 +36,11 @@ EXAMPLES = (  # words after the program's name, and what they do
     ("compare results/baseline results/local", "did anything get worse?"),
 )
 
+NO_METHODS = "--methods: name what to compare, for example --methods rotnet,moco; or give a .toml file."
+WITH_FILE = ("run", "status")  # commands that take their options from a file too
+
 DESCRIPTIONS = {
+    "status": "Shows which cells are measured, failed, being pretrained or missing. Exit code 0: all are measured.",
     "run": "Self-supervised methods on the same data, encoder, budget and probes: one command, one table.",
     "pretrain": "Pretrains encoders without measuring anything.",
     "map": "Draws a map of the test images by the similarity of each encoder's features (t-SNE).",
@@ -48,6 +56,16 @@ class Parser(argparse.ArgumentParser):
         program = program_name() if command == "run" else f"{program_name()} {command}"
         super().__init__(prog=program, allow_abbrev=False, **settings)
 
+    def parse_args(self, words: Sequence[str], **settings: Any) -> Any:  # type: ignore[override]
+        if is_asked_by_shell():
+            from .completion import complete
+
+            complete(self)
+        for word in words:
+            if word.startswith("--") and word.endswith("=--"):  # which argparse takes for no value at all
+                self.error(f"argument {word.removesuffix('=--')}: expected a value, not '--'")
+        return super().parse_args(words, **settings)
+
     def error(self, message: str) -> Any:
         options = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
         prefix = "unrecognized arguments: "
@@ -57,34 +75,9 @@ class Parser(argparse.ArgumentParser):
         raise UserError(message)
 
 
-def comma_separated(text: str) -> tuple[str, ...]:
-    """The words of a list such as "a,b"."""
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
-def method_words(text: str) -> tuple[str, ...]:
-    """The words of ``--methods``; a comma within file/PATH is part of the path if such a file is there."""
-    words: list[str] = []
-    pieces = text.split(",")
-    while pieces:
-        lengths = range(len(pieces), 1, -1) if pieces[0].strip().startswith("file/") else ()
-        length = next((count for count in lengths if names_file(",".join(pieces[:count]).strip())), 1)
-        words.append(",".join(pieces[:length]).strip())
-        pieces = pieces[length:]
-    return tuple(filter(None, words))
-
-
-def names_file(word: str) -> bool:
-    """Whether file/PATH, perhaps with @ENCODER and #PART after it, names a file that is there."""
-    path = word.removeprefix("file/")
-    before_encoder = path.rpartition("@")[0]
-    ends = (path, before_encoder, path.rpartition("#")[0], before_encoder.rpartition("#")[0])
-    return any(os.path.isfile(os.path.expanduser(end)) for end in ends if end and "," not in path[len(end) :])
-
-
-def path_of(text: str) -> Path:
-    """A path in which ~ is the home folder, which the shell leaves to programs in --option=~/x."""
-    return Path(os.path.expanduser(text))
+def is_asked_by_shell() -> bool:
+    """Whether the shell started this program to learn how its line can go on, which needs argcomplete."""
+    return "_ARGCOMPLETE" in os.environ and find_spec("argcomplete") is not None
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
@@ -122,15 +115,34 @@ def build_parser(command: str) -> Parser:
         epilog=examples(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    if command == "run":
+        parser.add_argument("--version", action="version", version=f"sslbench {__version__}")
     add_selection_options(parser, command)
-    add_data_options(parser)
+    add_data_options(parser, command)
     add_run_options(parser, command)
     return parser
+
+
+def parse_given_options(command: str, words: list[str]) -> argparse.Namespace:
+    """Only the options that are on the command line, without defaults."""
+    parser = build_parser(command)
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+    given: argparse.Namespace = parser.parse_args(words)
+    return given
 
 
 def add_selection_options(parser: Parser, command: str) -> None:
     """Options that choose methods, protocols, the encoder and their settings."""
     group = parser.add_argument_group("what to compare" if command != "show" else "what to show")
+    if command in WITH_FILE:
+        group.add_argument(
+            "file",
+            nargs="?",
+            type=path_of,
+            metavar="FILE",
+            help="a .toml file with these options, and lists of values in [sweep]; options given here replace its own",
+        )
     if command == "show":
         group.add_argument("method", metavar="METHOD", help="a method by name (see `list`)")
         group.add_argument("--images", type=row_count, default=6, metavar="N", help="rows of the picture (default 6)")
@@ -145,7 +157,7 @@ def add_selection_options(parser: Parser, command: str) -> None:
         group.add_argument(
             "--methods",
             type=method_words,
-            required=True,
+            required=command not in WITH_FILE,
             metavar="A,B",
             help="methods by name, or all (see `list`); METHOD@CHECKPOINT, timm/NAME, torchvision/NAME or file/PATH "
             "for weights trained elsewhere (see `list checkpoints`)",
@@ -154,7 +166,7 @@ def add_selection_options(parser: Parser, command: str) -> None:
         group.add_argument(
             "--taps", type=comma_separated, default=("conv5",), metavar="A,B", help="layers to read (default conv5)"
         )
-    if command == "run":
+    if command in WITH_FILE:
         group.add_argument(
             "--protocol",
             "--protocols",
@@ -201,7 +213,7 @@ def add_selection_options(parser: Parser, command: str) -> None:
     )
 
 
-def add_data_options(parser: Parser) -> None:
+def add_data_options(parser: Parser, command: str) -> None:
     """Options for data sets and where they are."""
     group = parser.add_argument_group("data")
     group.add_argument(
@@ -221,6 +233,13 @@ def add_data_options(parser: Parser) -> None:
         "--image-size", type=int, metavar="PIXELS", help="resize images to this side (default: the data's own)"
     )
     group.add_argument("--skip-unreadable", action="store_true", help="leave out images that cannot be read")
+    if command in WITH_FILE:
+        group.add_argument(
+            "--limit",
+            type=int,
+            metavar="N",
+            help="use at most N images of each split, as many of each class, for a quick look; pretraining uses all",
+        )
 
 
 def add_run_options(parser: Parser, command: str) -> None:
@@ -238,7 +257,7 @@ def add_run_options(parser: Parser, command: str) -> None:
     group.add_argument(
         "--precision",
         default="auto",
-        choices=("auto", "fp32", "bf16"),
+        choices=PRECISIONS,
         help="auto: bf16 if the device computes in it",
     )
     add_plugin_option(group)
@@ -253,7 +272,8 @@ def add_run_options(parser: Parser, command: str) -> None:
         group.add_argument("--overwrite", action="store_true", help="measure again what has been measured")
     group.add_argument("--debug", action="store_true", help="stop at the first error of a plugin, with its traceback")
     group.add_argument("--dry-run", action="store_true", help="only show the cells and an estimate of time and disk")
-    if command == "run":
+    add_output_options(group)
+    if command in WITH_FILE:
         group.add_argument(
             "--checkpoint",
             action="append",
@@ -261,10 +281,31 @@ def add_run_options(parser: Parser, command: str) -> None:
             metavar="METHOD=FILE",
             help="load a method's encoder from a file",
         )
+        group.add_argument(
+            "--no-references",
+            dest="references",
+            action="store_false",
+            help="do not also measure floor and ceiling (random, supervised), where that needs no training",
+        )
     elif command == "pretrain":
         group.add_argument(
             "--bundle", action="store_true", help="also copy the encoders to methods/pretrained/, in half precision"
         )
+
+
+def add_output_options(parser: argparse._ActionsContainer) -> None:
+    """Options that say how much is shown while a command works."""
+    amount = parser.add_mutually_exclusive_group()
+    amount.add_argument("--quiet", action="store_true", help="show only errors and results, no progress")
+    amount.add_argument("--verbose", action="store_true", help="also show each step: data, features, probes")
+    parser.add_argument(
+        "--log-file", type=path_of, metavar="FILE", help="append all messages to a file, with details and the time"
+    )
+
+
+def output_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The options of `add_output_options` as arguments of `log_output`."""
+    return {"quiet": options.quiet, "verbose": options.verbose, "file": options.log_file}
 
 
 def add_plugin_option(parser: argparse._ActionsContainer) -> None:
@@ -281,66 +322,7 @@ def add_plugin_option(parser: argparse._ActionsContainer) -> None:
 
 def request_from(options: argparse.Namespace) -> Request:
     """The request that parsed options stand for."""
-    from ..planning.plan import Request
-
-    shows_one = "method" in options
-    return Request(
-        methods=(options.method,) if shows_one else options.methods,
-        protocols=getattr(options, "protocol", None),
-        dataset=options.dataset,
-        data_dir=expand_home(options.data_dir),
-        pretrain_dataset=options.pretrain_dataset,
-        pretrain_data_dir=expand_home(options.pretrain_data_dir),
-        image_size=options.image_size,
-        encoder=encoder_from_options(options),
-        taps=getattr(options, "taps", None),
-        preset=options.preset,
-        seeds=options.seeds[:1] if shows_one else options.seeds,
-        device=options.device,
-        precision=options.precision,
-        variants=tuple(getattr(options, "variant", ())),
-        assignments=(*options.set, *skip_unreadable_assignments(options)),
-        checkpoints=files_by_method(getattr(options, "checkpoint", [])),
-        plugin_files=tuple(options.plugin),
-        debug=options.debug,
-        results=options.results,
-        overwrite=getattr(options, "overwrite", False),
-    )
-
-
-def encoder_from_options(options: argparse.Namespace) -> str:
-    """The encoder that ``--encoder`` or ``--encoder-from`` names. Raises UserError for both."""
-    name: str = "convnet" if options.encoder is None else options.encoder
-    if options.encoder_from is None:
-        return name
-    if options.encoder is not None:
-        raise UserError(f"--encoder {name} and --encoder-from {options.encoder_from}: use one of them.")
-    if not re.fullmatch(r"[\w.]+:\w+", options.encoder_from):
-        raise UserError(f"--encoder-from {options.encoder_from}: write it as module:function, such as mynet:build.")
-    return f"own/{options.encoder_from}"
-
-
-def expand_home(path: str | None) -> str | None:
-    """A path with ~ replaced by the home folder."""
-    return None if path is None else os.path.expanduser(path)
-
-
-def files_by_method(assignments: Iterable[str]) -> dict[str, str]:
-    """``--checkpoint METHOD=FILE`` texts -> file by method. Raises UserError for any other text."""
-    files = {}
-    for assignment in assignments:
-        method, equals, file = assignment.partition("=")
-        if not equals:
-            raise UserError(f"--checkpoint {assignment}: write it as method=file.")
-        files[method] = os.path.expanduser(file)
-    return files
-
-
-def skip_unreadable_assignments(options: argparse.Namespace) -> list[str]:
-    """``--skip-unreadable`` as ``--set`` texts for the data sets that have this setting; for all if none has it."""
-    if not options.skip_unreadable:
-        return []
-    known = find_plugins("dataset", tuple(options.plugin))
-    names = dict.fromkeys((options.dataset, options.pretrain_dataset or options.dataset))
-    capable = [name for name in names if name in known and "skip_unreadable" in known[name].settings]
-    return [f"{name}.skip_unreadable=true" for name in capable or names]
+    words = {**vars(options), "settings": options.set}
+    if "method" in words:  # the command shows one method and one seed
+        words |= {"methods": (options.method,), "seeds": options.seeds[:1]}
+    return make_request(words)

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import logging
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from ..api.request import path_of
 from ..checkpoints.fetch import fetch_checkpoint
 from ..checkpoints.registry import Checkpoint, CheckpointUnavailable
 from ..checkpoints.resolve import find_registered
 from ..errors import UserError
 from ..plugins.discovery import find_plugins
-from ..progress import Progress, show_progress
-from .options import Parser, add_plugin_option, build_parser, path_of, request_from
+from ..progress import Progress, log_output, show_progress
+from .options import (
+    Parser,
+    add_output_options,
+    add_plugin_option,
+    build_parser,
+    output_settings,
+    request_from,
+)
 
-if TYPE_CHECKING:
-    from ..planning.plan import Job, Plan
-    from ..run.encoder import Weights
+log = logging.getLogger(__name__)
 
 
 def fetch_command(words: list[str]) -> int:
@@ -26,7 +31,14 @@ def fetch_command(words: list[str]) -> int:
     parser = Parser("fetch", description="Downloads checkpoints before a run needs them.")
     parser.add_argument("names", nargs="+", metavar="METHOD@NAME", help="see `list checkpoints`; all@published: all")
     add_plugin_option(parser)
+    add_output_options(parser)
     options = parser.parse_args(words)
+    with log_output(**output_settings(options)):
+        return fetch(options)
+
+
+def fetch(options: argparse.Namespace) -> int:
+    """Downloads the checkpoints that the options name, and prints their files."""
     known = find_plugins("method", tuple(options.plugin))
     if wrong := [name for name in options.names if "@" not in name]:
         raise UserError(f"fetch {wrong[0]}: name checkpoints, such as moco@v2_800ep; `list checkpoints` shows them.")
@@ -38,7 +50,7 @@ def fetch_command(words: list[str]) -> int:
             print(f"{checkpoint.token}  {checkpoint.file}")
         except CheckpointUnavailable as error:
             failed += 1
-            print(f"failed: {error}", file=sys.stderr)
+            log.error("failed: %s", error)
     return 1 if failed else 0
 
 
@@ -55,16 +67,23 @@ def export_command(words: list[str]) -> int:
         "--out", type=path_of, default=Path("exported"), metavar="DIR", help="where the files go (default exported/)"
     )
     options = parser.parse_args(words)
+    with log_output(**output_settings(options)):
+        return export(options)
+
+
+def export(options: argparse.Namespace) -> int:
+    """Exports the encoders that the options name."""
     from ..planning.build import build_plan
 
     plan = build_plan(request_from(options))
     if not any(job.trains for job in plan.jobs):
         raise UserError("export: none of these is pretrained here; name a method, such as --methods rotnet.")
     if options.dry_run:
-        from .dry_run import forecast
+        from ..api.forecast import forecast
 
         print(forecast(plan))
         return 0
+    from ..api.export import export_weights
     from ..run import runner
 
     failed = 0
@@ -74,29 +93,8 @@ def export_command(words: list[str]) -> int:
         job, weights = event
         if weights.kind == "failed":
             failed += 1
-            print(f"failed: {job.method.name}: {weights.metadata['error']}", file=sys.stderr)
+            log.error("failed: %s: %s", job.method.name, weights.metadata["error"])
         else:
-            export_job(plan, job, weights, options)
+            for file in export_weights(plan, job, weights, options.out):
+                print(f"{job.method.name}  {file}")
     return 1 if failed else 0
-
-
-def export_job(plan: Plan, job: Job, weights: Weights, options: argparse.Namespace) -> None:
-    """Exports one job's encoder with all that was measured on it, and prints the names of the files."""
-    import torch
-
-    from ..checkpoints.export import export_encoder
-    from ..checkpoints.store import load_encoder
-    from ..records.comparable import newest_of_each_cell
-    from ..run.encoder import build_encoder
-    from .report import read_all_records
-
-    assert weights.file
-    encoder = build_encoder(plan, job, torch.device("cpu"))
-    metadata = load_encoder(weights.file, encoder)
-    found, _ = newest_of_each_cell(read_all_records(options.results)[0])
-    measured = [record for record in found if record.identity.recipe == job.recipe_hash]
-    size = plan.pretrain_info.image_size
-    settings = plan.encoder_settings
-    unusual = plan.request.unusual_words("dataset", "pretrain_dataset", "encoder", "preset", "seeds")
-    for file in export_encoder(encoder, plan.request.encoder, settings, size, metadata, measured, options.out, unusual):
-        print(f"{job.method.name}  {file}")

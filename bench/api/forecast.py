@@ -1,4 +1,4 @@
-"""The option ``--dry-run``: what a plan would do, and an estimate of what it would cost, without doing it."""
+"""What a plan would do, and an estimate of what it would cost, without doing it: the option ``--dry-run``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..records.provenance import device_name
 from ..records.record import Record
 from ..run.encoder import find_pretrained
 from ..run.preflight import check_jobs, device_of
-from .report import read_all_records
+from .results import read_all_records
 
 FEATURE_BYTES = 4  # per number; features are cached as float32 or smaller
 
