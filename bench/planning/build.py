@@ -7,16 +7,20 @@ refused, and a finished measurement is recognised, in a moment.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from ..checkpoints.pretrained_files import find_pretrained
 from ..checkpoints.resolve import is_checkpoint, named_encoder
 from ..data import DatasetInfo, DatasetSource
 from ..errors import UserError, did_you_mean
-from ..plugins.discovery import FOLDERS, Plugin, find_plugins, plugin_named
+from ..plugins.discovery import FOLDERS, Plugin, find_plugins, plugin_named, protocol_needs_of
 from ..plugins.settings import parse_assignments
+from ..records.comparable import CEILING, FLOOR
 from ..training.recipe import PRESETS, RECIPE_SETTINGS
 from .jobs import checkpoint_jobs, deduplicated, incompatibility, jobs_of, variants_of, without_missing_taps
+from .limit import is_limited, limited_info
 from .plan import Job, Overrides, Plan, Request
 
 
@@ -38,11 +42,12 @@ def build_plan(request: Request) -> Plan:
     selection = select_plugins(request)
     check_request(request, selection)
     plan = plan_without_jobs(request, selection, parse_overrides(request, selection))
+    plan, unanswerable = without_unanswerable_protocols(plan)
     methods, left_out = split_by_compatibility(plan, selection)
     jobs, unreadable = without_missing_taps(build_jobs(plan, methods, selection), request)
     check_protocols_have_jobs(request, selection, jobs)
-    keys = reference_keys(plan, {method.name for method in methods}, selection)
-    return replace(plan, jobs=jobs, reference_keys=keys, left_out=left_out + unreadable)
+    jobs = deduplicated([*jobs, *reference_jobs(plan, methods, selection)])
+    return replace(plan, jobs=jobs, left_out=unanswerable + left_out + unreadable)
 
 
 def select_plugins(request: Request) -> Selection:
@@ -58,9 +63,9 @@ def select_plugins(request: Request) -> Selection:
         protocols=()
         if request.protocols is None
         else plugins_named(request.protocols, known["protocol"], "--protocol"),
-        dataset=plugin_named(request.dataset, known["dataset"], "--dataset"),
+        dataset=plugin_named(request.dataset.partition("/")[0], known["dataset"], "--dataset"),
         pretrain_dataset=plugin_named(
-            request.pretrain_dataset or request.dataset, known["dataset"], "--pretrain-dataset"
+            (request.pretrain_dataset or request.dataset).partition("/")[0], known["dataset"], "--pretrain-dataset"
         ),
         encoder=plugin_named(request.encoder.partition("/")[0], known["encoder"], "--encoder"),
     )
@@ -130,12 +135,22 @@ def parse_overrides(request: Request, selection: Selection) -> Overrides:
 
 def plan_without_jobs(request: Request, selection: Selection, overrides: Overrides) -> Plan:
     """The plan's data sets and encoder with their effective settings."""
-    source, info = open_dataset(selection.dataset, request.data_dir, request.image_size, overrides)
+    path = request.dataset.partition("/")[2]
+    source, info = open_dataset(selection.dataset, path, request.data_dir, request.image_size, overrides)
     pretrain_source, pretrain_info = source, info
     if request.pretrain_dataset:
         pretrain_source, pretrain_info = open_dataset(
-            selection.pretrain_dataset, request.pretrain_data_dir, info.image_size, overrides
+            selection.pretrain_dataset,
+            request.pretrain_dataset.partition("/")[2],
+            request.pretrain_data_dir,
+            info.image_size,
+            overrides,
         )
+    if request.limit is not None:
+        if is_limited(info, request.limit):
+            info = limited_info(info, request.limit)
+        else:
+            request = replace(request, limit=None)  # all images are used, as without the option
     encoder, variant = selection.encoder, request.encoder.partition("/")[2]
     encoder_settings = encoder.defaults | ({"name": variant} if variant else {}) | overrides.get(encoder.name, {})
     encoder_settings = encoder.without_later_defaults(encoder_settings)
@@ -155,11 +170,18 @@ def plan_without_jobs(request: Request, selection: Selection, overrides: Overrid
 
 
 def open_dataset(
-    dataset: Plugin, data_dir: str | None, image_size: int | None, overrides: Overrides
+    dataset: Plugin, path: str, data_dir: str | None, image_size: int | None, overrides: Overrides
 ) -> tuple[DatasetSource, DatasetInfo]:
-    """A data set's source with its settings, and what is known of it. Raises UserError if it cannot be used."""
+    """A data set's source with its settings, and what is known of it. Raises UserError if it cannot be used.
+
+    ``path`` follows the name and a slash in ``--dataset``: which of the plugin's data sets it is.
+    """
     cls = dataset.load()
-    settings = dict(overrides.get(dataset.name, {}))
+    settings = ({"path": path} if path else {}) | dict(overrides.get(dataset.name, {}))
+    if path and "path" not in dataset.settings:
+        raise UserError(
+            f"--dataset {dataset.name}/{path}: {dataset.name} is one data set; use --dataset {dataset.name}."
+        )
     if image_size is not None:
         settings["image_size"] = image_size
     if data_dir is not None:
@@ -168,6 +190,23 @@ def open_dataset(
         settings["data_dir"] = data_dir
     source = cls(**settings)
     return source, source.check()
+
+
+def without_unanswerable_protocols(plan: Plan) -> tuple[Plan, tuple[str, ...]]:
+    """The plan without protocols that need more than the data provide, and why each is left out.
+
+    Only ``--protocol all`` leaves protocols out. Raises UserError for any other that cannot be answered.
+    """
+    reasons = {
+        protocol.name: f"{protocol.name} needs {', '.join(sorted(missing))}, which {plan.dataset_info.name} lacks; "
+        "choose another --dataset."
+        for protocol in plan.protocols
+        if (missing := protocol_needs_of(protocol) - plan.source.provides)
+    }
+    if reasons and plan.request.protocols != ("all",):
+        raise UserError(f"--protocol: {next(iter(reasons.values()))}")
+    answerable = tuple(protocol for protocol in plan.protocols if protocol.name not in reasons)
+    return replace(plan, protocols=answerable), tuple(reasons.values())
 
 
 def all_taps(encoder: Plugin, settings: dict[str, Any], image_size: int) -> tuple[str, ...]:
@@ -215,14 +254,23 @@ def check_protocols_have_jobs(request: Request, selection: Selection, jobs: Iter
         )
 
 
-def reference_keys(plan: Plan, running: set[str], selection: Selection) -> frozenset[str]:
-    """Keys of the cells of floor and ceiling under the same request, except those that are part of it anyway."""
-    known = selection.known["method"]
-    keys: set[str] = set()
-    for name in {"random", "supervised"} & known.keys() - (running or {"random", "supervised"}):
-        try:
-            for seed in plan.request.seeds:
-                keys |= {cell.key for job in jobs_of(plan, known[name], seed) for cell in job.cells}
-        except UserError:
-            continue  # the ceiling needs labels, which these data may lack
-    return frozenset(keys)
+def reference_jobs(plan: Plan, running: Iterable[Plugin], selection: Selection) -> list[Job]:
+    """Floor and ceiling under the same request, as far as that needs no training; none unless they are requested.
+
+    They are left out of protocols that train encoders.
+    """
+    named, known = {method.name for method in running}, selection.known["method"]
+    if not (plan.request.references and named):
+        return []
+    plan = replace(plan, protocols=tuple(p for p in plan.protocols if not p.constants.get("trains_encoders")))
+    jobs: list[Job] = []
+    for name in (name for name in (FLOOR, CEILING) if plan.protocols and name in known.keys() - named):
+        with suppress(UserError):  # the ceiling needs labels, which these data may lack
+            for seed in dict.fromkeys(plan.request.seeds):
+                jobs += [job for job in jobs_of(plan, known[name], seed) if is_cheap(job, plan.request)]
+    return jobs
+
+
+def is_cheap(job: Job, request: Request) -> bool:
+    """Whether a job has its weights, or needs none."""
+    return not job.trains or (not request.overwrite and find_pretrained(job.recipe_hash) is not None)

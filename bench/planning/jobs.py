@@ -14,7 +14,7 @@ from ..checkpoints.resolve import resolve_checkpoints
 from ..data import DatasetInfo
 from ..errors import UserError
 from ..plugins.code_identity import absolute_import, code_identity
-from ..plugins.discovery import ROOT, Plugin, needs_of
+from ..plugins.discovery import ROOT, Plugin, needs_of, protocol_needs_of
 from ..records import store as records
 from ..storage.hashing import fingerprint
 from ..training.recipe import PRESETS, Recipe
@@ -138,6 +138,10 @@ def build_job(
     code = encoder_code(plan)
     if trains:
         origin |= {"recipe": asdict(recipe) | {"preset": None}, "data": plan.pretrain_info.identity}
+        if targets := plan.pretrain_source.target_identity(needs_of(method, settings)):
+            origin |= {"targets": targets}
+        if plan.pretrain_info.crop_side:
+            origin |= {"crop_side": plan.pretrain_info.crop_side}
     if source := code | (training_code(plan, method) if trains else {}):
         origin |= {"source": source}
     recipe_hash = fingerprint(origin | encoder_identity(plan))
@@ -275,6 +279,7 @@ def build_cell(
     settings = protocol.without_later_defaults(settings)
     files = [protocol.path, ROOT / "bench/evaluation/representation.py", source_file(plan.source)]
     source = code_identity(files) or None
-    key = fingerprint([recipe_hash, plan.dataset_info.identity, protocol.name, settings, request.precision, source])
+    data = plan.data_identity(protocol_needs_of(protocol))
+    key = fingerprint([recipe_hash, data, protocol.name, settings, request.precision, source])
     measured = not request.overwrite and records.find(request.results / "records", key) is not None
     return Cell(protocol=protocol, settings=settings, variant=variant, key=key, measured=measured)

@@ -9,9 +9,10 @@ from typing import Any
 
 from ..checkpoints.registry import Checkpoint
 from ..data import Dataset, DatasetInfo, DatasetSource
-from ..plugins.discovery import Plugin, needs_of
+from ..plugins.discovery import Plugin, needs_of, protocol_needs_of
 from ..storage.hashing import fingerprint
 from ..training.recipe import Recipe
+from .limit import limited_dataset
 
 MAX_WORDS = 80  # letters of the settings in the name of a file
 
@@ -29,6 +30,7 @@ class Request:
     pretrain_dataset: str | None = None
     pretrain_data_dir: str | None = None
     image_size: int | None = None
+    limit: int | None = None  # images of each split that protocols use; None: all
     encoder: str = "convnet"
     taps: tuple[str, ...] | None = None
     preset: str = "small"
@@ -40,6 +42,7 @@ class Request:
     checkpoints: Mapping[str, str] = field(default_factory=dict)  # method -> file
     plugin_files: tuple[str, ...] = ()
     results: Path = Path("results")
+    references: bool = False  # whether floor and ceiling are measured too, where that needs no training
     overwrite: bool = False
     debug: bool = False  # whether errors are raised where they occur, in place of a failed record
 
@@ -48,7 +51,7 @@ class Request:
 
         Many or long words become a hash, since the names of files have limits.
         """
-        fields = ("dataset", "pretrain_dataset", "image_size", "encoder", "preset", "precision")
+        fields = ("dataset", "pretrain_dataset", "image_size", "limit", "encoder", "preset", "precision")
         default = Request(methods=())
         words = [
             str(getattr(self, name))
@@ -118,7 +121,6 @@ class Plan:
     protocols: tuple[Plugin, ...]
     overrides: Overrides  # settings that --set assigns
     jobs: tuple[Job, ...] = ()
-    reference_keys: frozenset[str] = frozenset()  # keys that the cells of floor and ceiling would have
     left_out: tuple[str, ...] = ()  # for each method of `--methods all` that cannot be pretrained here, the reason
 
     @property
@@ -127,9 +129,29 @@ class Plan:
         return tuple(job for job in self.jobs if job.missing)
 
     @property
+    def protocol_needs(self) -> frozenset[str]:
+        """What the protocols need of the data set in addition to images."""
+        return frozenset(need for protocol in self.protocols for need in protocol_needs_of(protocol))
+
+    def data_identity(self, needs: frozenset[str]) -> str:
+        """The identity of the data that protocols use, with that of the targets named in ``needs``.
+
+        Raises UserError if such a target cannot be used.
+        """
+        targets, pictures = self.source.target_identity(needs), self.dataset_info.identity
+        return fingerprint({"data": pictures, "targets": targets}) if targets else pictures
+
+    @property
     def batch_sizes(self) -> set[int]:
         """The batch sizes of all jobs, in images."""
         return {job.recipe.batch_size for job in self.jobs}
+
+    def title_of(self, job: Job) -> str:
+        """A job's name for messages, with its variant and, if the plan has several seeds, its seed."""
+        variants = {cell.variant for cell in job.cells}
+        variant = next(iter(variants)) if len(variants) == 1 else ""
+        several_seeds = len({one.recipe.seed for one in self.jobs}) > 1
+        return job.name + f" ({variant})" * bool(variant) + f", seed {job.recipe.seed}" * several_seeds
 
     def with_encoder_of(self, checkpoint: Checkpoint | None) -> Plan:
         """The same plan with the checkpoint's encoder, or this plan if the checkpoint has no encoder of its own."""
@@ -148,24 +170,30 @@ class PlannedDatasets:
 
     def probing_dataset(self, needs: frozenset[str] = frozenset()) -> Dataset:
         """The data set that protocols use, with what ``needs`` names."""
-        return self._load(self.plan.source, self.plan.dataset_info, needs)
+        return self._load(self.plan.source, self.plan.dataset_info, needs, self.plan.request.limit)
 
     def dataset_of(self, job: Job) -> Dataset:
         """The data set that protocols use; pictures read from files have the size that the job's checkpoint expects."""
+        needs = self.plan.protocol_needs
         if not (job.decodes_files and job.external and job.external.input_spec):
-            return self.probing_dataset()
-        key = (fingerprint(asdict(job.external.input_spec)), frozenset[str]())
+            return self.probing_dataset(needs)
+        key = (fingerprint(asdict(job.external.input_spec)), needs)
         if key not in self.loaded:
-            self.loaded[key] = self.plan.source.load_for(job.external.input_spec)
+            dataset, limit = self.plan.source.load_for(job.external.input_spec, needs), self.plan.request.limit
+            self.loaded[key] = dataset if limit is None else limited_dataset(dataset, limit)
         return self.loaded[key]
 
     def pretraining_dataset(self, needs: frozenset[str]) -> Dataset:
         """The data set that methods are pretrained on, with what ``needs`` names."""
-        return self._load(self.plan.pretrain_source, self.plan.pretrain_info, needs)
+        source = self.plan.pretrain_source
+        return source.for_pretraining(self._load(source, self.plan.pretrain_info, needs))
 
-    def _load(self, source: DatasetSource, info: DatasetInfo, needs: frozenset[str]) -> Dataset:
+    def _load(
+        self, source: DatasetSource, info: DatasetInfo, needs: frozenset[str], limit: int | None = None
+    ) -> Dataset:
         needs -= {"labels"}  # every data set has them
         key = (info.identity, needs)
         if key not in self.loaded:
-            self.loaded[key] = source.load(needs)
+            dataset = source.load(needs)
+            self.loaded[key] = dataset if limit is None else limited_dataset(dataset, limit)
         return self.loaded[key]

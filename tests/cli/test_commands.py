@@ -66,7 +66,7 @@ def test_a_bundled_encoder_is_used_when_the_cache_is_empty(
     results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`pretrain --bundle` copies the encoder into the project, and a run with an empty cache uses it."""
-    monkeypatch.setattr(store, "BUNDLE", tmp_path / "bundle")
+    monkeypatch.setattr(store.pretrained_files, "BUNDLE", tmp_path / "bundle")
     monkeypatch.setenv("SSLBENCH_CACHE", str(tmp_path / "first"))
     assert run_quickly(results, "pretrain", "--methods", "rotnet,random", "--seeds", "11", "--bundle") == 0
     assert "rotnet  seed 11  pretrained" in capsys.readouterr().out

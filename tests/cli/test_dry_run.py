@@ -60,8 +60,8 @@ def test_it_estimates_the_minutes_of_missing_cells(
         timed("moco", "linear", 99999, 1200, 300),
         timed("moco", "linear", 99999, 1200, 300),
     ]
-    monkeypatch.setattr("sslbench.bench.cli.dry_run.read_all_records", lambda folder: (past, []))
-    words = ["--protocol", "knn,linear", "--set", "knn.k=20", "--device", "cpu", "--dry-run"]
+    monkeypatch.setattr("sslbench.bench.api.forecast.read_all_records", lambda folder: (past, []))
+    words = ["--protocol", "knn,linear", "--set", "knn.k=20", "--device", "cpu", "--dry-run", "--no-references"]
     assert run_quickly(results, "--methods", "rotnet,random", *words, "--set", "convnet.width=8") == 0
     out = capsys.readouterr().out
     rows = [line.split() for line in out.splitlines() if line.startswith(("rotnet", "random"))]

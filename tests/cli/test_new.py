@@ -15,10 +15,10 @@ from tests.builders import write_readme_plugins
 
 CONTRACTS = {  # suite -> the plugins that it must have tested
     "tests/methods/test_contract.py": {"my_method", "sharpness"},
-    "tests/protocols/test_contract.py": {"my_protocol"},
+    "tests/protocols/test_contract.py": {"my_protocol", "brightness"},
     "tests/encoders/test_encoders.py": {"my_encoder"},
     "tests/data/test_contract.py": {"my_dataset"},
-    "tests/plugins/test_contract.py": {"my_method", "my_protocol", "my_encoder", "my_dataset", "sharpness"},
+    "tests/plugins/test_contract.py": {"my_method", "my_protocol", "my_encoder", "my_dataset", "sharpness", "brightness"},
 }
 
 
@@ -31,8 +31,8 @@ def new_plugins(folder: Path) -> list[Path]:
 
 
 def test_new_plugins_pass_the_contract_suites(tmp_path: Path) -> None:
-    """Every contract test passes for the plugins of its kind, and none is skipped. So it is for the README's method."""
-    readme = [file for file in write_readme_plugins(tmp_path) if file.stem == "sharpness"]
+    """Every contract test passes for the plugins of its kind, and none is skipped. So it is for the README's two."""
+    readme = write_readme_plugins(tmp_path)
     options = [word for file in (*new_plugins(tmp_path), *readme) for word in ("--plugin", str(file))]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *CONTRACTS, "-n", "0", "-rA", *options],

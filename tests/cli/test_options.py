@@ -173,7 +173,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for label in "ab":
                 (root / name / split / label).mkdir(parents=True)
                 for n in range(4):
-                    Image.new("RGB", (16, 16), (60 * n, 0, 0)).save(root / name / split / label / f"{n}.png")
+                    colour = (60 * n, 99 * (split == "test"), 99 * (label == "b"))  # no picture is there twice
+                    Image.new("RGB", (16, 16), colour).save(root / name / split / label / f"{n}.png")
     (root / "empty").mkdir()
     (root / "untrained" / "train").rename(root / "untrained" / "learn")
     for split in ("train", "test"):
@@ -181,7 +182,9 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "strange" / "test" / "b").rename(root / "strange" / "test" / "c")
     image = root / "broken" / "train" / "a" / "0.png"
     image.write_bytes(image.read_bytes()[:40])
-    (root / "cut.safetensors").write_bytes(next(store.BUNDLE.glob("*.safetensors")).read_bytes()[:-100])
+    (root / "cut.safetensors").write_bytes(
+        next(store.pretrained_files.BUNDLE.glob("*.safetensors")).read_bytes()[:-100]
+    )
     torch.save({"state_dict": Code()}, root / "code.pt")
     return root
 

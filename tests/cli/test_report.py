@@ -35,6 +35,8 @@ def test_the_floor_of_one_preset_is_the_floor_of_another(results: Path, capsys: 
     assert (
         run_quickly(results, "--methods", "rotnet", "--protocol", "knn", "--set", "knn.k=20", "--preset", "small") == 0
     )
+    assert "random (floor)" not in capsys.readouterr().out, "a run shows its own cells"
+    assert main(["report", "--results", str(results)]) == 0
     out = capsys.readouterr().out
     assert out.count("knn: accuracy") == 1
     assert "random (floor)" in out

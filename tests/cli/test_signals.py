@@ -13,6 +13,8 @@ from sslbench.bench.checkpoints import store
 from sslbench.bench.progress import Interrupted, Progress, show_progress, stop_signals
 from tests.builders import run_quickly, write_method
 
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows delivers no such signals to a process")
+
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
 def test_a_signal_saves_the_run_and_the_same_command_resumes(

@@ -13,8 +13,9 @@ from sslbench.bench.cli import plan_from_options
 from sslbench.bench.cli.options import build_parser
 from sslbench.bench.errors import UserError
 from sslbench.bench.planning.build import build_plan
-from sslbench.bench.planning.plan import Plan, Request
+from sslbench.bench.planning.plan import Plan, PlannedDatasets, Request
 from sslbench.bench.plugins.discovery import ROOT, find_plugins
+from sslbench.bench.progress import log_output
 
 METHODS = find_plugins("method")
 BUNDLE = ROOT / "methods" / "pretrained"
@@ -104,7 +105,8 @@ def test_weights_from_a_file_need_no_data(tmp_path: Path) -> None:
 
 def test_what_is_left_out_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One line per method on the error stream, and nothing else."""
-    plan_from_options(build_parser("run").parse_args(["--methods", "all", "--results", str(tmp_path)]))
+    with log_output():
+        plan_from_options(build_parser("run").parse_args(["--methods", "all", "--results", str(tmp_path)]))
     output = capsys.readouterr()
     assert output.err.startswith("left out: mae shows")
     assert output.err.count("\n") == 1
@@ -160,3 +162,42 @@ def test_settings_of_an_encoder_that_a_word_names_can_be_set(tmp_path: Path) -> 
     assert (job.external.input_spec.mean, job.external.input_spec.std) == ((0.1, 0.2, 0.3), (1, 1, 1))
     with pytest.raises(UserError, match="does not run here"):
         plan_for(tmp_path, "random", assignments=mean)
+
+
+PROTOCOL_WITH_MASKS = """
+'''An example of a question about masks and depth.'''
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sslbench import FeatureSpec, Measurement, Protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outline(Protocol):
+    needs: ClassVar = frozenset({"masks", "depth"})
+
+    def feature_specs(self):
+        return (FeatureSpec("conv5", pooling="map", images=8),)
+
+    def evaluate(self, representation):
+        targets = representation.targets("test", self.feature_specs()[0])
+        yield Measurement(tap="conv5", metric="covered", value=(targets.masks > 0).float().mean().item())
+"""
+
+
+def test_a_protocol_that_the_data_cannot_answer(tmp_path: Path, folder: str) -> None:
+    """A protocol that was named is refused with what the data lack; `all` leaves it out and says why."""
+    plugin = tmp_path / "outline.py"
+    plugin.write_text(PROTOCOL_WITH_MASKS, encoding="utf-8")
+    on_folder: dict[str, Any] = {"dataset": "folder", "data_dir": folder, "plugin_files": (str(plugin),)}
+    on_folder["assignments"] = ("recipe.batch_size=2",)
+    with pytest.raises(UserError, match="outline needs depth, masks, which pictures lacks; choose another --dataset"):
+        plan_for(tmp_path, "random", protocols=("outline",), **on_folder)
+    every = plan_for(tmp_path, "random", "rotnet", "instdisc", protocols=("all",), **on_folder)
+    assert [line for line in every.left_out if line.startswith("outline needs depth, masks")]
+    assert "outline" not in {protocol.name for protocol in every.protocols}
+    answered = plan_for(tmp_path, "random", protocols=("outline",), plugin_files=(str(plugin),))
+    assert answered.protocol_needs == {"depth", "masks"}
+    assert PlannedDatasets(answered).dataset_of(answered.jobs[0]).test.masks is not None
