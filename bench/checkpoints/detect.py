@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -72,6 +73,7 @@ def detect_encoder(
     matching: list[Checkpoint] = []
     resizable: list[Checkpoint] = []  # with position embeddings of another size
     done: list[Checkpoint] = []  # candidates that match
+    assumed = ""  # what the tensors of the first match do not show
     closest: tuple[float, Match | None, Encoder] | None = None
     # Encoders that sslbench pretrained were shown the data set's images unchanged, so such candidates come first.
     for candidate in sorted(distinct_candidates(candidates), key=lambda one: bool(made_by and one.input_spec)):
@@ -85,6 +87,8 @@ def detect_encoder(
             found = replace(candidate, part=part or part_taken(content.groups, encoder, match))
             if not content.metadata:  # sslbench does not change encoders
                 found = with_settings_of(found, encoder, match, only_normalisation=keep_settings)
+            if not (matching or match.resized) and found.settings == candidate.settings:
+                assumed = encoder.unseen_in_files
             (resizable if match.resized else matching).append(found)
             done += [candidate] * (not match.resized)
         share = match.share if match else 0.0
@@ -100,6 +104,8 @@ def detect_encoder(
             f"{path}: fits {first.encoder} and also {rivals[0].encoder} with other settings; "
             f"say which with --methods file/{path}@ENCODER."
         )
+    if assumed and not content.metadata:
+        logging.getLogger(__name__).warning("%s: %s", path, assumed)
     return replace(first, made_by=made_by)
 
 
@@ -134,6 +140,11 @@ def refuse(
         )
     suggested = suggest_encoder(groups)
     hint = f"Name its encoder, for example --methods file/{path}@{suggested or 'torchvision/resnet34'}."
+    if closest and closest.wrong_shapes and all("relative_position_bias" in name for name in closest.wrong_shapes):
+        hint = (
+            "Tables of relative positions are not interpolated to another window; "
+            "name after @ a network with the file's own input and window size."
+        )
     if others := complete_matches(groups, encoder):
         hint = f"Its part {others[0].place!r} fits: --methods file/{path}#{others[0].place}."
     raise UserError(f"{mismatch_message(path, groups, closest, encoder)} {hint}")

@@ -6,11 +6,14 @@ or in a local file.
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..storage.atomic import temporary_path
 from ..storage.download import NETWORK_ERRORS, download_file, failure_reason
 from .registry import Checkpoint, CheckpointUnavailable
 
@@ -48,9 +51,19 @@ def fetch_from_hub(checkpoint: Checkpoint) -> Iterator[tuple[int, int]]:
     except Exception as error:  # the hub's library raises its own kinds and those of two others
         reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
         raise CheckpointUnavailable(unavailable_message(checkpoint, reason)) from None
-    checkpoint.file.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.file.unlink(missing_ok=True)
-    checkpoint.file.symlink_to(Path(cached).resolve())
+    link_or_copy(Path(cached).resolve(), checkpoint.file)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Makes ``target`` a link to a file, or a copy where the system lets this user make no links, as Windows does."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        target.symlink_to(source)
+    except OSError:
+        part = temporary_path(target)
+        shutil.copyfile(source, part)
+        os.replace(part, target)
 
 
 def unavailable_message(checkpoint: Checkpoint, reason: str) -> str:

@@ -61,19 +61,22 @@ def resolve_checkpoints(
             yield with_encoder_plugin(checkpoint, plugins)
 
 
-def find_registered(word: str, methods: Mapping[str, Plugin]) -> list[Checkpoint]:
-    """The registered checkpoints that a word names: METHOD@NAME, METHOD@published or all@published."""
+def find_registered(word: str, methods: Mapping[str, Plugin], option: str = "--methods") -> list[Checkpoint]:
+    """The registered checkpoints that a word names: METHOD@NAME, METHOD@published or all@published.
+
+    Raises UserError if there are none; the message begins with ``option``, where the word stands.
+    """
     method, _, name = word.partition("@")
     if method == "all" and name == "published":
         return list(registered_checkpoints(methods.values()))
-    of_method = list(registered_checkpoints([discovery.plugin_named(method, methods, "--methods")]))
+    of_method = list(registered_checkpoints([discovery.plugin_named(method, methods, option)]))
     if name == "published" and of_method:
         return of_method
     if named := [checkpoint for checkpoint in of_method if checkpoint.name == name]:
         return named
     known = of_method or registered_checkpoints(methods.values())
     raise UserError(
-        f"--methods {word}: {method} has no checkpoint {name!r}. "
+        f"{option} {word}: {method} has no checkpoint {name!r}. "
         f"{did_you_mean(word, [checkpoint.token for checkpoint in known])} `list checkpoints` shows all."
     )
 

@@ -42,10 +42,11 @@ class FileContent:
     memory_mapped: bool = True  # the tensors are the file's own bytes, and change if the file does
 
 
-def read_checkpoint_file(path: Path) -> FileContent:
+def read_checkpoint_file(path: Path, *, mmap: bool = True) -> FileContent:
     """The tensors of a safetensors or torch file, of the first such file in a .tar.gz, or of all files of an index.
 
-    Raises UserError for anything else, for code, and for sizes that cannot be right.
+    With ``mmap``, the tensors of a torch file are mapped into memory instead of read, so the file must stay. Raises
+    UserError for anything else, for code, and for sizes that cannot be right.
     """
     if not path.is_file():
         raise UserError(f"{path}: there is no such checkpoint; give the path of a .safetensors or torch file.")
@@ -63,12 +64,12 @@ def read_checkpoint_file(path: Path) -> FileContent:
     if head.startswith(b"\x1f\x8b"):
         return read_archive(path)
     metadata: dict[str, Any] = {}
-    memory_mapped = True
+    memory_mapped = mmap
     if path.suffix == ".safetensors" or head[8:9] == b"{":
-        groups, metadata = read_safetensors(path)
+        (groups, metadata), memory_mapped = read_safetensors(path), True
     elif head.startswith(b"PK\x03\x04"):
         check_zip(path, size)
-        groups = tensor_groups(read_torch_file(path, mmap=True))
+        groups = tensor_groups(read_torch_file(path, mmap=mmap))
     elif head.startswith(b"\x80"):
         groups, memory_mapped = tensor_groups(read_torch_file(path)), False
     else:
@@ -215,11 +216,13 @@ def read_archive(path: Path) -> FileContent:
                 head = file.read(4) if file else b""
                 if file and head.startswith((b"PK\x03\x04", b"\x80")):
                     folder = path.parent if os.access(path.parent, os.W_OK) else None
-                    with tempfile.NamedTemporaryFile(dir=folder, prefix=".unpacked-") as unpacked:
-                        unpacked.write(head)
-                        shutil.copyfileobj(file, unpacked, 1 << 20)
-                        unpacked.flush()
-                        return read_checkpoint_file(Path(unpacked.name))
+                    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacked-") as unpacked:
+                        copy = Path(unpacked) / "checkpoint"
+                        with copy.open("wb") as target:
+                            target.write(head)
+                            shutil.copyfileobj(file, target, 1 << 20)
+                        # Windows deletes neither an open file nor a mapped one.
+                        return read_checkpoint_file(copy, mmap=False)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise UserError(f"{path}: cut short or not a .tar.gz ({error}); fetch it again.") from None
     raise UserError(f"{path}: there is no checkpoint in this archive; unpack it and give one of its files.")

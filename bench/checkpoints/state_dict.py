@@ -21,6 +21,7 @@ from .mismatch import format_shape, mismatch_message, network_name, shorten_list
 from .positions import can_resize, resize_positions
 from .spellings import spellings_of
 
+TOKENS = ("reg_token", "register_tokens")  # a network that was trained with them computes other features without them
 DAMAGED_SHARE = 0.25  # a place with more of an encoder's tensors than this holds the encoder, but damaged
 
 CONTAINERS = (
@@ -184,7 +185,7 @@ def match_tensors(
         if not key.startswith(prefix):
             left_out.append(key)
         elif name not in own_names:
-            among_own = name.partition(".")[0] in modules and not key.endswith(BATCH_NORM_COUNTER)
+            among_own = name.partition(".")[0] in {*modules, *TOKENS} and not key.endswith(BATCH_NORM_COUNTER)
             (unexpected if among_own else left_out).append(key)
     return Match(container, prefix, found, missing, wrong_shapes, unexpected, left_out, resized)
 

@@ -1,7 +1,7 @@
-"""Saves encoders and loads them again, from given files, this user's cache and the bundle.
+"""Saves encoders and loads them again, from given files, this user's cache and the bundle (``pretrained_files.py``).
 
-The bundle is the folder of pretrained encoders that comes with the project. Files are read without running code
-(``safe_load.py``), and fill an encoder completely or not at all (``state_dict.py``).
+Files are read without running code (``safe_load.py``), and fill an encoder completely or not at all
+(``state_dict.py``).
 """
 
 from __future__ import annotations
@@ -19,48 +19,24 @@ from torch import Tensor
 from ..encoders import Encoder, weights_hash
 from ..errors import UserError
 from ..method import Method
-from ..plugins.discovery import ROOT
 from ..storage.atomic import atomic_write
-from ..storage.cache import cache_folder
 from ..storage.hashing import file_hash
+from . import pretrained_files
 from .location import split_part
+from .pretrained_files import (
+    cached_encoder_path as cached_encoder_path,
+    cached_heads_path as cached_heads_path,
+    find_bundled as find_bundled,
+    find_pretrained as find_pretrained,
+    partial_run_path as partial_run_path,
+)
 from .safe_load import FileContent, read_checkpoint_file
-from .state_dict import find_match
+from .state_dict import complete_matches, find_match
 
-BUNDLE = ROOT / "methods" / "pretrained"
 CHECKSUM = "crc32"  # its name in the header of a file
 
 WEIGHT_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 """Types that weights may have in a file."""
-
-
-def cached_encoder_path(recipe_hash: str) -> Path:
-    """Path in the cache of the encoder of a recipe; the file may not exist."""
-    return cache_folder() / "encoders" / f"{recipe_hash}.safetensors"
-
-
-def cached_heads_path(recipe_hash: str) -> Path:
-    """Path in the cache of the heads of a recipe's method; the file may not exist."""
-    return cached_encoder_path(recipe_hash).with_suffix(".heads.safetensors")
-
-
-def partial_run_path(recipe_hash: str) -> Path:
-    """Path in the cache of what an interrupted pretraining needs to resume; the file may not exist."""
-    return cache_folder() / "encoders" / f"{recipe_hash}.partial"
-
-
-def find_bundled(recipe_hash: str) -> Path | None:
-    """The bundled encoder of a recipe; None if there is none."""
-    return next(iter(BUNDLE.glob(f"*-{recipe_hash}.safetensors")), None)
-
-
-def find_pretrained(recipe_hash: str) -> tuple[str, Path] | None:
-    """ "cached" or "bundled", and the file of a recipe's encoder; None if it is in neither place."""
-    if (path := cached_encoder_path(recipe_hash)).exists():
-        return "cached", path
-    if bundled := find_bundled(recipe_hash):
-        return "bundled", bundled
-    return None
 
 
 def save_encoder(path: Path, encoder: Encoder, metadata: dict[str, Any]) -> None:
@@ -136,14 +112,17 @@ def bundle_encoder(file: Path, dataset: str, encoder: str) -> Path:
         raise UserError(f"{file}: holds values beyond the range of half precision, so it cannot be bundled.")
     recipe = metadata["recipe"]
     stem = f"{dataset}-{encoder.replace('/', '_')}-{metadata['method']}-{recipe['preset']}-s{recipe['seed']}"
-    path = BUNDLE / f"{stem}-{metadata['recipe_hash']}.safetensors"
+    path = pretrained_files.BUNDLE / f"{stem}-{metadata['recipe_hash']}.safetensors"
     write_tensors(path, halves, metadata)
-    for older in set(BUNDLE.glob(f"{stem}-*.safetensors")) - {path}:
+    for older in set(pretrained_files.BUNDLE.glob(f"{stem}-*.safetensors")) - {path}:
         older.unlink()
     manifest = {
-        file.name: {"sha256": file_hash(file)} | read_tensors(file)[1] for file in sorted(BUNDLE.glob("*.safetensors"))
+        file.name: {"sha256": file_hash(file)} | read_tensors(file)[1]
+        for file in sorted(pretrained_files.BUNDLE.glob("*.safetensors"))
     }
-    atomic_write(BUNDLE / "manifest.json", (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
+    atomic_write(
+        pretrained_files.BUNDLE / "manifest.json", (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
+    )
     return path
 
 
@@ -165,6 +144,8 @@ def fill_encoder(
 ) -> dict[str, Any]:
     """Fills the encoder from a file's tensors and returns where in the file they were; raises as `load_encoder` does.
 
+    If no part is named and several fit, the part that was taken and the others are returned too.
+
     With ``adopt`` nothing else uses the tensors, so the encoder may take them without copying.
     """
     match = find_match(path, groups, encoder, part)
@@ -173,7 +154,11 @@ def fill_encoder(
         check_values(path, name, value, targets[name])
     # The match is complete. load_state_dict would check the names again, which takes as long as copying.
     assign_tensors(match.tensors, targets, adopt=adopt)
-    return {"layout": match.layout} if match.layout else {}
+    found: dict[str, Any] = {"layout": match.layout} if match.layout else {}
+    fitting = [one.place for one in complete_matches(groups, encoder)] if len(groups) > 1 and not part else []
+    if others := [place for place in fitting if place != match.place]:
+        found |= {"part": match.place, "other_parts": others}
+    return found
 
 
 @torch.no_grad()
@@ -221,7 +206,7 @@ def largest_magnitude(value: Tensor) -> float:
 
 def read_manifest() -> dict[str, dict[str, Any]]:
     """SHA-256 and metadata of each bundled file, by file name."""
-    path = BUNDLE / "manifest.json"
+    path = pretrained_files.BUNDLE / "manifest.json"
     try:
         manifest: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except ValueError as error:
@@ -231,7 +216,7 @@ def read_manifest() -> dict[str, dict[str, Any]]:
 
 def check_bundled_file(path: Path) -> None:
     """Raises UserError for a file in the bundle that differs from its entry in the manifest."""
-    in_bundle = path.is_file() and path.resolve().parent == BUNDLE.resolve()
+    in_bundle = path.is_file() and path.resolve().parent == pretrained_files.BUNDLE.resolve()
     if in_bundle and read_manifest().get(path.name, {}).get("sha256") != file_hash(path):
         raise UserError(f"{path}: not the file that manifest.json lists; restore it from the repository.")
 

@@ -20,9 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
 
 from ..errors import UserError, require
+from ..progress import with_progress_bar
 from ..storage.cache import cache_folder, file_lock
 from ._content import hash_files, state_of
-from ._pictures import with_progress_bar
 from ._store import cache_errors_as_user_errors, replace_folder
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import UserError
+from ..progress import with_progress_bar
 from ..storage.atomic import atomic_write
 from ..storage.cache import cache_folder
 from ..storage.hashing import file_hash
-from ._pictures import CHUNK, CORES, map_in_threads, with_progress_bar
+from ._pictures import CHUNK, CORES, map_in_threads
 
 LONG = 10 * 2**30  # bytes: hashing more than this takes minutes, so it is announced
 TIME_GRAIN = 2 * 10**9  # nanoseconds: two edits within this time may leave the same times on the file

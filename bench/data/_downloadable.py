@@ -15,6 +15,7 @@ from annotated_types import Interval
 from numpy.typing import NDArray
 
 from ..errors import UserError, require
+from ..progress import with_progress_bar
 from ..storage.cache import cache_folder, file_lock
 from ..storage.download import NETWORK_ERRORS, download_file, failure_reason
 from . import Dataset, DatasetInfo, DatasetSource, Split
@@ -25,8 +26,7 @@ from ._pictures import (
     Pixels,
     available_cores,
     map_in_threads,
-    resize_central_square,
-    with_progress_bar,
+    resize_square,
 )
 from ._store import Chunk, load_or_decode
 
@@ -158,7 +158,7 @@ def resize_pictures(pictures: Pictures, size: int) -> Pixels:
     from PIL import Image
 
     if pictures.shape[1] != size:
-        pictures = np.stack([np.asarray(resize_central_square(Image.fromarray(one), size)) for one in pictures])
+        pictures = np.stack([np.asarray(resize_square(Image.fromarray(one), size)) for one in pictures])
     return pictures.transpose(0, 3, 1, 2)
 
 

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..progress import with_progress_bar
 from ..storage.hashing import fingerprint
 from ._content import FileState, check_unchanged, hash_files, state_of
 from ._listing import LITTER, LeftOut, compose, follow, is_picture, permission_as_user_error, subfolders
-from ._pictures import FORMATS, PREPARATION, SUFFIXES, Broken, Pixels, decode_chunks, with_progress_bar
+from ._pictures import FORMATS, PREPARATION, SUFFIXES, Broken, Pixels, decode_chunks
 from ._rgb import ValueRange
 from ._store import Chunk, load_or_decode
 from ._tree import SAMPLE

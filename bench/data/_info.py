@@ -36,9 +36,9 @@ def default_image_size(tree: Tree) -> int:
     return DEFAULT_SIZE
 
 
-def has_larger_pictures(tree: Tree, size: int) -> bool:
-    """Whether a picture of a sample has a shorter side of more than ``size`` pixels."""
-    return any(sides[0] > size for path in tree.train.sample() if (sides := side_lengths(path)))
+def has_larger_pictures(tree: Tree, size: int, *, any_side: bool = False) -> bool:
+    """Whether a picture of a sample has a shorter side of more than ``size`` pixels, or any side with ``any_side``."""
+    return any(sides[any_side] > size for path in tree.train.sample() if (sides := side_lengths(path)))
 
 
 def tree_info(tree: Tree, name: str, image_size: int | None, value_range: ValueRange | None = None) -> DatasetInfo:
@@ -60,7 +60,7 @@ def tree_info(tree: Tree, name: str, image_size: int | None, value_range: ValueR
         classes=tree.classes,
         train_images=len(tree.train),
         test_images=len(tree.test),
-        per_class=int(np.bincount(tree.train.labels).min()),
+        per_class=int(np.bincount(tree.train.labels).min()) if tree.classes else None,
         value_range=find_value_range(tree.root, tree.train, tree.test, value_range),
     )
 

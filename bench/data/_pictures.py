@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from ._rgb import ValueRange, check_one_page, convert_to_rgb
+from ._rgb import ValueRange, check_one_page, convert_to_rgb, value_kind
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,6 +25,7 @@ SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
     | {".pbm", ".pnm", ".avif", ".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".jpc"}
 )
+EIGHT_BITS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".gif", ".pbm"})  # formats with no more
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000")
 PREPARATION = "1"  # part of data sets' identities: raise it whenever ``decode_picture`` gives other pixels
 CHUNK = 256  # pictures that a thread decodes at a time
@@ -52,42 +52,63 @@ def decode_picture(
     With ``input_spec`` it is resized and cropped exactly as a published network expects. Pictures of more than
     8 bits need ``value_range``, the values that become 0 and 255.
     """
+    rgb = read_rgb(path, None if input_spec else size, value_range)
+    square = resize_and_crop(rgb, input_spec) if input_spec else resize_square(rgb, size)
+    return np.asarray(square).transpose(2, 0, 1)
+
+
+def read_rgb(path: Path | str, size: int | None, value_range: ValueRange | None = None) -> Image:
+    """A whole picture, upright and in RGB; its sides are at least twice ``size``, or those of the file."""
     from PIL import Image, ImageOps
 
     with Image.open(path, formats=FORMATS) as image:
         check_one_page(image)
         # JPEG can be decoded at a lower resolution; twice the size leaves the last step to the better filter.
-        if input_spec is None:
+        if size is not None:
             image.draft(None, (2 * size, 2 * size))
+        if value_kind(image) == "16-bit colours" and not may_exceed_8_bits(path):
+            raise ValueError(f"16 bits per colour in a file of another name; rename it to .{image.format}".lower())
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
-        rgb = convert_to_rgb(image, value_range)
-        square = resize_and_crop(rgb, input_spec) if input_spec else resize_central_square(rgb, size)
-        return np.asarray(square).transpose(2, 0, 1)
+        return convert_to_rgb(image, value_range)
 
 
-def resize_and_crop(image: Image, input_spec: InputSpec) -> Image:
-    """Resizes the shorter side and crops the centre, to the pixel like torchvision's ``Resize`` and ``CenterCrop``."""
+def may_exceed_8_bits(path: Path | str) -> bool:
+    """Whether pictures with this suffix may hold values of more than 8 bits."""
+    return os.path.splitext(path)[1].lower() not in EIGHT_BITS
+
+
+def resize_and_crop(image: Image, input_spec: InputSpec, resampling: int | None = None) -> Image:
+    """Resizes the shorter side and crops the centre, to the pixel like torchvision's ``Resize`` and ``CenterCrop``.
+
+    ``resampling`` is a filter of Pillow in place of that of ``input_spec``.
+    """
     from PIL.Image import Resampling
 
     width, height = image.size
     shorter, target = min(width, height), round(input_spec.size / input_spec.crop)
     width, height = (target if side == shorter else int(target * side / shorter) for side in (width, height))
-    image = image.resize((width, height), Resampling[input_spec.resampling.upper()])
+    filter_ = Resampling[input_spec.resampling.upper()] if resampling is None else Resampling(resampling)
+    image = image.resize((width, height), filter_)
     left, top = round((width - input_spec.size) / 2), round((height - input_spec.size) / 2)
     return image.crop((left, top, left + input_spec.size, top + input_spec.size))
 
 
-def resize_central_square(image: Image, size: int) -> Image:
-    """Crops the central square of a picture and resizes it, in one step."""
+def resize_square(image: Image, size: int, place: float = 0.5, resampling: int | None = None) -> Image:
+    """Crops a square of the shorter side and resizes it, in one step.
+
+    ``place`` is where on the longer side it is, from 0 (left or top) to 1; by default it is the central square.
+    ``resampling`` is a filter of Pillow; by default bicubic.
+    """
     from PIL.Image import Resampling
 
     width, height = image.size
     if width == height == size:
         return image
     side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    return image.resize((size, size), Resampling.BICUBIC, box=(left, top, left + side, top + side))
+    left, top = (width - side) * place, (height - side) * place
+    filter_ = Resampling.BICUBIC if resampling is None else Resampling(resampling)
+    return image.resize((size, size), filter_, box=(left, top, left + side, top + side))
 
 
 def side_lengths(path: Path | str) -> tuple[int, int] | None:
@@ -105,8 +126,13 @@ def try_decode(
     path: Path | str, size: int, input_spec: InputSpec | None = None, value_range: ValueRange | None = None
 ) -> Pixels | str:
     """The decoded picture, or the reason why it cannot be read. Raises UserError if the file cannot be opened."""
+    return result_or_reason(path, lambda: decode_picture(path, size, input_spec, value_range))
+
+
+def result_or_reason(path: Path | str, decode: Callable[[], T]) -> T | str:
+    """What ``decode`` returns, or the reason why the picture cannot be read. Raises UserError as `try_decode` does."""
     try:
-        return decode_picture(path, size, input_spec, value_range)
+        return decode()
     except MemoryError:
         raise
     except Exception as error:  # PIL raises nearly anything on damaged files
@@ -159,21 +185,6 @@ def map_in_threads(function: Callable[[T], R], items: Sequence[T], workers: int)
             yield result
 
 
-def with_progress_bar(steps: Iterable[T], title: str, total: int | None, *, size_of: Callable[[T], int]) -> Iterator[T]:
-    """Yields the same steps while a progress bar is shown, if standard error is a terminal."""
-    if not sys.stderr.isatty():
-        yield from steps
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task(title, total=total)
-        for step in steps:
-            progress.advance(bar, size_of(step))
-            yield step
-
-
 class LazyImages:
     """Picture files that are read on demand: uint8 (N, 3, size, size) that need not fit in memory.
 
@@ -204,10 +215,7 @@ class LazyImages:
         """Indices (n,) or mask (N,) -> uint8 (n, 3, size, size)."""
         import torch
 
-        if isinstance(indices, slice):
-            chosen = list(range(len(self))[indices])
-        else:
-            chosen = (indices.nonzero()[:, 0] if indices.dtype == torch.bool else indices).tolist()
+        chosen = self.positions(indices)
         images = np.empty((len(chosen), 3, self.size, self.size), np.uint8)
 
         def read(i: int) -> None:
@@ -221,6 +229,15 @@ class LazyImages:
         for _ in map_in_threads(read, range(len(chosen)), self.workers):
             pass
         return torch.from_numpy(images)
+
+    def positions(self, indices: Tensor | slice) -> list[int]:
+        """The positions of the files that a slice, indices (n,) or a mask (N,) selects."""
+        import torch
+
+        if isinstance(indices, slice):
+            return list(range(len(self))[indices])
+        selected: list[int] = (indices.nonzero()[:, 0] if indices.dtype == torch.bool else indices).tolist()
+        return selected
 
 
 def unreadable_error(where: Path, broken: Sequence[tuple[str, str]]) -> UserError:

@@ -26,6 +26,11 @@ GAPS = ((0.9, 1.5), (0.3, 0.8), (-0.4, -0.15))  # metres of depth from the objec
 BACK_TO_FRONT = (1, 2, 0, 3, 4)  # the things of a scene, farthest first
 
 
+OPTIONAL_PARTS = tuple(part.name for appearance in KINDS.values() for part in appearance.parts if part.name)
+LABEL_NAMES = (*CLUTTER, "bar", *OPTIONAL_PARTS)
+VALUE_NAMES = ("x", "y", "size", "turn")  # of the object: places from -1 to 1, a share of the image, degrees
+
+
 @dataclass(frozen=True)
 class Thing:
     """One rigid thing in each of n scenes: its poses, its parts in its own square, and their colours."""
@@ -118,6 +123,23 @@ def generate_scenes(kind: str, n: int, rng: np.random.Generator, *, horizon: boo
         light=light,
         plane=np.stack([rng.uniform(7, 10, n), rng.uniform(0, 2 * np.pi, n), rng.uniform(0, 1.5, n)], 1),
     )
+
+
+def things_and_parts(scenes: Scenes) -> NDArray[np.bool_]:
+    """Which of LABEL_NAMES are in each scene (n, labels): things next to the object, and parts that may be missing."""
+    parts = KINDS[scenes.kind].parts
+    absent = scenes.things[0].places[:, :, 0] == HIDDEN
+    optional = np.zeros((len(scenes), len(OPTIONAL_PARTS)), bool)
+    for index, part in enumerate(parts):
+        if part.name:
+            optional[:, OPTIONAL_PARTS.index(part.name)] = ~absent[:, index]
+    return np.concatenate([scenes.shown[:, 1:].astype(bool), optional], 1)
+
+
+def poses(scenes: Scenes) -> Reals:
+    """The object's VALUE_NAMES in each scene (n, 4)."""
+    thing = scenes.things[0]
+    return np.stack([thing.x, thing.y, thing.size, np.rad2deg(thing.turn)], 1)
 
 
 def random_shades(names: NDArray[np.int64], rng: np.random.Generator, spread: float) -> Reals:

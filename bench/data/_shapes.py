@@ -76,6 +76,7 @@ class Part(NamedTuple):
     turn: float = 0.0  # degrees, counter-clockwise
     form: float = 0.0
     chance: float = 1.0  # probability that the part exists
+    name: str = ""  # of a part that may be missing
 
 
 class Kind(NamedTuple):
@@ -88,7 +89,7 @@ class Kind(NamedTuple):
 KINDS: dict[str, Kind] = {
     "house": Kind(
         (
-            Part(box, 0.42, 0.60, 0.11, 0.28, DARK, chance=0.7),
+            Part(box, 0.42, 0.60, 0.11, 0.28, DARK, chance=0.7, name="chimney"),
             Part(box, 0.00, -0.42, 0.64, 0.52),
             Part(trapezoid, 0.00, 0.42, 0.88, 0.40, SECOND),
             Part(box, -0.25, -0.62, 0.15, 0.30, DARK),
@@ -130,7 +131,7 @@ KINDS: dict[str, Kind] = {
         (
             Part(box, -0.02, 0.15, 0.05, 0.75, DARK),
             Part(trapezoid, 0.32, 0.22, 0.32, 0.52, SECOND),
-            Part(trapezoid, -0.30, 0.10, 0.24, 0.40, LIGHT, chance=0.7),
+            Part(trapezoid, -0.30, 0.10, 0.24, 0.40, LIGHT, chance=0.7, name="second sail"),
             Part(trapezoid, 0.00, -0.60, 0.88, 0.26, turn=180, form=0.6),
         ),
         ("white", "brown", "blue"),
@@ -149,7 +150,7 @@ KINDS: dict[str, Kind] = {
             Part(box, -0.46, -0.58, 0.09, 0.40, DARK),
             Part(box, 0.46, -0.58, 0.09, 0.40, DARK),
             Part(box, -0.46, 0.38, 0.12, 0.60),
-            Part(rounded_box, 0.06, 0.00, 0.46, 0.14, SECOND, chance=0.6),
+            Part(rounded_box, 0.06, 0.00, 0.46, 0.14, SECOND, chance=0.6, name="cushion"),
             Part(box, 0.00, -0.18, 0.60, 0.12),
         ),
         ("brown", "black", "teal"),
@@ -169,7 +170,7 @@ KINDS: dict[str, Kind] = {
             Part(dome, 0.00, 0.08, 0.38, 0.34),
             Part(rounded_box, 0.00, -0.40, 0.40, 0.58),
             Part(box, 0.00, 0.86, 0.17, 0.11, DARK),
-            Part(box, 0.00, -0.38, 0.36, 0.22, LIGHT, chance=0.8),
+            Part(box, 0.00, -0.38, 0.36, 0.22, LIGHT, chance=0.8, name="paper label"),
         ),
         ("green", "teal", "brown"),
     ),

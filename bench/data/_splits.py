@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from ..errors import UserError
 from ..images.input_spec import InputSpec
+from ..progress import with_progress_bar
 from ..storage.hashing import fingerprint
 from . import Dataset, DatasetInfo, Split
 from ._content import check_unchanged
@@ -23,37 +26,49 @@ from ._pictures import (
     decode_chunks,
     describe_unreadable,
     unreadable_error,
-    with_progress_bar,
 )
 from ._store import Chunk, load_or_decode, load_or_find_broken
 from ._tree import SplitFiles, Tree
 
+LoadTargets = Callable[[SplitFiles, list[int]], dict[str, Any]]
+"""A split's files, and the positions of its readable pictures -> fields of ``Split`` with their targets."""
 RESIDENT = 4 * 2**30  # bytes: data sets of small pictures up to this size are decoded into the cache
 SCAN_SIZE = 8  # pixels: to find broken pictures they are decoded at this size, because the smallest is the fastest
 
 
 def load_tree(
-    tree: Tree, info: DatasetInfo, *, skip_unreadable: bool, workers: int, input_spec: InputSpec | None = None
+    tree: Tree,
+    info: DatasetInfo,
+    *,
+    skip_unreadable: bool,
+    workers: int,
+    input_spec: InputSpec | None = None,
+    load_targets: LoadTargets | None = None,
 ) -> Dataset:
     """Both splits. Raises UserError for pictures that cannot be read, unless they are skipped and others are left.
 
     With ``input_spec`` the pictures are read on demand, exactly as a published network expects them.
     """
-    small = info.image_size <= SMALL
-    resident = small and input_spec is None and (len(tree.train) + len(tree.test)) * 3 * info.image_size**2 <= RESIDENT
+    resident = input_spec is None and is_decoded_at_once(tree, info.image_size)
     broken: list[tuple[str, str]] = []
     splits: list[Split] = []
+    kept: list[list[int]] = []
     for files in (tree.train, tree.test):
         load = _load_decoded if resident else partial(_load_lazily, input_spec=input_spec)
         split, split_broken = load(files, info, workers)
         broken += [(f"{files.folder.name}/{files.paths[i]}", reason) for i, reason in split_broken]
         splits.append(split)
+        skipped = {i for i, _ in split_broken}
+        kept.append([i for i in range(len(files)) if i not in skipped])
     train, test = splits
     if broken:
         if not skip_unreadable:
             raise unreadable_error(tree.root, broken)
         _check_nothing_is_empty(tree, train, test)
         logging.getLogger(__name__).warning("%s Left out.", describe_unreadable(tree.root, broken))
+    if load_targets:
+        train = replace(train, **load_targets(tree.train, kept[0]))
+        test = replace(test, **load_targets(tree.test, kept[1]))
     return Dataset(
         name=info.name,
         classes=info.classes,
@@ -61,6 +76,11 @@ def load_tree(
         train=train,
         test=test,
     )
+
+
+def is_decoded_at_once(tree: Tree, size: int) -> bool:
+    """Whether all pictures are decoded into the cache; otherwise they are read on demand."""
+    return size <= SMALL and (len(tree.train) + len(tree.test)) * 3 * size**2 <= RESIDENT
 
 
 def _check_nothing_is_empty(tree: Tree, train: Split, test: Split) -> None:

@@ -44,6 +44,7 @@ class SplitFiles:
     paths: tuple[str, ...]  # relative to the folder, with slashes: "cat/0.jpg"
     labels: NDArray[np.int64]
     states: tuple[FileState, ...]
+    known_hashes: tuple[str, ...] | None = None  # SHA-256 of each file, if they were computed before
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -54,6 +55,17 @@ class SplitFiles:
             str(self.folder / self.paths[i]) for i in sorted({int(i) for i in np.linspace(0, len(self) - 1, SAMPLE)})
         ]
 
+    def chosen(self, is_chosen: NDArray[np.bool_]) -> SplitFiles:
+        """The files where the array (N,) is true."""
+        where = np.flatnonzero(is_chosen).tolist()
+        return SplitFiles(
+            folder=self.folder,
+            paths=tuple(self.paths[i] for i in where),
+            labels=self.labels[where],
+            states=tuple(self.states[i] for i in where),
+            known_hashes=tuple(self.hashes[i] for i in where),
+        )
+
     def full_paths(self) -> list[str]:
         """The paths from the root of the file system or the working directory."""
         return [f"{self.folder}/{path}" for path in self.paths]
@@ -61,6 +73,8 @@ class SplitFiles:
     @cached_property
     def hashes(self) -> tuple[str, ...]:
         """SHA-256 of each file. Raises UserError for a file that cannot be read."""
+        if self.known_hashes is not None:
+            return self.known_hashes
         with permission_as_user_error(self.folder):
             return hash_files(self.folder, self.paths, self.states)
 
@@ -108,10 +122,15 @@ def find_names(folders: Sequence[str], wanted: Sequence[str]) -> list[str]:
     return [name for want in wanted for name in sorted(folders, reverse=True) if name.lower() == want]
 
 
-def list_tree(root: Path, test_names: Sequence[str] = TEST_NAMES, *, skip_dead_links: bool = False) -> Tree:
-    """Lists both splits; the test split is the first folder of ``test_names`` that has classes. Raises UserError."""
+def list_tree(
+    root: Path, test_names: Sequence[str] = TEST_NAMES, *, skip_dead_links: bool = False, advice: str = ""
+) -> Tree:
+    """Lists both splits; the test split is the first folder of ``test_names`` that has classes.
+
+    Raises UserError for any other layout; ``advice`` is added where a split is missing.
+    """
     with permission_as_user_error(root):
-        train_name, tests = _find_splits(root, test_names)
+        train_name, tests = _find_splits(root, test_names, advice)
         folders = named_folders(root / train_name)
         _check_classes(root / train_name, folders)
         test_name, remarks = _choose_test(root, tests, folders)
@@ -126,33 +145,39 @@ def list_tree(root: Path, test_names: Sequence[str] = TEST_NAMES, *, skip_dead_l
         classes = tuple(folders)
         train = _list_split(root / train_name, folders, classes, left_out)
         test = _list_split(root / test_name, test_folders, classes, left_out)
+    check_dead_links(root, left_out, skip_dead_links=skip_dead_links)
+    return Tree(root=root, classes=classes, train=train, test=test, remarks=(*remarks, *left_out.sentences()))
+
+
+def check_dead_links(root: Path, left_out: LeftOut, *, skip_dead_links: bool) -> None:
+    """Raises UserError for links that lead nowhere, unless they are to be skipped."""
     if left_out.dead_links and not skip_dead_links:
         raise UserError(
             f"{root}: {name_several('link', left_out.dead_links)} without a file behind it. "
             "Fix or remove it, or leave it out with --skip-unreadable."
         )
-    return Tree(root=root, classes=classes, train=train, test=test, remarks=(*remarks, *left_out.sentences()))
 
 
-def _find_splits(root: Path, test_names: Sequence[str]) -> tuple[str, list[str]]:
+def _find_splits(root: Path, test_names: Sequence[str], advice: str) -> tuple[str, list[str]]:
     """The names of the train split's folder and of those that may be the test split. Raises UserError without one."""
     folders = subfolders(root)
     if not folders:
         loose = count_loose_pictures(root)
         have = f"{loose}, but no folders in it" if loose else "empty, there are no folders in it"
-        raise UserError(f"{root}: {have}. Folders give pictures their labels: it must hold {LAYOUT}.")
+        raise UserError(f"{root}: {have}. Folders give pictures their labels: it must hold {LAYOUT}." + advice)
     present = ", ".join(folders[:6]) + (", …" if len(folders) > 6 else "")
     train = find_names(folders, TRAIN_NAMES)
     if not train:
         raise UserError(
             f"{root}: no train split, only {present}. It must hold {LAYOUT}; rename a folder, or correct --data-dir."
+            + advice
         )
     tests = find_names(folders, test_names)
     if not tests:
         names = " or ".join(name for name in ("test", "val") if name in test_names)
         raise UserError(
             f"{root}: no {names} split, only {present}. "
-            f"Move some pictures of each class to {root / test_names[0]}/<class>/."
+            f"Move some pictures of each class to {root / test_names[0]}/<class>/." + advice
         )
     return train[0], tests
 

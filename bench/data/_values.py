@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -15,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..progress import with_progress_bar
 from ..storage.atomic import atomic_write
 from ..storage.cache import cache_folder
-from ._pictures import CHUNK, CORES, FORMATS, map_in_threads, with_progress_bar
+from ._pictures import CHUNK, CORES, FORMATS, map_in_threads, may_exceed_8_bits
 from ._rgb import ValueKind, ValueRange, check_one_page, read_values, value_kind
 
 SAMPLED_VALUES = 1 << 22  # values of a split whose percentiles are computed
@@ -42,7 +44,7 @@ class Files(Protocol):
 class SplitValues:
     """The values of a split's pictures."""
 
-    kinds: tuple[ValueKind, ...]
+    examples: dict[ValueKind, str]  # the path of the first picture of each kind
     low: float = 0.0
     high: float = 0.0
     middle: ValueRange = (0.0, 0.0)  # without the lowest and the highest thousandth
@@ -51,7 +53,7 @@ class SplitValues:
     @property
     def has_range(self) -> bool:
         """Whether some pictures are of integers or floats."""
-        return bool({"integers", "floats"} & set(self.kinds))
+        return bool({"integers", "floats"} & self.examples.keys())
 
 
 def check_range(setting: str, given: Sequence[float] | None) -> ValueRange | None:
@@ -68,14 +70,16 @@ def find_value_range(
 ) -> ValueRange | None:
     """The values that become 0 and 255, for both splits: the given ones or train's own; None for pictures of 8 bits.
 
-    Raises UserError if the range cannot be known. A sample of headers decides whether pictures are searched at all.
+    Raises UserError if the range cannot be known. All pictures are searched, unless their suffixes and the headers of
+    a sample say that they have 8 bits.
     """
     looks = [look for files in (train, test) for path in files.sample() if (look := _look_at(path))]
     if moving := sum(moves for _, moves in looks):
         logging.getLogger(__name__).warning(
             "%s: %d of %d pictures looked at are animations; only their first frame is used.", root, moving, len(looks)
         )
-    if given is None and {kind for kind, _ in looks} <= {"8 bits"}:
+    deep = any(may_exceed_8_bits(path) for files in (train, test) for path in files.full_paths())
+    if given is None and not deep and {kind for kind, _ in looks} <= {"8 bits"}:
         return None
     train_values, test_values = _load_values(root, train), _load_values(root, test)
     _check_colours(root, train_values, test_values)
@@ -90,10 +94,11 @@ def find_value_range(
 
 def _own_range(root: Path, train: SplitValues, test: SplitValues, setting: str) -> ValueRange:
     """The train split's own range. Raises UserError if it would be a guess or would ruin most values."""
-    kinds = sorted({*train.kinds, *test.kinds})
-    if len(kinds) > 1:
+    examples = test.examples | train.examples
+    if len(examples) > 1:
+        kinds = " and of ".join(f"{kind} ({path})" for kind, path in sorted(examples.items()))
         raise UserError(
-            f"{root}: pictures of {' and of '.join(kinds)} are mixed, so no range fits all. "
+            f"{root}: pictures of {kinds} are mixed, so no range fits all. "
             f"Convert them to one kind, or choose the range of those above 8 bits with --set {setting}=low,high."
         )
     if train.low == train.high:
@@ -112,11 +117,12 @@ def _own_range(root: Path, train: SplitValues, test: SplitValues, setting: str) 
 
 def _check_colours(root: Path, *splits: SplitValues) -> None:
     """Raises UserError for 16-bit colours that use only lower bits, which Pillow cuts off."""
-    brightest = max(split.brightest_colour for split in splits)
-    if any("16-bit colours" in split.kinds for split in splits) and brightest < 128:
+    found = [split for split in splits if "16-bit colours" in split.examples]
+    brightest = max((split.brightest_colour for split in found), default=255)
+    if brightest < 128:
         raise UserError(
-            f"{root}: its 16-bit colours are all below {256 * (brightest + 1):,} of 65,536, and only the upper "
-            "8 bits can be read. Save the pictures with 8 bits per colour."
+            f"{root}: its 16-bit colours are all below {256 * (brightest + 1):,} of 65,536, and only the upper 8 bits "
+            f"can be read. Save {found[0].examples['16-bit colours']} and its like with 8 bits per colour."
         )
 
 
@@ -152,7 +158,7 @@ def _load_values(root: Path, files: Files) -> SplitValues:
     with suppress(OSError, ValueError, TypeError, KeyError):
         stored = json.loads(store.read_text("utf-8"))
         if stored.pop("sha256") == _checksum(stored):
-            return SplitValues(**stored | {"kinds": tuple(stored["kinds"]), "middle": tuple(stored["middle"])})
+            return SplitValues(**stored | {"middle": tuple(stored["middle"])})
     values = _search_values(root, files.full_paths())
     content = json.loads(json.dumps(asdict(values)))
     with suppress(UserError):  # without a writable cache the values are searched again next time
@@ -167,24 +173,24 @@ def _checksum(content: dict[str, object]) -> str:
 def _search_values(root: Path, paths: Sequence[str]) -> SplitValues:
     count = max(16, SAMPLED_VALUES // len(paths))
 
-    def search_chunk(start: int) -> list[tuple[ValueKind, NDArray[np.float64]]]:
-        found = (_values_of(path) for path in paths[start : start + CHUNK])
-        return [(kind, _summary(values, count)) for kind, values in filter(None, found)]
+    def search_chunk(start: int) -> list[tuple[ValueKind, NDArray[np.float64], str]]:
+        found = ((_values_of(path), path) for path in paths[start : start + CHUNK])
+        return [(looked[0], _summary(looked[1], count), path) for looked, path in found if looked]
 
-    def chunks() -> Iterator[list[tuple[ValueKind, NDArray[np.float64]]]]:
+    def chunks() -> Iterator[list[tuple[ValueKind, NDArray[np.float64], str]]]:
         steps = map_in_threads(search_chunk, range(0, len(paths), CHUNK), CORES)
         return with_progress_bar(steps, f"Searching the range of values in {root.name}", len(paths), size_of=len)
 
     found = [one for chunk in chunks() for one in chunk]
-    kinds = tuple(sorted({kind for kind, _ in found}))
-    colours = [values.max() for kind, values in found if kind == "16-bit colours"]
-    ranged = [values for kind, values in found if kind in ("integers", "floats")]
+    examples = {kind: Path(os.path.relpath(path, root)).as_posix() for kind, _, path in reversed(found)}
+    colours = [values.max() for kind, values, _ in found if kind == "16-bit colours"]
+    ranged = [values for kind, values, _ in found if kind in ("integers", "floats")]
     brightest = int(max(colours, default=255))
     if not ranged:
-        return SplitValues(kinds=kinds, brightest_colour=brightest)
+        return SplitValues(examples=examples, brightest_colour=brightest)
     low, high = np.percentile(np.concatenate([values[2:] for values in ranged]), [0.1, 99.9])
     return SplitValues(
-        kinds=kinds,
+        examples=examples,
         low=float(min(values[0] for values in ranged)),
         high=float(max(values[1] for values in ranged)),
         middle=(float(low), float(high)),

@@ -62,7 +62,7 @@ class Clips(DatasetSource):
     range: tuple[Annotated[float, Interval(ge=-1e12, le=1e12)], ...] | None = None
     """low,high: the values that become black and white in pictures of more than 8 bits per value."""
 
-    provides: ClassVar[frozenset[str]] = frozenset({"labels", "clips", "masks"})
+    provides: ClassVar[frozenset[str]] = frozenset({"labels", "clips", "clip_masks"})
 
     def check(self) -> DatasetInfo:
         """Describes the listed frames. Raises UserError for any other layout, or if a sequence is too short."""
@@ -148,13 +148,13 @@ class Clips(DatasetSource):
                     f"{split.root}: too few readable frames of {video.name!r} are left. Fix or remove the sequence."
                 )
         loaded = Split(images=torch.from_numpy(images), labels=torch.from_numpy(labels))
-        if not needs & {"clips", "masks"}:
+        if not needs & {"clips", "clip_masks"}:
             return loaded
         clip_frames = self._clip_frames(np.bincount(labels))
         loaded = replace(loaded, clips=torch.from_numpy(images)[clip_frames])
-        if "masks" in needs:
+        if "clip_masks" in needs:
             masks = np.delete(load_masks(split, info.name, self.image_size), [index for index, _ in broken], 0)
-            loaded = replace(loaded, masks=torch.from_numpy(masks)[clip_frames])
+            loaded = replace(loaded, clip_masks=torch.from_numpy(masks)[clip_frames])
         return loaded
 
     def _clip_frames(self, lengths: NDArray[np.int64]) -> Tensor:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..precision import without_autocast
+from .larger import larger_copy_of, with_larger_copy
 
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601
 
@@ -20,6 +21,12 @@ LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601
 def to_float(images: Tensor) -> Tensor:
     """Converts uint8 images to floats in [0, 1]; float images are returned unchanged."""
     return images.float() / 255 if images.dtype == torch.uint8 else images
+
+
+def repeat_images(images: Tensor, times: int) -> Tensor:
+    """All images, then all of them again, and so on: (times N, C, S, S), with the larger copy that they carry."""
+    repeated, larger = torch.cat([images] * times), larger_copy_of(images)
+    return repeated if larger is None else with_larger_copy(repeated, torch.cat([larger] * times))
 
 
 def bernoulli_per_image(images: Tensor, probability: float) -> Tensor:
@@ -66,6 +73,7 @@ def random_resized_crops(
 
     ``scale`` bounds the window's share of the image's area and ``ratio`` its width over height (drawn on
     a log scale), as in Szegedy et al. 2015. A window larger than the image is clipped to it, not drawn again.
+    Where the images carry a larger copy of themselves, the pixels are read from it, and ``size`` is still theirs.
     """
     N, C, S, _ = images.shape
     size = size or S
@@ -78,7 +86,9 @@ def random_resized_crops(
     zero = torch.zeros_like(x)
     affine = torch.stack([width * mirror, zero, x, zero, height, y], dim=1).view(N, 2, 3)
     grid = F.affine_grid(affine, [N, C, size, size], align_corners=False)
-    return F.grid_sample(to_float(images), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    larger = larger_copy_of(images)
+    source = to_float(images if larger is None else larger)
+    return F.grid_sample(source, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 @without_autocast

@@ -103,16 +103,28 @@ def test_a_file_is_normalised_as_its_program_does(name: str, keys: list[str], ex
 
 
 @torch.no_grad()
-def test_a_stem_of_3x3_with_pooling_can_be_chosen(tmp_path: Path) -> None:
-    """No tensor shows the pooling, so a setting of the encoder that the word names says it."""
+def test_a_stem_of_3x3_with_pooling_can_be_chosen(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """No tensor shows the pooling, so a setting of the encoder that the word names says it, and one line says so."""
     torch.manual_seed(0)
     theirs = resnet18().eval()
     theirs.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
     torch.save(theirs.state_dict(), tmp_path / "pooled.pth")
+    torch.save(resnet18().state_dict(), tmp_path / "large.pth")
+    solo = {name: value for name, value in theirs.state_dict().items() if not name.startswith("fc.")}
+    torch.save(layouts.solo(solo), tmp_path / "solo.ckpt")  # solo-learn has no pooling
+    resolve_words(f"file/{tmp_path}/large.pth", f"file/{tmp_path}/solo.ckpt")
+    assert not caplog.messages
+    resolve_words(f"file/{tmp_path}/pooled.pth")
+    advice = (
+        "read without max-pool after the 3 x 3 stem; if yours has one, add @resnet18 and --set resnet18.stem=3x3+pool."
+    )
+    assert caplog.messages == [f"{tmp_path}/pooled.pth: {advice}"]
+    caplog.clear()
     word = f"file/{tmp_path}/pooled.pth@resnet18"
     (found,) = resolve_checkpoints(word, PLUGINS, REQUESTED, 32, {"resnet18": {"stem": "3x3+pool"}})
     assert found.plugin
     assert found.changed_settings == {"stem": "3x3+pool"}
+    assert not caplog.messages
     encoder = found.plugin.load()(32, **found.settings).eval()
     load_encoder(tmp_path / "pooled.pth", encoder)
     theirs.fc = nn.Identity()  # type: ignore[assignment]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sslbench.bench.checkpoints.fetch import fetch_checkpoint
+from sslbench.bench.checkpoints.fetch import fetch_checkpoint, link_or_copy
 from sslbench.bench.checkpoints.registry import Checkpoint, CheckpointUnavailable
 from sslbench.bench.cli import main
 from sslbench.bench.storage import download
@@ -64,3 +64,19 @@ def test_hub_files_are_fetched_by_the_hub_library(tmp_path: Path, monkeypatch: p
     )
     with pytest.raises(CheckpointUnavailable, match=r"could not be downloaded \(401 Client Error\)"):
         list(fetch_checkpoint(missing))
+
+
+def test_a_file_is_copied_where_no_links_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows most users may not make links; the copy has the same content, and no other file is left."""
+    (tmp_path / "cached").write_bytes(CONTENT)
+    link_or_copy(tmp_path / "cached", tmp_path / "linked" / "a.pth")
+    assert (tmp_path / "linked" / "a.pth").is_symlink()
+
+    def refuse(*_: object) -> None:
+        raise OSError("a required privilege is not held by the client")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    link_or_copy(tmp_path / "cached", tmp_path / "copied" / "a.pth")
+    assert not (tmp_path / "copied" / "a.pth").is_symlink()
+    assert (tmp_path / "copied" / "a.pth").read_bytes() == CONTENT
+    assert [path.name for path in (tmp_path / "copied").iterdir()] == ["a.pth"]

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor
 from torchvision import models
 
+from sslbench.bench.checkpoints import detect
 from sslbench.bench.checkpoints.hints import suggest_encoder
+from sslbench.bench.checkpoints.match import Match
+from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.errors import UserError
 
 from .builders import resolve_words
@@ -46,3 +49,22 @@ def test_the_error_has_the_hint(tmp_path: Path) -> None:
     word = str(refused.value).rpartition("--methods ")[2].removesuffix(".")
     assert word == f"file/{tmp_path}/vit.pth@timm/vit_tiny_patch16_224"
     assert resolve_words(word)[0].encoder == "timm/vit_tiny_patch16_224"
+
+
+def test_tables_of_relative_positions_are_not_interpolated() -> None:
+    """The remedy for a Swin transformer of another window is the network that has the file's window."""
+    tables = [f"layers.{n}.attn.relative_position_bias_table (225 x 3, expected 169 x 3)" for n in (0, 1)]
+    closest = Match("", "", {}, [], tables, [], [])
+    with pytest.raises(UserError, match="a network with the file's own input and window size") as refused:
+        detect.refuse(Path("swin.pth"), {"": {}}, closest, ConvNet(32), "")
+    assert "torchvision/resnet34" not in str(refused.value)
+
+
+def test_register_tokens_are_not_ignored(tmp_path: Path) -> None:
+    """A network with them is not read as the one without them, whose other tensors are the same."""
+    state = timm.create_model("test_vit").state_dict()
+    torch.save(state, tmp_path / "without.pth")
+    torch.save(state | {"reg_token": torch.zeros(1, 4, 64)}, tmp_path / "with.pth")
+    assert resolve_words(f"file/{tmp_path}/without.pth@timm/test_vit")[0].encoder == "timm/test_vit"
+    with pytest.raises(UserError, match="not of this encoder: reg_token"):
+        resolve_words(f"file/{tmp_path}/with.pth@timm/test_vit")

@@ -36,6 +36,15 @@ def test_every_registered_checkpoint_is_plausible() -> None:
         assert not found.published or found.source.startswith("https://"), found.token
 
 
+def test_pictures_are_resized_as_in_each_evaluation() -> None:
+    """Bicubic in the evaluations that DINO (also by VISSL) and MAE published, bilinear in all others."""
+    bicubic = {found.token for found in ALL if found.input_spec and found.input_spec.resampling == "bicubic"}
+    assert bicubic == {
+        *(f"dino@{name}" for name in ("rn50", "vit_s16", "vit_s8", "vit_b16", "vit_b8", "vissl_vit_s16")),
+        *(f"mae@{name}" for name in ("vit_b", "vit_l", "vit_h")),
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

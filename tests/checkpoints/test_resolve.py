@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from sslbench.bench.api.request import files_by_method, method_words
 from sslbench.bench.checkpoints.registry import registered_checkpoints
 from sslbench.bench.checkpoints.resolve import find_registered, is_checkpoint
 from sslbench.bench.cli import main
-from sslbench.bench.cli.options import files_by_method, method_words
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.errors import UserError
 from sslbench.bench.images.input_spec import InputSpec

@@ -147,3 +147,25 @@ def test_the_first_checkpoint_of_an_archive_is_read(tmp_path: Path) -> None:
     with torch.no_grad():
         torch.testing.assert_close(encoder(x), source(x))
     assert not list(tmp_path.glob(".unpacked-*"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system does not list open files")
+def test_an_unpacked_file_is_closed_before_it_is_read_and_not_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows opens no file twice and deletes none that is mapped; the tensors stay valid after its deletion."""
+    torch.save({"a": torch.arange(4.0), "b": torch.ones(2, 3)}, tmp_path / "net.pth")
+    with tarfile.open(tmp_path / "net.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "net.pth", "net.pth")
+    real, seen = safe_load.read_torch_file, []
+
+    def read_closed_file(path: Path, **options: Any) -> Any:
+        opened = [os.path.realpath(entry.path) for entry in os.scandir("/proc/self/fd")]
+        seen.append((str(path.resolve()) in opened, options["mmap"]))
+        return real(path, **options)
+
+    monkeypatch.setattr(safe_load, "read_torch_file", read_closed_file)
+    content = safe_load.read_checkpoint_file(tmp_path / "net.tar.gz")
+    assert (seen, content.memory_mapped) == ([(False, False)], False)
+    assert content.groups[""]["a"].tolist() == [0, 1, 2, 3]
+    assert not list(tmp_path.glob(".unpacked-*"))

@@ -53,7 +53,7 @@ def same_weights(one: Encoder, other: Encoder) -> bool:
 @pytest.fixture
 def empty_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of an empty bundle, in place of the project's."""
-    monkeypatch.setattr(store, "BUNDLE", tmp_path / "pretrained")
+    monkeypatch.setattr(store.pretrained_files, "BUNDLE", tmp_path / "pretrained")
     (tmp_path / "pretrained").mkdir()
     return tmp_path / "pretrained"
 

@@ -22,7 +22,7 @@ from tests.builders import changed_folder, empty_folder, invalid_zip, save_grey_
 
 NO_NEEDS: frozenset[str] = frozenset()
 CLIPS = frozenset({"clips"})
-CLIPS_AND_MASKS = frozenset({"clips", "masks"})
+CLIPS_AND_MASKS = frozenset({"clips", "clip_masks"})
 FOLDERS = ("JPEGImages", "Annotations")
 SHORT_CLIPS: dict[str, Any] = {"image_size": 8, "frames": 3, "stride": 2, "gap": 2}  # clips span 5 frames
 
@@ -177,7 +177,7 @@ def test_videos_are_split_in_time(videos: Path) -> None:
     assert data.train.images[:].dtype == torch.uint8
     assert data.train.images[:].shape == (14, 3, 8, 8)
     assert data.train.clips is None
-    assert data.train.masks is None
+    assert data.train.clip_masks is None
     assert greys(open_clips(videos, test=0.4, gap=0).load(NO_NEEDS).test.images[:]) == [
         *range(10, 16),
         *range(107, 112),
@@ -194,9 +194,9 @@ def test_a_video_too_short_to_be_split_is_all_train(videos: Path) -> None:
     assert data.classes == ("ant", "bee")
     assert data.train.clips is not None
     assert data.test.clips is not None
-    assert data.test.masks is not None
+    assert data.test.clip_masks is not None
     assert [clip[0] for clip in greys(data.train.clips)] == [*range(5), *range(101, 108)]
-    assert len(data.test.clips) == len(data.test.masks) == 1
+    assert len(data.test.clips) == len(data.test.clip_masks) == 1
 
 
 def test_clips_do_not_cross_splits(videos: Path) -> None:
@@ -208,7 +208,7 @@ def test_clips_do_not_cross_splits(videos: Path) -> None:
     assert data.train.clips.dtype == torch.uint8
     assert greys(data.train.clips) == [[t, t + 2, t + 4] for t in (*range(5), 100)]
     assert greys(data.test.clips) == [[t, t + 2, t + 4] for t in (11, 107)]
-    assert data.train.masks is None
+    assert data.train.clip_masks is None
 
 
 def test_fewer_clips_are_made_if_memory_is_short(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,12 +223,12 @@ def test_masks_fit_their_frames(videos: Path) -> None:
     """Object numbers of the central square, for each frame of each clip."""
     train = open_clips(videos).load(CLIPS_AND_MASKS).train
     assert train.clips is not None
-    assert train.masks is not None
-    assert train.masks.shape == (6, 3, 8, 8)
-    assert train.masks.dtype == torch.uint8
-    assert (train.masks[:5, ..., :4] == 1).all()
-    assert (train.masks[5, ..., :4] == 2).all()
-    assert (train.masks[..., 4:] == 0).all()
+    assert train.clip_masks is not None
+    assert train.clip_masks.shape == (6, 3, 8, 8)
+    assert train.clip_masks.dtype == torch.uint8
+    assert (train.clip_masks[:5, ..., :4] == 1).all()
+    assert (train.clip_masks[5, ..., :4] == 2).all()
+    assert (train.clip_masks[..., 4:] == 0).all()
 
 
 def test_missing_masks_matter_only_if_masks_are_needed(videos: Path) -> None:
@@ -269,8 +269,8 @@ def test_frames_may_be_in_a_folder_per_resolution(videos: Path) -> None:
     shutil.copytree(videos / "JPEGImages" / "480p" / "ant", videos / "JPEGImages" / "Full-Resolution" / "ant")
     assert open_clips(videos).check() == before
     train = open_clips(videos).load(CLIPS_AND_MASKS).train
-    assert train.masks is not None
-    assert train.masks.max() == 2
+    assert train.clip_masks is not None
+    assert train.clip_masks.max() == 2
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
@@ -311,7 +311,7 @@ def test_frames_are_decoded_once(videos: Path, monkeypatch: pytest.MonkeyPatch) 
         patch.setattr("sslbench.bench.data._pictures.decode_picture", fail)
         patch.setattr("sslbench.bench.data._masks.read_mask", fail)
         again = open_clips(videos).load(CLIPS_AND_MASKS)
-    for what in ("images", "labels", "clips", "masks"):
+    for what in ("images", "labels", "clips", "clip_masks"):
         assert torch.equal(getattr(first.train, what), getattr(again.train, what))
     again.train.images[:].zero_()  # a private copy: the cache does not change
     save_frame(videos / "JPEGImages" / "ant" / "00001.png", 200)
@@ -340,10 +340,10 @@ def test_broken_frames_are_skipped_with_their_masks(videos: Path) -> None:
     assert greys(train.images[:]) == [0, *range(2, 9), *range(100, 105)]
     assert train.labels.tolist() == [0] * 8 + [1] * 5
     assert train.clips is not None
-    assert train.masks is not None
+    assert train.clip_masks is not None
     assert greys(train.clips)[0] == [0, 3, 5]
-    assert train.masks.shape[:2] == train.clips.shape[:2] == (5, 3)
-    assert (train.masks[-1].amax((1, 2)) == 2).all()
+    assert train.clip_masks.shape[:2] == train.clips.shape[:2] == (5, 3)
+    assert (train.clip_masks[-1].amax((1, 2)) == 2).all()
 
 
 def test_too_few_readable_frames_are_refused(videos: Path) -> None:
@@ -381,7 +381,7 @@ def test_a_change_of_any_frame_or_mask_changes_the_identity(videos: Path) -> Non
             os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
         source = open_clips(videos, image_size=16)
         identities.add(source.check().identity)
-        masks += [source.load(CLIPS_AND_MASKS).train.masks]  # type: ignore[list-item]
+        masks += [source.load(CLIPS_AND_MASKS).train.clip_masks]  # type: ignore[list-item]
     assert len(identities) == 3
     assert torch.equal(masks[0], masks[1])
     assert not torch.equal(masks[1], masks[2])

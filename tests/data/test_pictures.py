@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sslbench.bench.data._pictures import LazyImages, decode_chunks, decode_picture, resize_central_square
+from sslbench.bench.data._pictures import LazyImages, decode_chunks, decode_picture, resize_square
 from sslbench.bench.data._rgb import ValueRange
 
 
@@ -125,5 +125,5 @@ def test_decoding_at_a_lower_resolution_is_accurate(tmp_path: Path) -> None:
     """JPEG files are decoded at about twice the wanted size."""
     path = tmp_path / save_photographs(tmp_path)[3]
     with Image.open(path) as image:
-        whole = np.asarray(resize_central_square(image.convert("RGB"), 48)).transpose(2, 0, 1)
+        whole = np.asarray(resize_square(image.convert("RGB"), 48)).transpose(2, 0, 1)
     assert np.abs(decode_picture(path, 48).astype(int) - whole).mean() < 2

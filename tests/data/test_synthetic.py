@@ -38,7 +38,7 @@ def test_two_renders_are_equal(cache: Path) -> None:
     for a, b in ((once.train, again.train), (once.test, again.test)):
         assert torch.equal(a.images[:], b.images[:])
         assert torch.equal(a.labels, b.labels)
-        for what in ("clips", "masks", "depth"):
+        for what in ("clips", "clip_masks", "masks", "depth", "multi_labels", "values"):
             assert torch.equal(getattr(a, what), getattr(b, what))
         assert a.captions == b.captions
 
@@ -50,7 +50,7 @@ def test_images_do_not_depend_on_other_needs(cache: Path) -> None:
     rich = render_small(needs=EVERYTHING).train
     assert torch.equal(plain.images[:], rich.images[:])
     assert plain.clips is None
-    assert plain.masks is None
+    assert plain.clip_masks is None
     assert plain.depth is None
     assert plain.captions is None
 
@@ -114,9 +114,18 @@ def test_shapes(size: int) -> None:
     assert train.clips is not None
     assert train.clips.shape == (3, 8, 3, size, size)
     assert train.clips.dtype == torch.uint8
+    assert train.clip_masks is not None
+    assert train.clip_masks.shape == (3, 8, size, size)
+    assert train.clip_masks.dtype == torch.uint8
     assert train.masks is not None
-    assert train.masks.shape == (3, 8, size, size)
+    assert train.masks.shape == (30, size, size)
     assert train.masks.dtype == torch.uint8
+    assert train.multi_labels is not None
+    assert train.multi_labels.shape == (30, 8)
+    assert train.multi_labels.dtype == torch.bool
+    assert train.values is not None
+    assert train.values.shape == (30, 4)
+    assert train.values.dtype == torch.float32
     assert train.depth is not None
     assert train.depth.shape == (30, size, size)
     assert train.depth.dtype == torch.float32
@@ -146,15 +155,60 @@ def test_a_horizon_shows_which_way_is_up() -> None:
 
 def test_masks_cover_moving_things() -> None:
     """Masked pixels change more between frames than the background, and masks move."""
-    train = render_small(train=200, needs=frozenset({"clips", "masks"})).train
+    train = render_small(train=200, needs=frozenset({"clips", "clip_masks"})).train
     assert train.clips is not None
-    assert train.masks is not None
+    assert train.clip_masks is not None
     difference = train.clips.float().diff(dim=1).abs().mean(2)
-    masked = (train.masks[:, 1:] > 0) | (train.masks[:, :-1] > 0)
+    masked = (train.clip_masks[:, 1:] > 0) | (train.clip_masks[:, :-1] > 0)
     assert difference[masked].mean() > 2 * difference[~masked].mean()
-    assert set(train.masks.unique().tolist()) == {0, 1, 2, 3, 4}
-    changed = (train.masks[:, 0] == 1) != (train.masks[:, -1] == 1)
+    assert set(train.clip_masks.unique().tolist()) == {0, 1, 2, 3, 4}
+    changed = (train.clip_masks[:, 0] == 1) != (train.clip_masks[:, -1] == 1)
     assert (changed.flatten(1).sum(1) > 0).all()
+
+
+def test_masks_show_the_class_of_each_pixel() -> None:
+    """A mask holds the background, the image's own class and things around it, never another class."""
+    data = render_small(train=100, needs=frozenset({"masks"}))
+    assert data.train.masks is not None
+    first_thing = 1 + len(data.classes)
+    assert data.mask_classes[:first_thing] == ("background", *data.classes)
+    assert data.mask_classes[first_thing:] == ("ball", "block", "wedge")
+    for mask, label in zip(data.train.masks, data.train.labels.tolist(), strict=True):
+        shown = set(mask.unique().tolist())
+        assert {0, label + 1} <= shown <= {0, label + 1, *range(first_thing, first_thing + 3)}
+    assert data.train.masks.unique().tolist() == list(range(first_thing + 3))
+
+
+def test_labels_of_things_agree_with_masks() -> None:
+    """What a mask shows is among the image's labels; what is not among them, no mask shows."""
+    data = render_small(train=200, needs=frozenset({"masks", "multi_labels"}))
+    masks, labels = data.train.masks, data.train.multi_labels
+    assert masks is not None
+    assert labels is not None
+    for column, name in enumerate(data.label_names[:3]):
+        seen = (masks == data.mask_classes.index(name)).flatten(1).any(1)
+        assert not seen[~labels[:, column]].any()
+        assert seen[labels[:, column]].float().mean() > 0.7  # the rest is behind the object or the bar
+    chimney = labels[:, data.label_names.index("chimney")]
+    assert set(data.train.labels[chimney].tolist()) == {data.classes.index("house")}
+
+
+def test_values_say_where_the_object_is() -> None:
+    """The centre of the object's pixels follows x and y, and their number follows the size."""
+    data = render_small(train=400, needs=frozenset({"masks", "values"}))
+    masks, values = data.train.masks, data.train.values
+    assert masks is not None
+    assert values is not None
+    is_object = (masks > 0) & (masks <= len(data.classes))
+    rows, columns = torch.meshgrid(torch.linspace(1, -1, 32), torch.linspace(-1, 1, 32), indexing="ij")
+    area = is_object.flatten(1).sum(1)
+    for name, grid in (("x", columns), ("y", rows)):
+        centres = (is_object * grid).flatten(1).sum(1) / area
+        assert torch.corrcoef(torch.stack([centres, values[:, data.value_names.index(name)]]))[0, 1] > 0.8
+    assert torch.corrcoef(torch.stack([area.sqrt(), values[:, data.value_names.index("size")]]))[0, 1] > 0.2
+    turns = values[:, data.value_names.index("turn")]
+    assert -15 <= turns.min() < -12
+    assert 12 < turns.max() <= 15
 
 
 def test_things_are_nearer_than_the_background() -> None:
@@ -176,7 +230,31 @@ def test_captions_name_the_class() -> None:
         assert caption.startswith(("a ", "an "))
 
 
-@pytest.mark.parametrize("wrong", [{"image_size": 15}, {"train": 9}, {"test": 0}, {"seed": -1}])
+def test_noise_is_added_to_the_pictures_alone() -> None:
+    """Pixels differ by the given deviation, clips too; labels, masks and depth stay the same."""
+    needs = frozenset({"clips", "masks", "depth"})
+    plain = Synthetic(train=60, test=10, seed=3).load(needs).train
+    noisy = Synthetic(train=60, test=10, seed=3, noise=8).load(needs).train
+    assert torch.equal(plain.labels, noisy.labels)
+    for target in ("masks", "depth"):
+        assert torch.equal(getattr(plain, target), getattr(noisy, target))
+    for target in ("images", "clips"):
+        before, after = getattr(plain, target)[:].float(), getattr(noisy, target)[:].float()
+        unclipped = (before > 50) & (before < 205)  # six deviations from black and white
+        difference = (after - before)[unclipped]
+        assert abs(float(difference.std()) - 8) < 0.1
+        assert abs(float(difference.mean())) < 0.1
+
+
+def test_without_noise_the_identity_is_that_of_earlier_versions() -> None:
+    """Records made before there was noise keep their keys; each amount of noise is another data set."""
+    assert Synthetic().check().identity == Synthetic(noise=0).check().identity
+    assert Synthetic().check().identity == "957e7d9fad8cf06ae8869ed1a095c543ba06a3d740f085f4a564a7a7c9148f9f"
+    assert Synthetic(noise=60).check().identity == Synthetic(noise=60.0).check().identity
+    assert len({Synthetic(noise=noise).check().identity for noise in (0, 1, 2)}) == 3
+
+
+@pytest.mark.parametrize("wrong", [{"noise": -1}, {"image_size": 15}, {"train": 9}, {"test": 0}, {"seed": -1}])
 def test_wrong_settings_are_refused(wrong: dict[str, int]) -> None:
     """The error names the setting."""
     with pytest.raises(UserError, match=next(iter(wrong))):

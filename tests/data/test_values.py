@@ -167,6 +167,37 @@ def dark_colours(root: Path) -> dict[str, Any]:
     return {}
 
 
+def late_integers(root: Path) -> dict[str, Any]:
+    """One picture of 16-bit greys that is not in the sample of 64, among 100 of 8 bits."""
+    return late(root, lambda path: Image.fromarray(gradient(0, 65535, np.uint16)).save(path))
+
+
+def late_colours(root: Path) -> dict[str, Any]:
+    """One picture of dark 16-bit colours that is not in the sample of 64, among 100 of 8 bits."""
+    return late(root, lambda path: save_colours(path, np.repeat(gradient(0, 4095, np.uint16)[..., None], 3, 2)))
+
+
+def late_colours_as_jpg(root: Path) -> dict[str, Any]:
+    """The same in a file whose name does not say that it may have more than 8 bits."""
+    late_colours(root)
+    for path in root.glob("*/*/*.png"):
+        path.rename(path.with_suffix(".jpg"))
+    return {}
+
+
+def late(root: Path, save: Callable[[Path], None]) -> dict[str, Any]:
+    """Two classes of 50 train pictures of 8 bits; the second picture of class a is replaced by another kind."""
+    for k in range(50):
+        for name in ("a", "b"):
+            save_grey_picture(root / "train" / name / f"{k:02}.png", k)
+            if k < 2:
+                save_grey_picture(root / "test" / name / f"{k:02}.png", k)
+    late_path = root / "train" / "a" / "02.png"
+    assert str(late_path) not in Folder(data_dir=str(root))._tree.train.sample()
+    save(late_path)
+    return {}
+
+
 def save_colours(path: Path, colours: Values) -> None:
     """Writes a PNG with 16 bits per colour, which Pillow cannot write."""
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in colours)
@@ -189,14 +220,26 @@ def save_colours(path: Path, colours: Values) -> None:
 UNKNOWN: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "a hot pixel": (with_outlier, r"500 to 65535, but nearly all are from .*--set folder\.range=50\d"),
     "pages": (with_pages, r"b/1\.tif \(3 pages, which may be channels or planes; save each"),
-    "mixed with 8 bits": (with_8_bits, r"8 bits and of integers are mixed.*--set folder\.range=low,high"),
-    "mixed with floats": (with_floats, r"floats and of integers are mixed.*--set folder\.range=low,high"),
+    "mixed with 8 bits": (
+        with_8_bits,
+        r"8 bits \(test/a/9\.png\) and of integers \(train/a/0\.tif\) are mixed.*--set folder\.range=low,high",
+    ),
+    "mixed with floats": (
+        with_floats,
+        r"floats \(test/a/0\.tif\) and of integers \(train/a/0\.tif\) are mixed.*--set folder\.range=low,high",
+    ),
     "one value": (constant, r"all values in train are 7.*--set folder\.range=low,high"),
     "not a number": (with_nan, r"a/0\.tif \(some values are infinite or not a number\)"),
     "a range without use": (range_for_8_bits, r"only pictures of 8 bits.*Leave it out"),
     "one number": (wrong_range(5), r"folder\.range = 5: must be a lower and a higher value, such as 0,4095"),
     "a falling range": (wrong_range(9, 5), r"folder\.range = 9,5: must be a lower and a higher value"),
-    "12 bits in 16-bit colours": (dark_colours, r"16-bit colours are all below 4,096 of 65,536.*8 bits per colour"),
+    "integers beyond the sample": (late_integers, r"8 bits \(train/a/00\.png\) and of integers \(train/a/02\.png\)"),
+    "colours beyond the sample": (late_colours, r"Save train/a/02\.png and its like with 8 bits per colour"),
+    "colours of another name": (late_colours_as_jpg, r"a/02\.jpg \(16 bits per colour .* rename it to \.png\)"),
+    "12 bits in 16-bit colours": (
+        dark_colours,
+        r"all below 4,096 of 65,536.*Save train/a/0\.png and its like with 8 bits",
+    ),
 }
 
 
