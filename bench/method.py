@@ -25,7 +25,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One column of the figure that ``show`` draws: one image per row, with a caption under each."""
+    """One column of a figure, of ``show`` or of a protocol's pictures: one image per row, with a caption under each."""
 
     title: str
     images: Tensor  # (N, 3, h, w), uint8 or floats in [0, 1]
@@ -50,6 +50,12 @@ class Method(nn.Module, ABC):
     Weights that others trained with the method are registered in a TOML file next to its own,
     ``NAME.toml`` for ``NAME.py``: one table per checkpoint, with the keys of ``checkpoints/entries.py``.
     """
+
+    year: ClassVar[int | None] = None
+    """When the paper was published; None where a plugin does not say it."""
+
+    kind: ClassVar[str] = ""
+    """One of `plugins.method_kinds.KINDS`; empty where a plugin does not say it."""
 
     needs: frozenset[str] = frozenset()
     """What the data set must provide in addition to images: any of "labels", "clips", "depth", "captions"."""

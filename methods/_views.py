@@ -68,7 +68,7 @@ def random_view(images: Tensor, augmentation: Augmentation = SIMCLR, size: int |
 def two_views(images: Tensor, first: Augmentation = SIMCLR, second: Augmentation | None = None) -> Tensor:
     """Images (N, 3, S, S) -> (2 N, 3, S, S): a view of each image, then another; ``second`` defaults to ``first``."""
     if second is None or second == first:
-        return random_view(torch.cat([images, images]), first)
+        return random_view(augment.repeat_images(images, 2), first)
     return torch.cat([random_view(images, first), random_view(images, second)])
 
 
@@ -92,7 +92,7 @@ def small_crops(images: Tensor, augmentation: Augmentation, count: int) -> Tenso
     A small crop shows at most the share of the area that a large one shows at least.
     """
     augmentation = replace(augmentation, crop=SMALL_CROP_MIN_AREA, crop_max=augmentation.crop)
-    return random_view(images.repeat(count, 1, 1, 1), augmentation, small_crop_side(images.shape[-1]))
+    return random_view(augment.repeat_images(images, count), augmentation, small_crop_side(images.shape[-1]))
 
 
 def pair_panels(views: Tensor, embeddings: Tensor) -> list[Panel]:

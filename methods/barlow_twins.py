@@ -42,6 +42,8 @@ from ._views import BYOL, pair_panels, two_views
 class BarlowTwins(Method):
     """Pulls the cross-correlation of two views' projections towards the identity."""
 
+    year = 2021
+    kind = "joint embedding"
     views_per_image = 2.0
     short_run_settings: ClassVar = {"dim": 512}
 

@@ -4,15 +4,13 @@ Donahue, Krähenbühl and Darrell, "Adversarial Feature Learning", ICLR 2017.
 https://arxiv.org/abs/1605.09782; the same idea in Dumoulin et al.,
 "Adversarially Learned Inference", ICLR 2017. https://arxiv.org/abs/1606.00704
 
-The generator turns codes z into images G(z), the encoder turns images x into codes
-E(x). The critic is shown pairs and must tell (x, E(x)) from (G(z), z). It cannot only
-if encoder and generator invert each other (theorem 2), so the encoder must learn
-everything that the generator needs to know about an image.
+The generator turns codes z into images G(z), the encoder turns images x into codes E(x). The critic is shown pairs and
+must tell (x, E(x)) from (G(z), z). It cannot only if encoder and generator invert each other (theorem 2), so the
+encoder must learn everything that the generator needs to know about an image.
 
-Where we differ: the critic has no batch norm but a gradient penalty, R1 at the weight
-of its authors. E(x) is batch-normalised and mapped to the range of the prior by erf,
-so that the critic cannot recognise codes by their variance alone. One optimiser step
-updates all three networks. Images are mirrored but not cropped.
+Where we differ: the critic has no batch norm but a gradient penalty, R1 at the weight of its authors. E(x) is
+batch-normalised and mapped to the range of the prior by erf, so that the critic cannot recognise codes by their
+variance alone. One optimiser step updates all three networks. Images are mirrored but not cropped.
 """
 
 from __future__ import annotations
@@ -41,6 +39,8 @@ SEED_SIDE = 4  # pixels: side of the generator's first feature maps
 class BiGAN(Method):
     """Trains encoder and generator against a critic of (image, code) pairs."""
 
+    year = 2017
+    kind = "generative"
     short_run_settings: ClassVar = {"width": 16, "hidden": 256}
 
     def __init__(

@@ -36,6 +36,8 @@ from ._views import BYOL as AUGMENTATIONS, pair_panels, two_views
 class BYOL(Method):
     """Regresses the student's predictions on the teacher's projections."""
 
+    year = 2020
+    kind = "joint embedding"
     views_per_image = 2.0
     short_run_settings: ClassVar = {"momentum": 0.9, "hidden": 512, "dim": 128, "norm_last": True, "crop": 0.2}
 

@@ -47,6 +47,8 @@ MAX_SCALE = 100.0  # largest 1 / temperature (section 2.5)
 class CLIP(Method):
     """Contrasts each image with the batch's captions, and each caption with the batch's images."""
 
+    year = 2021
+    kind = "cross-modal"
     needs = frozenset({"captions"})
     short_run_settings: ClassVar = {"dim": 64, "width": 64, "depth": 2, "heads": 2, "vocabulary": 4096}
 

@@ -44,6 +44,8 @@ from ._quarter import QuarterMaps, average_to_quarter, enlarge
 class Colorization(Method):
     """Predicts a* and b* at a quarter of the resolution; the encoder sees L* only."""
 
+    year = 2016
+    kind = "generative"
     counts: Tensor  # int64 (Q,), number of pixels per bin so far, plus one
     input_mode: ClassVar = "lightness"
 

@@ -9,10 +9,9 @@ places, and a decoder reconstructs the hole. Squared error alone yields a blurre
 average; an adversarial critic asks for one sharp solution. The reconstruction overlaps
 the visible border, where errors count ten times as much.
 
-Where we differ: all networks are updated in the same step, at the same learning rate;
-the critic has a gradient penalty instead of batch norm. Images are mirrored but not
-cropped. ``region="random"`` cuts four blocks of a quarter of the side, and its critic
-sees the whole image with the holes filled.
+Where we differ: all networks are updated in the same step, at the same learning rate; the critic has a gradient
+penalty instead of batch norm. Images are mirrored but not cropped. ``region="random"`` cuts four blocks of a quarter
+of the side, and its critic sees the whole image with the holes filled.
 """
 
 from __future__ import annotations
@@ -36,6 +35,8 @@ WEIGHTS = {"l2": (1.0, 0.0), "adversarial": (0.0, 1.0), "joint": (0.999, 0.001)}
 class ContextEncoder(Method):
     """Encodes images with a hole and decodes the hole."""
 
+    year = 2016
+    kind = "generative"
     short_run_settings: ClassVar = {"width": 16}
 
     def __init__(

@@ -34,6 +34,8 @@ from ._patches import cut_overlapping_patches, normalised_patches
 class CPC(Method):
     """Predicts the embeddings of later rows or frames among those of the batch."""
 
+    year = 2018
+    kind = "contrastive"
     needs_if: ClassVar = {"sequence=frames": "clips"}
     short_run_settings: ClassVar = {
         "length": 3,

@@ -34,6 +34,8 @@ from ._views import SWAV, two_views, weaker_jitter
 class DeepCluster(Method):
     """Classifies both views of an image by the image's cluster, once per head."""
 
+    year = 2018
+    kind = "clustering"
     views_per_image = 2.0
     short_run_settings: ClassVar = {"clusters": (32, 64, 128), "strength": 0.5, "hidden": 512}
 

@@ -43,6 +43,9 @@ from ._decoder import Decoder, deepest_map_side, psnr
 class Denoising(Method):
     """Encodes corrupted images, decodes the deepest feature maps and compares the result with the clean images."""
 
+    year = 2008
+    kind = "generative"
+
     def __init__(
         self,
         encoder: Encoder,

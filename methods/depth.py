@@ -37,6 +37,8 @@ NEAR = 1.0  # metres; disparity is constant below this distance, as in the HHA a
 class Depth(Method):
     """Regresses HHA or depth, scaled to [0, 1], at a quarter of the resolution."""
 
+    year = 2017
+    kind = "cross-modal"
     needs = frozenset({"depth"})
 
     def __init__(

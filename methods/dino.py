@@ -36,6 +36,8 @@ from ._views import BYOL, multi_crop_cost, small_crops, two_views
 class DINO(Method):
     """Predicts the teacher's assignment of each large view from all other views."""
 
+    year = 2021
+    kind = "joint embedding"
     centre: Tensor  # (prototypes,), running mean of the teacher's scores
     short_run_settings: ClassVar = {
         "prototypes": 256,

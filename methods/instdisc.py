@@ -3,15 +3,13 @@
 Wu, Xiong, Yu and Lin, "Unsupervised Feature Learning via Non-Parametric Instance
 Discrimination", CVPR 2018. https://arxiv.org/abs/1805.01978
 
-Each image is its own class. Its class vector is its embedding from the last epoch, kept
-in a memory bank. With ``negatives=None`` the loss is the softmax over all images
-(equation 2); otherwise noise-contrastive estimation approximates it with m random
-negatives (section 3.2). A proximal term slows down embeddings (section 3.3).
+Each image is its own class. Its class vector is its embedding from the last epoch, kept in a memory bank. With
+``negatives=None`` the loss is the softmax over all images (equation 2); otherwise noise-contrastive estimation
+approximates it with m random negatives (section 3.2). A proximal term slows down embeddings (section 3.3).
 
-Where we differ: the first epoch only fills the bank. The constant Z is a running mean,
-because the first batch's estimate is wrong by orders of magnitude once the embeddings
-have spread out. Runs shorter than the paper's use the full softmax and no proximal term
-(like the runs the authors published), because few epochs need no slowing down.
+Where we differ: the first epoch only fills the bank. The constant Z is a running mean, because the first batch's
+estimate is wrong by orders of magnitude once the embeddings have spread out. Runs shorter than the paper's use the
+full softmax and no proximal term (like the runs the authors published), because few epochs need no slowing down.
 """
 
 from __future__ import annotations
@@ -48,6 +46,8 @@ Z_MOMENTUM = 0.9  # share of the old Z that is kept at each batch
 class InstDisc(Method):
     """Contrasts each view with its image's vector in the memory bank."""
 
+    year = 2018
+    kind = "contrastive"
     Z: Tensor  # the normalising constant; 0 until the first batch
     short_run_settings: ClassVar = {"negatives": None, "temperature": 0.1, "proximal": 0.0}
 

@@ -38,6 +38,8 @@ from ._tiles import GRID, TILES, cut_tiles, join_tiles
 class Jigsaw(Method):
     """Encodes the tiles separately, joins their embeddings in shuffled order and classifies the permutation."""
 
+    year = 2016
+    kind = "pretext task"
     permutations: Tensor  # int64 (K, 9)
     short_run_settings: ClassVar = {"crop": 0.4}
 

@@ -31,6 +31,8 @@ from ._transformer import Transformer
 class MAE(Method):
     """Encodes the visible patches, decodes all patches and compares the hidden ones with the image."""
 
+    year = 2022
+    kind = "generative"
     encoder: ViT
     input_mode: ClassVar = "patches"
     short_run_settings: ClassVar = {"width": 64, "depth": 1, "heads": 4}

@@ -30,6 +30,8 @@ from ._dictionary import MomentumContrast
 class MoCo(MomentumContrast):
     """Contrasts queries with their keys and with the queue."""
 
+    year = 2020
+    kind = "contrastive"
     views_per_image = 2.0
     short_run_settings: ClassVar = {"negatives": 2048, "momentum": 0.99, "temperature": 0.1, "groups": 2}
 

@@ -32,6 +32,8 @@ from ._views import MOCO, random_view
 class MoCoV2(MomentumContrast):
     """Contrasts queries with their keys and with the queue, through a projection head with a hidden layer."""
 
+    year = 2020
+    kind = "contrastive"
     views_per_image = 2.0
     short_run_settings: ClassVar = {"negatives": 2048, "momentum": 0.99, "groups": 2}
 

@@ -39,6 +39,8 @@ AUGMENTATIONS = tuple(replace(augmentation, crop=0.2) for augmentation in BYOL) 
 class MoCoV3(Method):
     """Contrasts predictions from each view with the keys of the other view."""
 
+    year = 2021
+    kind = "contrastive"
     views_per_image = 2.0
     short_run_settings: ClassVar = {"temperature": 0.2, "hidden": 512}
 

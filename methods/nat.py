@@ -33,6 +33,8 @@ from ._heads import spread
 class Nat(Method):
     """Regresses unit outputs on unit targets, after the images of the batch have exchanged targets."""
 
+    year = 2017
+    kind = "clustering"
     targets: Tensor  # (images, dim)
     owned: Tensor  # int64 (images,), the target of each image
     seen: Tensor  # int64 (), images trained on so far

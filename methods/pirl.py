@@ -37,6 +37,8 @@ from ._tiles import GRID, TILES, cut_tiles, join_tiles
 class PIRL(Method):
     """Contrasts both an image's tiles and the whole image with its vector in the memory bank."""
 
+    year = 2020
+    kind = "contrastive"
     short_run_settings: ClassVar = {"negatives": 2048, "temperature": 0.1}
 
     def __init__(

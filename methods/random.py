@@ -21,6 +21,8 @@ from sslbench import Batch, Method
 class Random(Method):
     """Leaves the encoder at its random initialisation."""
 
+    year = 2009
+    kind = "reference"
     trains = False
 
     def loss(self, batch: Batch) -> NoReturn:

@@ -38,6 +38,9 @@ PLACE_NAMES = ("upper left", "above", "upper right", "left", "right", "lower lef
 class RelativePatch(Method):
     """Encodes each patch separately, and classifies a neighbour's place from its embedding and that of the centre."""
 
+    year = 2015
+    kind = "pretext task"
+
     def __init__(
         self,
         encoder: Encoder,

@@ -32,6 +32,9 @@ WOBBLE = math.radians(2)  # largest random rotation added to an interpolated one
 class RotNet(Method):
     """Classifies each image's rotation."""
 
+    year = 2018
+    kind = "pretext task"
+
     def __init__(
         self,
         encoder: Encoder,

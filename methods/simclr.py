@@ -52,6 +52,8 @@ from ._views import SIMCLR, pair_panels, two_views
 class SimCLR(Method):
     """Contrasts each view's projection with those of all other views."""
 
+    year = 2020
+    kind = "contrastive"
     views_per_image = 2.0
 
     def __init__(

@@ -34,6 +34,8 @@ from ._views import MOCO, pair_panels, two_views
 class SimSiam(Method):
     """Predicts each view's projection from that of the other view."""
 
+    year = 2021
+    kind = "joint embedding"
     views_per_image = 2.0
     short_run_settings: ClassVar = {"dim": 512, "bottleneck": 128}
 

@@ -33,6 +33,8 @@ from ._quarter import QuarterMaps, average_to_quarter, enlarge
 class SplitBrain(Method):
     """Predicts a* and b* from L*, and L* from a* and b*, at a quarter of the image's resolution."""
 
+    year = 2017
+    kind = "generative"
     steps: Tensor  # (lightness_bins, 1), the middle of each step of L*
     input_mode: ClassVar = "halves"
 

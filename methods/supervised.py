@@ -22,6 +22,8 @@ from sslbench import Batch, Encoder, Method, Panel, Share, ShareBelowOne, TrainI
 class Supervised(Method):
     """Classifies the pooled embedding with a linear layer."""
 
+    year = 2012
+    kind = "reference"
     needs = frozenset({"labels"})
 
     def __init__(

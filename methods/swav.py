@@ -36,6 +36,8 @@ from ._views import SWAV, multi_crop_cost, small_crops, two_views, weaker_jitter
 class SwAV(Method):
     """Predicts the code of each large view from all other views."""
 
+    year = 2020
+    kind = "clustering"
     short_run_settings: ClassVar = {
         "prototypes": 64,
         "epsilon": 0.03,

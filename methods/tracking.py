@@ -37,6 +37,8 @@ from ._tracks import cut_track_ends, outline_windows
 class Tracking(Method):
     """Ranks the last patch of a track before patches of other clips, by distance to the track's first patch."""
 
+    year = 2015
+    kind = "video"
     needs = frozenset({"clips"})
     short_run_settings: ClassVar = {"hidden": 512, "dim": 128, "mine_from": 1.0, "jitter": 0.8, "grey": 0.2}
     views_per_image = 2.0

@@ -33,6 +33,8 @@ from ._views import two_views
 class Triplet(Method):
     """Pulls views of an image together, and pushes mined negatives away up to the margin."""
 
+    year = 2015
+    kind = "contrastive"
     views_per_image = 2.0
 
     def __init__(

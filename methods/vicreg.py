@@ -36,6 +36,8 @@ from ._views import VICREG, pair_panels, two_views
 class VICReg(Method):
     """The weighted sum of the invariance, variance and covariance terms of two views' embeddings."""
 
+    year = 2022
+    kind = "joint embedding"
     views_per_image = 2.0
     short_run_settings: ClassVar = {"dim": 512}
 

@@ -35,6 +35,8 @@ from ._quarter import QuarterMaps, average_to_quarter, enlarge
 class VideoColorization(Method):
     """Attends from each place of a grey frame to places of earlier frames, and copies their colours."""
 
+    year = 2018
+    kind = "video"
     needs = frozenset({"clips"})
     input_mode: ClassVar = "lightness"
     views_per_image = 4.0

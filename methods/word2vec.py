@@ -33,6 +33,8 @@ from ._patches import cut_squares, neighbour_pairs, remove_colour
 class Word2Vec(Method):
     """Scores pairs of patches in a grid by the inner product of their centre and context vectors."""
 
+    year = 2013
+    kind = "contrastive"
     pairs: Tensor  # int64 (2, Q), the places of each centre and its neighbour in the grid
     short_run_settings: ClassVar = {"dim": 64}
 

@@ -35,6 +35,7 @@ COMPUTING = (
 """Folders whose code decides numbers; the rest of the engine plans, stores and reports."""
 COMPUTING_FILES = ("bench/method.py", "bench/protocol.py", "bench/precision.py", "bench/statistics.py")
 INSTALLED = tuple({f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+INSTALLED_FOLDERS = {"site-packages", "dist-packages"}  # also of a user, and of the system below a virtual environment
 
 
 def code_identity(paths: Iterable[Path]) -> dict[str, str]:
@@ -113,14 +114,19 @@ def absolute_import(module: str, names: tuple[str, ...]) -> Iterator[Path]:
         yield from relative_import(ROOT, ".".join(rest) or None, names)
         return
     spec = PathFinder.find_spec(top, [str(Path.cwd()), *sys.path])
-    if spec is None or (spec.origin or "").startswith(INSTALLED):
+    if spec is None or is_installed(spec.origin or ""):
         return
     if spec.origin and spec.origin.endswith(".py"):
         yield Path(spec.origin)
     for place in map(Path, spec.submodule_search_locations or ()):
-        if not str(place).startswith(INSTALLED):
+        if not is_installed(str(place)):
             for length in range(len(rest) + 1):
                 yield from relative_import(place, ".".join(rest[:length]) or None, names if length == len(rest) else ())
+
+
+def is_installed(place: str) -> bool:
+    """Whether a file or folder belongs to Python itself or to an installed package."""
+    return place.startswith(INSTALLED) or not INSTALLED_FOLDERS.isdisjoint(Path(place).parts)
 
 
 def public_import(names: tuple[str, ...]) -> Iterator[Path]:

@@ -99,6 +99,12 @@ def needs_of(method: Plugin, settings: Mapping[str, Any]) -> frozenset[str]:
     }
 
 
+def protocol_needs_of(protocol: Plugin) -> frozenset[str]:
+    """What a protocol needs of a data set in addition to images; labels, if it does not say."""
+    needs = protocol.constants.get("needs")
+    return frozenset({"labels"} if needs is None else needs)
+
+
 def find_plugins(kind: str, extra: tuple[str, ...] = ()) -> dict[str, Plugin]:
     """All plugins of a kind by name: built in, from installed packages (entry points), and the files ``extra``.
 

@@ -11,4 +11,4 @@ from sslbench.bench.data.synthetic import Synthetic
 @pytest.fixture(scope="session")
 def film(session_cache: None) -> Split:
     """40 clips with the masks of their objects."""
-    return Synthetic(train=400, test=10).load(frozenset({"clips", "masks"})).train
+    return Synthetic(train=400, test=10).load(frozenset({"clips", "clip_masks"})).train

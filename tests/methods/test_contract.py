@@ -18,7 +18,8 @@ from sslbench.bench.checkpoints.store import read_manifest
 from sslbench.bench.data import Dataset
 from sslbench.bench.method import Batch, Method, TrainInfo
 from sslbench.bench.plugins.discovery import Plugin, find_plugins, needs_of, plugin_files
-from sslbench.bench.report.tables import CEILING
+from sslbench.bench.plugins.method_kinds import KINDS
+from sslbench.bench.records.comparable import CEILING, FLOOR
 from sslbench.bench.training.loop import make_batch
 from tests.builders import encoder_for, plugins_under_test
 
@@ -75,6 +76,17 @@ def test_the_docstring_cites_its_source(plugin: Plugin) -> None:
     assert re.search(r"https?://\S+|\bdoi:10\.\d+", text)
     assert re.search(r"\b(19|20)\d\d\b|papers\.nips", text), "the year"
     assert re.search(r"^Where we differ: \S", text, re.MULTILINE)
+
+
+@every
+def test_year_and_kind_are_declared(plugin: Plugin) -> None:
+    """The year is that of the paper that the docstring cites first, and the kind is a known one."""
+    text = ast.get_docstring(ast.parse(plugin.path.read_text(encoding="utf-8"))) or ""
+    first = re.search(r"\b(?:19|20)\d\d\b", re.sub(r"https?://\S+", "", text))
+    assert first
+    assert plugin.constants.get("year") == int(first[0])
+    assert plugin.constants.get("kind") in KINDS
+    assert (plugin.constants["kind"] == "reference") == (plugin.name in (CEILING, FLOOR))
 
 
 @every

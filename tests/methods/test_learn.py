@@ -17,8 +17,9 @@ import torch
 from sslbench.bench.data import Dataset
 from sslbench.bench.data.synthetic import Synthetic
 from sslbench.bench.encoders import Encoder
+from sslbench.bench.evaluation.feature_spec import FeatureSpec
 from sslbench.bench.evaluation.probes import linear_probe
-from sslbench.bench.evaluation.representation import FeatureSpec, Representation
+from sslbench.bench.evaluation.representation import Representation
 from sslbench.bench.method import TrainInfo
 from sslbench.bench.plugins.discovery import Plugin, find_plugins
 from sslbench.bench.training.loop import optimiser_steps, pretrain

@@ -62,15 +62,15 @@ def test_camera_motion_does_not_count() -> None:
 def test_windows_stay_on_their_object(film: Split) -> None:
     """A window ends on the object on which it began, far more often than a fixed or a random window."""
     assert film.clips is not None
-    assert film.masks is not None
+    assert film.clip_masks is not None
     torch.manual_seed(0)
     corners = (track_windows(film.clips, 0.5, 0.1) * 32).round().long()
     N = len(corners)
     item = torch.arange(N)
 
     def object_at(t: int, places: Tensor) -> Tensor:
-        assert film.masks is not None
-        return film.masks[item, t, places[:, 0] + 8, places[:, 1] + 8]
+        assert film.clip_masks is not None
+        return film.clip_masks[item, t, places[:, 0] + 8, places[:, 1] + 8]
 
     first_object = object_at(0, corners[:, 0])
     on = first_object > 0

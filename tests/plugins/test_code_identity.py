@@ -67,6 +67,25 @@ def test_comments_docstrings_and_blank_lines_do_not_count() -> None:
     assert (declared_revision(b"REVISION = 3\n"), declared_revision(b"x = 1\n")) == (3, 1)
 
 
+def test_packages_that_are_installed_elsewhere_are_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packages of the user or of the system are not in this environment's own folder; following torch takes minutes."""
+    for folder, package in (("site-packages", "first_party"), ("dist-packages", "second_party")):
+        (tmp_path / folder / package / "part").mkdir(parents=True)
+        (tmp_path / folder / package / "part" / "net.py").write_text("WIDTH = 3\n")  # a namespace package
+        (tmp_path / folder / f"{package}_module.py").write_text("WIDTH = 3\n")
+        monkeypatch.syspath_prepend(tmp_path / folder)
+    (tmp_path / "own_helper.py").write_text("WIDTH = 3\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    user = tmp_path / "own_net.py"
+    user.write_text(
+        "import first_party_module, second_party_module, own_helper\n"
+        "from first_party.part import net\nfrom second_party.part.net import WIDTH\n"
+    )
+    assert code_identity([user]).keys() == {"own_net.py", "own_helper.py"}
+
+
 def test_the_list_is_of_every_file_that_computes() -> None:
     """Each method, protocol, encoder and probe is in the list, so that `make check` asks about each change."""
     names = set(module.current_list())
