@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -73,6 +75,24 @@ def mean_interval_over_seeds(values: ArrayLike, *, level: float = 0.95) -> tuple
     return mean, mean - half_width, mean + half_width
 
 
+def bootstrap_interval(
+    compute: Callable[[Vector], ArrayLike], images: int, *, draws: int = 1000, seed: int = 0, level: float = 0.95
+) -> tuple[float, float]:
+    """The percentile interval of a number over images that are drawn again with replacement (Efron 1979).
+
+    ``compute`` maps how often each image was drawn, (draws, images), to the number of each draw (draws,).
+    """
+    check_draws_and_level(draws, level)
+    counts = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), draws)
+    return percentile_interval(np.asarray(compute(counts.astype(np.float64))), level)
+
+
+def bootstrap_mean_interval(values: ArrayLike, *, level: float = 0.95) -> tuple[float, float]:
+    """`bootstrap_interval` of the mean of one value per image (images,)."""
+    of_images = np.asarray(values, dtype=np.float64)
+    return bootstrap_interval(lambda draws: draws @ of_images / len(of_images), len(of_images), level=level)
+
+
 def mcnemar(a_correct: ArrayLike, b_correct: ArrayLike, *, exact: bool = True) -> float:
     """Two-sided p of A and B being right equally often, from the images that only one got right (McNemar 1947).
 
@@ -112,15 +132,33 @@ def paired_bootstrap(
     """Accuracy of A minus that of B on the same images, and its percentile interval (Koehn, EMNLP 2004).
 
     Answers are (N,), or (S, N) for S seeds: accuracies are then means over seeds, and each image is resampled with
-    its answers of all seeds.
+    its answers of all seeds. Where all images have the same difference, resampling would give an interval without
+    width: it is that of `equal_gaps_interval` then.
     """
     a, b = paired_answers(a_correct, b_correct)
     check_draws_and_level(draws, level)
     gaps, images = np.unique((a - b).mean(axis=0), return_counts=True)
     n = a.shape[1]
+    if len(gaps) == 1:
+        return float(gaps[0]), *equal_gaps_interval(float(gaps[0]), n, level)
     # Only the number of times that each gap is drawn matters, and these numbers are multinomial.
     samples = np.random.default_rng(seed).multinomial(n, images / n, draws) @ gaps / n
     return float((a - b).mean()), *percentile_interval(samples, level)
+
+
+def equal_gaps_interval(gap: float, images: int, level: float) -> tuple[float, float]:
+    """The interval of the difference of two accuracies that differ by the same ``gap`` on every image.
+
+    Agresti and Min, "Simple improved confidence intervals for comparing matched proportions", Statistics in Medicine
+    2005: half an image is added to each cell of the table of both answers. The gap is always within it.
+    """
+    from scipy.special import ndtri
+
+    n = images + 2
+    centre = gap * images / n
+    variance = (abs(gap) * images + 1 - (gap * images) ** 2 / n) / n**2
+    half_width = float(ndtri((1 + level) / 2)) * variance**0.5
+    return max(-1.0, min(gap, centre - half_width)), min(1.0, max(gap, centre + half_width))
 
 
 def holm(p_values: ArrayLike) -> Vector:

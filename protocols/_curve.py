@@ -6,12 +6,13 @@ Each method has a row, and a curve, for each way of training.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sslbench import TableCell, accuracy_cell, as_percent, row_name
+from sslbench import TableCell, accuracy_cell, as_percent, format_number, row_name
 
-from ._sweep import join_words
+from ._sweep import join_words, readable_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,9 +121,11 @@ def gain_notes(measured: DataFrame) -> list[str]:
     for (label, tap), rows in curve.groupby(["label", "tap"], sort=False):
         gain = rows.pivot(index="labels", columns="way", values="mean")
         if {"tuned", "scratch"} <= set(gain) and rows["role"].iloc[0] != "floor" and not gain.isna().any(axis=None):
-            points = 100 * (gain["tuned"] - gain["scratch"])
-            ends = (points.index.min(), points.index.max())
-            parts = dict.fromkeys(f"{points[n]:+.1f} points with {n:g} labels per class" for n in ends)
+            shares = gain["tuned"] - gain["scratch"]
+            ends = (shares.index.min(), shares.index.max())
+            parts = dict.fromkeys(
+                f"{format_number(shares[n], sign='+')} points with {n:g} labels per class" for n in ends
+            )
             sentences.append(f"{label} at {tap}, fine-tuned compared to from scratch: {', '.join(parts)}")
     return sentences
 
@@ -144,7 +147,10 @@ def starved_notes(measured: DataFrame, card: dict[str, Any]) -> list[str]:
 
 
 def draw_curves(measured: DataFrame, published: DataFrame, figure: Figure) -> None:
-    """A panel for frozen and one for fine-tuned encoders; both also show training from scratch."""
+    """A panel for frozen and one for fine-tuned encoders; both also show training from scratch.
+
+    Published numbers are below, since they were measured on other data and with other encoders.
+    """
     import seaborn as sns
 
     curve = without_repeated_scratch(curve_points(measured))
@@ -153,66 +159,87 @@ def draw_curves(measured: DataFrame, published: DataFrame, figure: Figure) -> No
     palette = sns.color_palette("colorblind")
     colours = {label: palette[i % len(palette)] for i, label in enumerate(labels)}
     markers = {label: MARKERS[i // len(palette) % len(MARKERS)] for i, label in enumerate(labels)}
-    by_count = published[published["setting"].str.startswith("labels_per_class=")]
-    by_count = by_count.assign(labels=by_count["setting"].str.removeprefix("labels_per_class=").astype(float))
-    ticks = readable_ticks(sorted({*curve["labels"], *by_count["labels"]}))
-    figure.set_size_inches(1.5 + 4.5 * len(panels), 4.8)
-    for axes, way in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
+    taps, classes = curve["tap"].unique(), measured.attrs.get("card", {}).get("classes")
+    per_class = f"labels per class, {classes} classes" if classes else "labels per class"
+    references = published_curves(published)
+    figure.set_size_inches(max(3.4, 1 + 1.2 * len(panels)), 2.5 + 1.7 * len(references))
+    grid = figure.add_gridspec(1 + len(references), len(panels))
+    shared = None
+    for place, way in enumerate(panels):
+        axes = shared = figure.add_subplot(grid[0, place], sharey=shared)
         for (label, tap), rows in curve[curve["way"] == way].groupby(["label", "tap"], sort=False):
-            name = f"{label}, {tap}" if curve["tap"].nunique() > 1 else str(label)
+            name = f"{label}, {tap}" if len(taps) > 1 else str(label)
             draw_line(axes, rows, colours[label], name, f"-{markers[label]}")
         for (label, _), rows in curve[curve["way"] == "scratch"].groupby(["label", "tap"], sort=False):
             draw_line(axes, rows, GREY, f"from scratch {label}".strip(), "--o")
-        draw_published(axes, by_count, way, colours)
-        axes.set_xscale("log")
-        axes.set_xticks(ticks, [f"{n:g}" for n in ticks])
-        axes.minorticks_off()
-        axes.set(title=WAYS[way], xlabel="labels per class", ylabel="accuracy (%)" if way == panels[0] else "")
-        axes.grid(color="#dddddd", linewidth=0.8)
-        sns.despine(ax=axes)
+        set_log_axis(axes, curve["labels"], per_class, 24)
+        tap = f" at {taps[0]}" if len(taps) == 1 else ""
+        axes.set(title=WAYS[way], ylabel=f"accuracy (%){tap}" if place == 0 else "")
+        axes.tick_params(axis="y", labelleft=place == 0)
+    add_legend(figure, figure.axes)
+    for place, (setting, rows) in enumerate(references.items()):
+        draw_published(figure.add_subplot(grid[1 + place, :]), setting, rows, colours)
+
+
+def set_log_axis(axes: Axes, counts: Iterable[float], name: str, digits: int) -> None:
+    """A log axis of numbers of labels with a tick at each number, as far as there is room for so many digits."""
+    import seaborn as sns
+
+    ticks = readable_ticks(sorted(set(counts)), digits)
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [f"{n:g}" for n in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel(name)
+    axes.grid(color="#dddddd", linewidth=0.5)
+    axes.set_axisbelow(True)
+    sns.despine(ax=axes)
+
+
+def add_legend(figure: Figure, panels: Iterable[Axes]) -> None:
+    """The names of all lines of some panels, each once, below the figure."""
     handles: dict[str, Any] = {}
-    for axes in figure.axes:
+    for axes in panels:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(name, handle)
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    columns = 2 if max(map(len, handles), default=0) > 18 else 3
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False)
 
 
 def draw_line(axes: Axes, rows: DataFrame, colour: Any, name: str, style: str) -> None:
     """One curve, with the confidence interval of each of its points; starved points are hollow and not joined."""
     starved = rows[rows["starved"]]
     if len(starved):
-        hollow: dict[str, Any] = {"markerfacecolor": "white", "markersize": 4, "linestyle": "none"}
-        label = f"starved: fewer than {FEWEST_PASSES} views of each labelled image"
+        hollow: dict[str, Any] = {
+            "markerfacecolor": "white",
+            "markersize": 2.6,
+            "markeredgewidth": 0.7,
+            "linestyle": "none",
+        }
+        label = f"starved: under {FEWEST_PASSES} views per image"
         axes.plot(starved["labels"], 100 * starved["mean"], style[-1], color=colour, label=label, **hollow)
     rows = rows[~rows["starved"]]
     labels, mean, half = (rows[column].to_numpy() for column in ("labels", "mean", "ci_half_width"))
-    axes.plot(labels, 100 * mean, style, color=colour, markersize=4, label=name)
+    axes.plot(labels, 100 * mean, style, color=colour, markersize=2.6, linewidth=1, label=name)
     axes.fill_between(labels, 100 * (mean - half), 100 * (mean + half), color=colour, alpha=0.15, linewidth=0)
 
 
-def draw_published(axes: Axes, published: DataFrame, way: str, colours: dict[str, Any]) -> None:
-    """Published accuracies as diamonds: those of this way and of from scratch, in the colour of their method."""
-    for row in published.to_dict("records"):
-        kind = PUBLISHED.get(row["protocol"])
-        colour = GREY if kind == "scratch" else colours.get(row["method"])
-        if kind in (way, "scratch") and colour:
-            axes.plot(
-                row["labels"],
-                100 * row["value"],
-                "D",
-                markersize=5,
-                markerfacecolor="white",
-                markeredgecolor=colour,
-                linestyle="none",
-                label=f"published ({row['dataset']}, {row['encoder']})",
-            )
+def published_curves(published: DataFrame) -> dict[str, DataFrame]:
+    """Data and encoder -> the published accuracies that name their labels per class, in column ``labels``."""
+    rows = published[published["setting"].str.startswith("labels_per_class=")]
+    rows = rows.assign(labels=rows["setting"].str.removeprefix("labels_per_class=").astype(float))
+    return {", ".join(map(str, names)): part for names, part in rows.groupby(["dataset", "encoder"], sort=False)}
 
 
-def readable_ticks(ticks: list[float], digits_per_axis: int = 40) -> list[float]:
-    """Of ascending ticks, those whose numbers do not overlap on a log axis that has room for so many digits."""
-    kept = ticks[:1]
-    for tick in ticks[1:]:
-        digits = (len(f"{kept[-1]:g}") + len(f"{tick:g}")) / 2
-        if digits_per_axis * math.log(tick / kept[-1]) / math.log(ticks[-1] / ticks[0]) > digits + 1:
-            kept.append(tick)
-    return kept
+def draw_published(axes: Axes, setting: str, published: DataFrame, colours: dict[str, Any]) -> None:
+    """A panel of published numbers: a line per classifier, in the colour of its method where it was measured here."""
+    styles = iter(("-d", "--d", ":d", "-.d") * len(published))
+    for names, rows in published.groupby(["method", "label", "protocol"], sort=False):
+        method, label, protocol = map(str, names)
+        colour = GREY if PUBLISHED.get(protocol) == "scratch" else colours.get(method, "#000000")
+        rows = rows.sort_values("labels")
+        style: dict[str, Any] = {"color": colour, "linewidth": 0.9, "markersize": 3.5, "markerfacecolor": "white"}
+        axes.plot(rows["labels"], 100 * rows["value"], next(styles), label=f"{label}, {protocol}", **style)
+    set_log_axis(axes, published["labels"], f"labels per class of {setting.partition(',')[0]}", 40)
+    axes.set_facecolor("#f4f4f4")
+    axes.set(title=f"published: {setting}", ylabel="accuracy (%), published", ylim=(0, 100))  # with room for a legend
+    axes.legend(loc="best", frameon=False)

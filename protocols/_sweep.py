@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from sslbench import TableCell, as_percent, ranked_cell
+from sslbench import TableCell, as_percent, format_number, ranked_cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -129,7 +128,8 @@ def build_table(sweep: Sweep, published: DataFrame) -> DataFrame:
 
 def two_decimals(mean: float, half: float = math.nan) -> str:
     """A number that is not a share, with half the width of its interval; a dash if it is missing."""
-    return "-" if math.isnan(mean) else f"{mean:.2f}" + ("" if math.isnan(half) else f" ± {half:.2f}")
+    texts = [format_number(number, "", digits=2) for number in (mean, half) if not math.isnan(number)]
+    return " ± ".join(texts) or "-"
 
 
 def relative_losses(sweep: Sweep) -> dict[str, DataFrame]:
@@ -195,14 +195,14 @@ def join_words(words: Sequence[str]) -> str:
 def draw_sweeps(measured: DataFrame, figure: Figure) -> None:
     """One panel per sweep: homogeneity and completeness relative to their best values in the sweep."""
     sweeps = list(iterate_sweeps(measured))
-    figure.set_size_inches(1.5 + 3.6 * len(sweeps), 5.2)
+    taps = measured["tap"].unique()
+    figure.set_size_inches(max(3.4, 0.6 + 1.45 * len(sweeps)), 3.0)
     panels = figure.subplots(1, len(sweeps), sharey=True, squeeze=False)[0]
     for axes, sweep in zip(panels, sweeps, strict=True):
         draw_panel(axes, sweep)
-    panels[0].set_ylabel("% of the sweep's best")
-    panels[0].legend(loc="best", fontsize=8)
-    words = textwrap.fill(describe_failures(measured), 20 + 50 * len(sweeps), break_on_hyphens=False)
-    figure.supxlabel(words, x=0.01, ha="left", fontsize=9)
+    panels[0].set_ylabel("% of the sweep's best" + (f", at {taps[0]}" if len(taps) == 1 else ""))
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False)
 
 
 def draw_panel(axes: Axes, sweep: Sweep) -> None:
@@ -218,19 +218,43 @@ def draw_panel(axes: Axes, sweep: Sweep) -> None:
     for failure, rows in relative_losses(sweep).items():
         name, colour, style = names[failure]
         axes.errorbar(
-            counts, 100 * (1 - rows["loss"]), yerr=100 * rows["half"], fmt=style, color=colour, capsize=3, label=name
+            counts,
+            100 * (1 - rows["loss"]),
+            yerr=100 * rows["half"],
+            fmt=style,
+            color=colour,
+            markersize=3,
+            linewidth=1,
+            capsize=2,
+            label=name,
         )
     accuracy = sweep.points["mean", "accuracy"]
-    axes.plot(counts, 100 * accuracy / accuracy.max(), ":", color=grey, label="linear accuracy")
+    axes.plot(counts, 100 * accuracy / accuracy.max(), ":", color=grey, linewidth=1.2, label="linear accuracy")
     edges = [counts[0] / 2, *(math.sqrt(a * b) for a, b in pairwise(counts)), counts[-1] * 2]
     backgrounds = {UNDER: blue, OVER: orange}
     failures = main_failures(sweep).values() if sweep.is_judged else [""] * len(counts)
     for (left, right), failure in zip(pairwise(edges), failures, strict=True):
         axes.axvspan(left, right, color=backgrounds.get(failure, "white"), alpha=0.12, linewidth=0)
     axes.set_xscale("log", base=2)
-    axes.set_xticks(
-        counts, [f"{n:,}\n{failure.partition('-')[0]}".strip() for n, failure in zip(counts, failures, strict=True)]
-    )
-    axes.set(title=sweep.title, xlabel="negatives", xlim=(edges[0], edges[-1]))
-    axes.grid(axis="y", color="#dddddd", linewidth=0.8)
+    axes.set_xticks(counts, tick_labels(counts, [failure.partition("-")[0] for failure in failures]))
+    axes.set(title=sweep.title, xlabel="negatives per image", xlim=(edges[0], edges[-1]))
+    axes.grid(axis="y", color="#dddddd", linewidth=0.5)
     sns.despine(ax=axes)
+
+
+def tick_labels(counts: list[int], words: list[str]) -> list[str]:
+    """Each number with its word below it; a number too near to the one before it is written below that one's."""
+    level = set(readable_ticks([float(count) for count in counts], 22))
+    lower = "\n\n" if any(words) else "\n"
+    texts = [f"{count:,}\n{word}".strip() for count, word in zip(counts, words, strict=True)]
+    return [text if count in level else lower + text for count, text in zip(counts, texts, strict=True)]
+
+
+def readable_ticks(ticks: list[float], digits_per_axis: int = 40) -> list[float]:
+    """Of ascending ticks, those whose numbers do not overlap on a log axis that has room for so many digits."""
+    kept = ticks[:1]
+    for tick in ticks[1:]:
+        digits = (len(f"{kept[-1]:g}") + len(f"{tick:g}")) / 2
+        if digits_per_axis * math.log(tick / kept[-1]) / math.log(ticks[-1] / ticks[0]) > digits + 1:
+            kept.append(tick)
+    return kept

@@ -30,6 +30,7 @@ from sslbench import (
     DatasetInfo,
     FeatureSpec,
     Measurement,
+    Metric,
     NonNegative,
     Positive,
     PositiveShare,
@@ -64,6 +65,8 @@ class FewLabels(Probing):
     learning_rate: Positive = 1e-3  # of AdamW; it rises over a tenth of the steps, then falls along a cosine
     weight_decay: NonNegative = 0.05
     draw: Annotated[int, Interval(ge=0, lt=4294967296)] = 0  # seed of the labelled subset and of the training
+    trains_encoders: ClassVar = True
+    metrics: ClassVar = (*Probing.metrics, Metric("share", "fraction"))
     presets: ClassVar = {
         "smoke": {"views": 4_000, "batch": 32, "features": 512, "labels": (), "shares": (0.1, 1.0)},
         "small": {"views": 250_000, "labels": ()},

@@ -28,6 +28,7 @@ from sslbench import (
     DatasetInfo,
     FeatureSpec,
     Measurement,
+    Metric,
     PositiveShare,
     Representation,
     UserError,
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 
+AGREEMENTS = ("homogeneity", "completeness", "v_measure", "nmi", "ari", "hungarian")  # of clusters with classes
+
+
 @dataclass(frozen=True, kw_only=True)
 class Negatives(Probing):
     """Accuracies, clusters and geometry of the features, for each number of negatives."""
@@ -56,6 +60,15 @@ class Negatives(Probing):
     clustered: Count = 10_000  # train images, evenly spaced, that k-means clusters
     paired: Annotated[int, Ge(2)] = 2_000  # test images, evenly spaced, whose views and negatives are examined
     hardest: PositiveShare = 0.01  # share of all train images that count as the hardest negatives
+    metrics: ClassVar = (
+        *Probing.metrics,
+        Metric("knn_accuracy", "fraction", best=1, chance=lambda representation: 1 / representation.num_classes),
+        Metric("bound", "nats"),
+        Metric("false_negatives", "fraction", higher_is_better=False),
+        Metric("alignment", higher_is_better=False, best=0),
+        Metric("uniformity", higher_is_better=False),
+        *(Metric(name, "fraction", best=1) for name in AGREEMENTS),
+    )
     variants: ClassVar = {
         "instdisc": {
             "negatives=1": {"negatives": 1},

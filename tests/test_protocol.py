@@ -101,13 +101,13 @@ linear: accuracy (%) on shapes, convnet, small
 
 Who & what      How well    Then
 ------------  ----------  ------
-jigsaw        50.0 ± 2.0    34.6
 rotnet        75.0 ± 2.0    43.8
+jigsaw        50.0 ± 2.0    34.6
 
 Rows
 ------
 4
 
-±: half the 95 % interval over test images (Wilson)
+one seed: ± covers test images only (half the 95 % Wilson interval)
 best with a linear head: rotnet
 """

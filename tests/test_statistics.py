@@ -157,7 +157,22 @@ def test_paired_bootstrap_agrees_with_resampling_images():
     difference, *interval = statistics.paired_bootstrap(a, b, draws=20000)
     assert difference == pytest.approx(a.mean() - b.mean())
     assert interval == pytest.approx(expected, abs=5e-3)
-    assert statistics.paired_bootstrap(a, a) == (0, 0, 0)
+
+
+def test_paired_bootstrap_has_a_width_if_all_images_differ_alike():
+    """Agresti and Min add half an image to each cell: of 98 equal answers 1.96 / 100 to both sides of 0."""
+    a, b = np.ones(98, bool), np.zeros(98, bool)
+    assert statistics.paired_bootstrap(a, a) == pytest.approx((0, -0.0196, 0.0196), abs=1e-4)
+    # The centre is 98 / 100 and the variance (98 + 1 - 98**2 / 100) / 100**2.
+    assert statistics.paired_bootstrap(a, b) == pytest.approx((1, 0.98 - 1.96 * 0.0172, 1), abs=1e-4)
+    assert statistics.paired_bootstrap(b, a) == pytest.approx((-1, -1, -0.98 + 1.96 * 0.0172), abs=1e-4)
+    assert statistics.paired_bootstrap([a, b], [b, b]) == pytest.approx((0.5, *half_gap(98)), abs=1e-4)
+
+
+def half_gap(n: int) -> tuple[float, float]:
+    """The interval of a difference of one half on each of n images: it is right for one of two seeds."""
+    centre, variance = 0.5 * n / (n + 2), (0.5 * n + 1 - (0.5 * n) ** 2 / (n + 2)) / (n + 2) ** 2
+    return centre - 1.96 * variance**0.5, centre + 1.96 * variance**0.5
 
 
 def test_holm_by_hand():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
@@ -23,16 +24,16 @@ CHECKSUM_BYTES = 4
 
 
 class FeatureWriter:
-    """Writes features (N, D) batch by batch into a temporary file, which replaces ``target`` when it is complete.
+    """Writes features (N, ...) batch by batch into a temporary file, which replaces ``target`` when it is complete.
 
     Every method raises StorageError where the disk is full or the folder cannot be written.
     """
 
-    def __init__(self, target: Path, shape: tuple[int, int]) -> None:
+    def __init__(self, target: Path, shape: tuple[int, ...]) -> None:
         self.target, self.temporary = target, temporary_path(target)
         with raise_storage_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            make_room(target.parent, 4 * shape[0] * shape[1])
+            make_room(target.parent, 4 * math.prod(shape))
             # Plain writes and not a memory map: on a full disk these raise, where a memory map kills the process.
             self.file = open(self.temporary, "x+b")  # noqa: SIM115 - closed by `finish` or `discard`
             header = {"descr": "<f4", "fortran_order": False, "shape": shape}
@@ -42,7 +43,7 @@ class FeatureWriter:
             self.checksum = zlib.crc32(self.file.read())
 
     def append(self, features: Tensor) -> None:
-        """Writes the features (n, D) of the next images."""
+        """Writes the features (n, ...) of the next images."""
         content = np.ascontiguousarray(features.cpu().numpy(), dtype="<f4").tobytes()
         self.checksum = zlib.crc32(content, self.checksum)
         with raise_storage_errors(self.target):
@@ -86,15 +87,15 @@ def file_state(path: Path) -> tuple[int, int, int] | None:
 
 
 def read_features(path: Path, device: torch.device) -> Tensor:
-    """The features (N, D) in a file, which then counts as used."""
+    """The features (N, ...) in a file, which then counts as used."""
     with suppress(OSError):  # a cache that cannot be written is still good to read
         os.utime(path)
     return torch.from_numpy(map_features(path)).to(device)
 
 
-def map_features(path: Path) -> np.memmap[tuple[int, int], np.dtype[np.float32]]:
+def map_features(path: Path) -> np.memmap[tuple[int, ...], np.dtype[np.float32]]:
     """The array in a file. Copy on write: torch requires writable memory, and the file must not change."""
-    mapped: np.memmap[tuple[int, int], np.dtype[np.float32]] = np.lib.format.open_memmap(path, mode="c")
+    mapped: np.memmap[tuple[int, ...], np.dtype[np.float32]] = np.lib.format.open_memmap(path, mode="c")
     return mapped
 
 

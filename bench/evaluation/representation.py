@@ -7,77 +7,29 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import math
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..data import Dataset, Images, Split
-from ..encoders import Encoder, class_token_of, weights_hash
+from ..encoders import Encoder, weights_hash
 from ..errors import UserError, did_you_mean
 from ..images.augment import colour_jitter, random_resized_crops
-from ..plugins.ranges import Pooling
 from ..precision import low_precision
 from ..storage.cache import cache_folder
 from .feature_files import FeatureWriter, file_state, is_intact, read_features
+from .feature_spec import FeatureSpec, check_class_token, evenly_spaced
 
 BATCH_SIZE = 256  # images per forward pass
-
-
-@dataclass(frozen=True)
-class FeatureSpec:
-    """Which features to extract: a tap, and how its feature maps are pooled.
-
-    With ``pooling`` "average" or "max", maps are pooled to the largest square grid that gives at most ``max_dim``
-    values, or to one value per channel where ``max_dim`` is None. "mean" is the mean of all positions, "token" is the
-    class token, and "token+mean" is both, concatenated, whatever ``max_dim`` is.
-    """
-
-    tap: str
-    max_dim: int | None = None
-    pooling: Pooling = "average"
-
-    @property
-    def needs_token(self) -> bool:
-        """Whether the encoder must have a class token at this tap."""
-        return self.pooling in ("token", "token+mean")
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The names of what it reads, as `Encoder.features` takes them."""
-        token = (class_token_of(self.tap),) if self.needs_token else ()
-        return token if self.pooling == "token" else (*token, self.tap)
-
-    def read(self, outputs: Mapping[str, Tensor], encoder: Encoder) -> Tensor:
-        """The encoder's outputs, with the names of ``sources`` -> features (N, D)."""
-        pooled = [self.pool_maps(outputs[name]) for name in self.sources]
-        if self.tap == encoder.taps[-1]:
-            pooled = [encoder.norm_after_pooling(maps) for maps in pooled]
-        return torch.cat([maps.flatten(1) for maps in pooled], dim=1)
-
-    def pool(self, maps: Tensor) -> Tensor:
-        """Feature maps (N, C, h, w) -> features (N, D)."""
-        return self.pool_maps(maps).flatten(1)
-
-    def pool_maps(self, maps: Tensor) -> Tensor:
-        """Feature maps (N, C, h, w) -> a grid of pooled values (N, C, s, s)."""
-        on_grid = self.max_dim is not None and self.pooling in ("average", "max")
-        side = max(1, math.isqrt((self.max_dim or 0) // maps.shape[1])) if on_grid else 1
-        if side >= maps.shape[-1]:
-            return maps
-        pool = F.adaptive_max_pool2d if self.pooling == "max" else F.adaptive_avg_pool2d
-        return pool(maps, side)
 
 
 class Representation:
@@ -143,6 +95,14 @@ class Representation:
         """Images of the test split: uint8 (M, 3, H, W), or files that are read when they are indexed."""
         return self.dataset.test.images
 
+    def targets(self, split: Literal["train", "test"], spec: FeatureSpec | None = None) -> Split:
+        """A split with what the protocol's ``needs`` name, such as masks or depth; what nobody needs is None.
+
+        With a feature spec, labels and targets are of the images that the spec is about, in the order of its features.
+        """
+        full: Split = getattr(self.dataset, split)
+        return full if spec is None or spec.images is None else full.subset(spec.indices(len(full)))
+
     def encoder_copy(self, *, untrained: bool = False) -> Encoder:
         """A copy of the encoder that may be trained; with ``untrained`` one with its random initial weights instead."""
         if not untrained:
@@ -169,32 +129,63 @@ class Representation:
         return f"{weights_hash(encoder)}-{self._identity}-{self.dataset.image_size}-{precision}"
 
     def train(self, spec: FeatureSpec) -> Tensor:
-        """Features (N, D) of the train split."""
+        """Features (N, D) of the train split, or maps (N, C, h, w), of the images that the spec is about."""
         return self._features("train", spec)
 
     def test(self, spec: FeatureSpec) -> Tensor:
-        """Features (M, D) of the test split."""
+        """Features (M, D) of the test split, or maps (M, C, h, w), of the images that the spec is about."""
         return self._features("test", spec)
 
     @torch.inference_mode()
+    def encode(self, images: Tensor, spec: FeatureSpec) -> Tensor:
+        """Features (n, D), or maps (n, C, h, w), of any images (n, 3, S, S), uint8 or floats in [0, 1]; not stored.
+
+        ``spec.images`` does not matter. Raises UserError where the encoder has no such tap.
+        """
+        self._check_spec(spec)
+        features = []
+        for batch in images.split(BATCH_SIZE):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.computes_in_bf16):
+                outputs = self._folded_encoder.features(batch.to(self.device), spec.sources)
+            outputs = {name: output.float() for name, output in outputs.items()}
+            features.append(spec.read(outputs, self._folded_encoder))
+        return torch.cat(features)
+
+    def changed_features(self, spec: FeatureSpec, change: Callable[[Tensor], Tensor], max_images: int) -> Tensor:
+        """Features (n, D), or maps, of at most ``max_images`` test images, evenly spaced, after a change; not stored.
+
+        ``change`` turns a batch uint8 (b, 3, S, S) into the images to encode. What it draws with torch's global
+        generator is the same for every encoder.
+        """
+        (features,) = self._encode_changed(spec, (change,), max_images)
+        return features
+
     def two_view_features(self, spec: FeatureSpec, max_images: int) -> tuple[Tensor, Tensor]:
         """Features (n, D) of two views of each of at most ``max_images`` test images, evenly spaced in the split.
 
         Views are cropped, mirrored and recoloured as in contrastive methods, in the same way for every encoder. These
         features are not stored.
         """
-        split, first, second = self.dataset.test, list[Tensor](), list[Tensor]()
+
+        def random_view(batch: Tensor) -> Tensor:
+            return colour_jitter(random_resized_crops(batch))
+
+        first, second = self._encode_changed(spec, (random_view, random_view), max_images)
+        return first, second
+
+    def _encode_changed(
+        self, spec: FeatureSpec, changes: Sequence[Callable[[Tensor], Tensor]], max_images: int
+    ) -> list[Tensor]:
+        """The features after each change; every batch goes through all changes before the next batch is read."""
+        images = self.dataset.test.images
+        features: list[list[Tensor]] = [[] for _ in changes]
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(0)
-            for indices in evenly_spaced(len(split), max_images).split(BATCH_SIZE):
-                batch = split.images[indices].to(self.device)
-                for features in (first, second):
-                    with torch.autocast(self.device.type, torch.bfloat16, enabled=self.computes_in_bf16):
-                        views = colour_jitter(random_resized_crops(batch))
-                        outputs = self._folded_encoder.features(views, spec.sources)
-                    outputs = {name: output.float() for name, output in outputs.items()}
-                    features.append(spec.read(outputs, self._folded_encoder))
-        return torch.cat(first), torch.cat(second)
+            for indices in evenly_spaced(len(images), max_images).split(BATCH_SIZE):
+                batch = images[indices].to(self.device)
+                for change, of_change in zip(changes, features, strict=True):
+                    of_change.append(self.encode(change(batch), spec))
+        return [torch.cat(of_change) for of_change in features]
 
     def extract(self, feature_specs: Iterable[FeatureSpec]) -> Iterator[tuple[int, int]]:
         """Extracts all features that are not stored yet, in one pass over each split.
@@ -204,11 +195,12 @@ class Representation:
         specs = tuple(dict.fromkeys(feature_specs))
         wanted = {name: [spec for spec in specs if not self._is_stored(name, spec)] for name in ("train", "test")}
         splits = {name: getattr(self.dataset, name) for name, missing in wanted.items() if missing}
-        total, done = sum(map(len, splits.values())), 0
+        images = {name: images_of_any(wanted[name], len(split)) for name, split in splits.items()}
+        total, done = sum(map(len, images.values())), 0
         for name, split in splits.items():
-            for finished in self._extract_split(name, split, wanted[name]):
+            for finished in self._extract_split(name, split, wanted[name], images[name]):
                 yield done + finished, total
-            done += len(split)
+            done += len(images[name])
 
     def _features(self, name: str, spec: FeatureSpec) -> Tensor:
         path = self._file(name, spec)
@@ -225,7 +217,7 @@ class Representation:
         if state is None:
             return False
         if self._checked_files.get(path) != state:
-            if self._recompute or not is_intact(path, len(getattr(self.dataset, name))):
+            if self._recompute or not is_intact(path, len(spec.indices(len(getattr(self.dataset, name))))):
                 return False
             self._checked_files[path] = state
         return True
@@ -234,21 +226,29 @@ class Representation:
         key = hashlib.sha256(f"{self._features_id}-{name}-{spec}".encode()).hexdigest()[:24]
         return cache_folder() / "features" / f"{key}.npy"
 
-    def _extract_split(self, name: str, split: Split, feature_specs: list[FeatureSpec]) -> Iterator[int]:
+    def _check_spec(self, spec: FeatureSpec) -> None:
+        """Raises UserError where the encoder does not have what a spec reads."""
+        if spec.tap not in self.encoder.taps:
+            known = did_you_mean(spec.tap, self.encoder.taps)
+            raise UserError(f"--taps: the encoder has no tap {spec.tap!r}. {known}")
+        check_class_token(spec, self.encoder, "the encoder")
+
+    def _extract_split(
+        self, name: str, split: Split, feature_specs: list[FeatureSpec], indices: Tensor
+    ) -> Iterator[int]:
         for spec in feature_specs:
-            if spec.tap not in self.encoder.taps:
-                known = did_you_mean(spec.tap, self.encoder.taps)
-                raise UserError(f"--taps: the encoder has no tap {spec.tap!r}. {known}")
-            check_class_token(spec, self.encoder, "the encoder")
+            self._check_spec(spec)
         began = time.perf_counter()
+        wanted = {spec: torch.isin(indices, spec.indices(len(split))) for spec in feature_specs}
         writers: dict[FeatureSpec, FeatureWriter] = {}
         try:
-            for start, pooled in self._pooled_batches(split.images, feature_specs):
+            for batch, pooled in self._pooled_batches(split.images, feature_specs, indices):
                 for spec, features in pooled.items():
                     if spec not in writers:
-                        writers[spec] = FeatureWriter(self._file(name, spec), (len(split), features.shape[1]))
-                    writers[spec].append(features)
-                yield start + len(features)
+                        shape = (int(wanted[spec].sum()), *features.shape[1:])
+                        writers[spec] = FeatureWriter(self._file(name, spec), shape)
+                    writers[spec].append(features[wanted[spec][batch].to(features.device)])
+                yield min(batch.stop, len(indices))
             for writer in writers.values():
                 writer.finish()
                 self._checked_files[writer.target] = file_state(writer.target)
@@ -259,39 +259,28 @@ class Representation:
 
     @torch.inference_mode()
     def _pooled_batches(
-        self, images: Images, feature_specs: list[FeatureSpec]
-    ) -> Iterator[tuple[int, dict[FeatureSpec, Tensor]]]:
-        """Yields the index of each batch's first image, and the batch's features (n, D) for each spec."""
+        self, images: Images, feature_specs: list[FeatureSpec], indices: Tensor
+    ) -> Iterator[tuple[slice, dict[FeatureSpec, Tensor]]]:
+        """Yields which of ``indices`` a batch is about, and the batch's features (n, D) for each spec."""
         names = {name for spec in feature_specs for name in spec.sources}
-        for start in range(0, len(images), BATCH_SIZE):
-            batch = images[start : start + BATCH_SIZE].to(self.device)
+        for start in range(0, len(indices), BATCH_SIZE):
+            where = slice(start, start + BATCH_SIZE)
+            # A slice reads memory that lies in one piece, which is faster than an index.
+            batch = images[where if len(indices) == len(images) else indices[where]].to(self.device)
             # Operations are counted for the first batch only, since all batches cost the same per image.
             counting = FlopCounterMode(display=False) if start == 0 else nullcontext()
             with counting as counter, torch.autocast(self.device.type, torch.bfloat16, enabled=self.computes_in_bf16):
                 outputs = self._folded_encoder.features(batch, names)
             if counter:
-                self.extract_flops += counter.get_total_flops() * len(images) // len(batch)
+                self.extract_flops += counter.get_total_flops() * len(indices) // len(batch)
             outputs = {name: output.float() for name, output in outputs.items()}
-            yield start, {spec: spec.read(outputs, self._folded_encoder) for spec in feature_specs}
+            yield where, {spec: spec.read(outputs, self._folded_encoder) for spec in feature_specs}
 
 
-def check_class_token(spec: FeatureSpec, encoder: Encoder, name: str, protocol: str = "") -> None:
-    """Raises UserError where features need a class token that the encoder lacks; the names are for the message."""
-    if spec.needs_token and spec.tap not in encoder.token_taps:
-        taps = f"--taps {','.join(encoder.token_taps)} or " if encoder.token_taps else ""
-        setting = f"{protocol}.pooling" if protocol else "pooling"
-        raise UserError(
-            f"{setting} = {spec.pooling}: {name} has no class token at {spec.tap}; use {taps}{setting}=mean."
-        )
-
-
-def evenly_spaced(total: int, count: int) -> Tensor:
-    """Indices int64 (n,) of at most ``count`` of ``total`` items, evenly spaced.
-
-    In a split that is sorted by class, every class gets its share.
-    """
-    n = min(total, count)
-    return torch.arange(n) * total // n
+def images_of_any(feature_specs: Iterable[FeatureSpec], total: int) -> Tensor:
+    """Indices int64 (n,), rising, of the images that at least one of the specs is about."""
+    indices: Tensor = torch.cat([spec.indices(total) for spec in feature_specs]).unique()
+    return indices
 
 
 def fold_batch_norms(encoder: Encoder) -> Encoder:

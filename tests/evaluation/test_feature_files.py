@@ -16,7 +16,8 @@ from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.errors import StorageError
 from sslbench.bench.evaluation import feature_files
 from sslbench.bench.evaluation.feature_files import FeatureWriter, is_intact, read_features
-from sslbench.bench.evaluation.representation import FeatureSpec, Representation
+from sslbench.bench.evaluation.feature_spec import FeatureSpec
+from sslbench.bench.evaluation.representation import Representation
 
 SPEC = FeatureSpec("conv4", 64)
 CPU = torch.device("cpu")

@@ -8,7 +8,9 @@ from torch import nn
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.encoders.timm import Timm
 from sslbench.bench.errors import UserError
-from sslbench.bench.evaluation.representation import FeatureSpec, Representation, evenly_spaced, fold_batch_norms
+from sslbench.bench.evaluation.feature_spec import FeatureSpec, evenly_spaced
+from sslbench.bench.evaluation.representation import BATCH_SIZE, Representation, fold_batch_norms
+from sslbench.bench.images.augment import colour_jitter, random_resized_crops
 
 SPECS = (FeatureSpec("conv4", 2048), FeatureSpec("conv5", 1024), FeatureSpec("conv5"))
 
@@ -43,6 +45,45 @@ def test_features_are_the_pooled_maps_of_the_taps(tiny):
     torch.testing.assert_close(representation.train(SPECS[1]), maps["conv5"].flatten(1))
     torch.testing.assert_close(representation.train(SPECS[2]), maps["conv5"].mean((2, 3)))
     assert representation.test(SPECS[2]).shape == (20, 64)
+
+
+def test_unpooled_maps_of_some_images(tiny, passes):
+    """Maps stay (N, C, h, w); a spec of 10 images reads those of the whole split that `evenly_spaced` names."""
+    encoder = encoder_of(1)
+    representation = represent(encoder, tiny)
+    some, all_of_them = FeatureSpec("conv4", pooling="map", images=10), FeatureSpec("conv4", pooling="map")
+    list(representation.extract([some]))
+    assert len(passes) == 2  # one batch per split: the other images are not touched
+    assert representation.train(some).shape == (10, 32, 8, 8)
+    assert representation.test(some).shape == (10, 32, 8, 8)
+    with torch.no_grad():
+        maps = encoder.eval().features(tiny.train.images, ["conv4"])["conv4"]
+    torch.testing.assert_close(representation.train(all_of_them), maps)
+    torch.testing.assert_close(representation.train(some), maps[evenly_spaced(64, 10)])
+
+
+def test_one_pass_serves_specs_of_different_images(tiny, passes):
+    """With 7, 10 and all images wanted at once, each batch passes once and each spec gets its own images."""
+    representation = represent(encoder_of(1), tiny)
+    specs = [FeatureSpec("conv4", images=7), FeatureSpec("conv5", images=10), FeatureSpec("conv5")]
+    list(representation.extract(specs))
+    assert len(passes) == 2
+    for spec, count in zip(specs, (7, 10, 64), strict=True):
+        alone = represent(encoder_of(1), tiny, "another").train(spec)
+        torch.testing.assert_close(representation.train(spec), alone)
+        assert len(alone) == count
+
+
+def test_targets_are_of_the_images_of_a_spec(tiny):
+    """Labels, masks and values belong to the features' images, in their order."""
+    representation = represent(encoder_of(1), tiny)
+    spec, indices = FeatureSpec("conv4", images=7), evenly_spaced(64, 7)
+    targets = representation.targets("train", spec)
+    assert torch.equal(targets.images[2:4], tiny.train.images[indices[2:4]])
+    for name in ("labels", "masks", "depth", "multi_labels", "values"):
+        assert torch.equal(getattr(targets, name), getattr(tiny.train, name)[indices])
+    assert targets.captions == tuple(tiny.train.captions[index] for index in indices.tolist())
+    assert representation.targets("test") is tiny.test
 
 
 @pytest.mark.parametrize(("numbers", "side"), [(10_000, 8), (32 * 63, 7), (32 * 16, 4), (1, 1), (None, 1)])
@@ -186,6 +227,50 @@ def test_two_views_are_the_same_for_every_encoder(tiny):
         assert torch.equal(side, again)
     assert evenly_spaced(20, 5).tolist() == [0, 4, 8, 12, 16]
     assert evenly_spaced(3, 5).tolist() == [0, 1, 2]
+
+
+def test_two_views_are_those_of_the_augmentations(tiny):
+    """Both views of a batch are drawn one after the other with seed 0, and encoded."""
+    encoder = encoder_of(1)
+    first, second = represent(encoder, tiny).two_view_features(FeatureSpec("conv5"), 5)
+    batch = tiny.test.images[evenly_spaced(20, 5)]
+    with torch.random.fork_rng([]), torch.no_grad():
+        torch.manual_seed(0)
+        for found in (first, second):
+            views = colour_jitter(random_resized_crops(batch))
+            torch.testing.assert_close(found, encoder.eval().features(views, ["conv5"])["conv5"].mean((2, 3)))
+
+
+def test_features_of_changed_images(tiny):
+    """They are of evenly spaced test images after the change; its random numbers repeat, those outside continue."""
+    representation = represent(encoder_of(1), tiny)
+    spec = FeatureSpec("conv4", pooling="map")
+    same = representation.changed_features(spec, lambda batch: batch, 5)
+    torch.testing.assert_close(same, representation.test(spec)[evenly_spaced(20, 5)])
+    mirrored = representation.changed_features(spec, lambda batch: batch.flip(-1), 5)
+    torch.testing.assert_close(mirrored, representation.encode(tiny.test.images.flip(-1), spec)[evenly_spaced(20, 5)])
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    noisy = [
+        representation.changed_features(spec, lambda batch: batch / 255 + torch.rand(len(batch), 1, 1, 1), 5)
+        for _ in range(2)
+    ]
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(*noisy)
+    assert not torch.equal(noisy[0], same)
+
+
+def test_any_images_can_be_encoded(tiny):
+    """More than one batch of them, in any of the ways in which features are read; an unknown tap is named."""
+    representation = represent(encoder_of(1), tiny)
+    for spec in SPECS:
+        torch.testing.assert_close(representation.encode(tiny.train.images, spec), representation.train(spec))
+    many = tiny.train.images.repeat(5, 1, 1, 1)
+    assert len(many) > BATCH_SIZE
+    torch.testing.assert_close(representation.encode(many, SPECS[2])[-64:], representation.train(SPECS[2]))
+    with pytest.raises(UserError, match="conv6"):
+        representation.encode(tiny.train.images, FeatureSpec("conv6"))
 
 
 def test_the_class_token_has_its_own_features(tiny):

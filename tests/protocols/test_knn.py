@@ -63,7 +63,9 @@ def write_record(folder: Path, method: str, wrong: dict[tuple[int, float], int],
             value = float(1 - predictions.mean())
             names = ["accuracy"] * (place == 0) + [f"accuracy_k{k}_T{temperature:g}"] * (len(wrong) > 1)
             measurements += [
-                Measurement(tap=tap, metric=name, value=value, ci_low=value - 0.02, ci_high=value + 0.02)
+                Measurement(
+                    tap=tap, metric=name, unit="fraction", value=value, ci_low=value - 0.02, ci_high=value + 0.02
+                )
                 for name in names
             ]
             arrays |= {f"{tap} {name}" if name != "accuracy" else tap: predictions for name in names}
@@ -91,22 +93,22 @@ knn: accuracy (%) on shapes, convnet, small
 
 method            tap    k     T = 0.07      T = 0.5
 --------------  -----  ---  -----------  -----------
-random (floor)  conv4    5   50.0 ± 2.0   50.0 ± 2.0
-random (floor)  conv4   20   50.0 ± 2.0   50.0 ± 2.0
-random (floor)  conv5    5   47.5 ± 2.0   47.5 ± 2.0
-random (floor)  conv5   20   47.5 ± 2.0   47.5 ± 2.0
-moco            conv4    5  ≈89.8 ± 2.0   77.5 ± 2.0
-moco            conv4   20  *90.0 ± 2.0  ≈74.2 ± 2.0
-moco            conv5    5  ≈87.2 ± 2.0   75.0 ± 2.0
-moco            conv5   20  *87.5 ± 2.0  ≈71.8 ± 2.0
 rotnet          conv4    5  *90.0 ± 2.0  *85.0 ± 2.0
 rotnet          conv4   20   80.0 ± 2.0  *75.0 ± 2.0
 rotnet          conv5    5  *87.5 ± 2.0  *82.5 ± 2.0
 rotnet          conv5   20   77.5 ± 2.0  *72.5 ± 2.0
+moco            conv4    5  ≈89.8 ± 2.0   77.5 ± 2.0
+moco            conv4   20  *90.0 ± 2.0  ≈74.3 ± 2.0
+moco            conv5    5  ≈87.3 ± 2.0   75.0 ± 2.0
+moco            conv5   20  *87.5 ± 2.0  ≈71.8 ± 2.0
+random (floor)  conv4    5   50.0 ± 2.0   50.0 ± 2.0
+random (floor)  conv4   20   50.0 ± 2.0   50.0 ± 2.0
+random (floor)  conv5    5   47.5 ± 2.0   47.5 ± 2.0
+random (floor)  conv5   20   47.5 ± 2.0   47.5 ± 2.0
 
 * best of the methods (supervised and random are not ranked)
 ≈: not significantly worse than the best on the same images (McNemar, Holm; 5 %)
-±: half the 95 % interval over test images (Wilson)
+one seed: ± covers test images only (half the 95 % Wilson interval)
 best and ≈ among methods at the same tap, k and temperature (T)
 """
 

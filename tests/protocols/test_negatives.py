@@ -22,7 +22,7 @@ from sslbench.bench.records.predictions import Predictions
 from sslbench.bench.records.record import Record
 from sslbench.bench.report.groups import group_comparable
 from sslbench.bench.report.render import write_report
-from sslbench.protocols._sweep import count_negatives, iterate_sweeps, join_words, main_failures
+from sslbench.protocols._sweep import count_negatives, iterate_sweeps, join_words, main_failures, tick_labels
 from sslbench.protocols.negatives import Negatives
 from tests.protocols.builders import ideal_representation
 from tests.records.builders import accuracy_record, changed_record
@@ -137,7 +137,7 @@ def test_settings_out_of_range_are_refused(setting: str, value: float) -> None:
 def sweep_record(method: str, variant: str, homogeneity: float, completeness: float, half: float = 0.01) -> Record:
     """A record of one point; homogeneity grows with the number of clusters, completeness does not."""
     measurements = [
-        Measurement(tap="conv5", metric=name, value=value, ci_low=value - half, ci_high=value + half)
+        Measurement(tap="conv5", metric=name, unit="fraction", value=value, ci_low=value - half, ci_high=value + half)
         for k, share in ((2, 0.5), (4, 0.8), (16, 1.0))
         for name, value in (
             (f"homogeneity_k{k}", share * homogeneity),
@@ -146,7 +146,7 @@ def sweep_record(method: str, variant: str, homogeneity: float, completeness: fl
         )
     ]
     measurements += [
-        Measurement(tap="conv5", metric=name, value=0.5, ci_low=0.5 - half, ci_high=0.5 + half)
+        Measurement(tap="conv5", metric=name, unit="fraction", value=0.5, ci_low=0.5 - half, ci_high=0.5 + half)
         for name in ("accuracy", "knn_accuracy")
     ]
     others = {
@@ -156,7 +156,9 @@ def sweep_record(method: str, variant: str, homogeneity: float, completeness: fl
         "alignment": 0.3,
         "uniformity": -2.5,
     }
-    measurements += [Measurement(tap="conv5", metric=name, value=value) for name, value in others.items()]
+    measurements += [
+        Measurement(tap="conv5", metric=name, unit="fraction", value=value) for name, value in others.items()
+    ]
     batch = int(variant.partition("=")[2]) if variant.startswith("batch") else 128
     record = accuracy_record(
         method,
@@ -343,21 +345,26 @@ InfoNCE bound (nats)         0.60         0.60
 log N (nats)                 3.43         4.84
 
 * best of the methods (supervised and random are not ranked)
-±: half the 95 % interval over test images (Wilson)
+one seed: ± covers test images only (half the 95 % Wilson interval)
 what each number of negatives suffers from, by the larger loss from its sweep's best beyond the
   intervals over 3 seeds or more, of homogeneity with 16 clusters (under-clustering) or completeness
   with 2 (over-clustering): instdisc one seed: not judged; simclr one seed: not judged
 shares in %; same class: false negatives, among all train images and among the hardest, the most
   similar ones; alignment and uniformity of two views' features; the bound from the method's own
   task at the end of pretraining; best and ≈ within a line
-weights pretrained now: instdisc (negatives=1), instdisc (negatives=256), instdisc (negatives=4096),
-  simclr (batch=16), simclr (batch=64)
-protocol card: taps = conv5
-data shapes, encoder convnet, preset small, budget 250,000 views, seeds 0
 published numbers, never ranked with measured ones: CIFAR-10, ResNet-18, linear SVM at embedding;
   CIFAR-10, ResNet-18, nearest neighbour at embedding
 published in InstDisc (Wu 2018), Table 1, https://arxiv.org/abs/1805.01978, second-hand (CTU Prague
   lecture slides reproducing InstDisc Table 1; the encoder is not named there)
+data shapes, encoder convnet, preset small, budget 250,000 views, seed 0
 failed: simclr (batch=256), seed 0: out of memory
+settings: python run_bench.py report --card CELL
 
 """
+
+
+def test_numbers_that_are_too_near_on_the_axis_are_written_lower() -> None:
+    """Each number of negatives has its number and the word for its failure, below those of the number before it."""
+    counts = [16, 256, 4096, 16384]
+    assert tick_labels(counts, ["", "", "", ""]) == ["16", "256", "4,096", "\n16,384"]
+    assert tick_labels(counts, ["under", "", "", "over"]) == ["16\nunder", "256", "4,096", "\n\n16,384\nover"]

@@ -81,9 +81,14 @@ def rotation_record(variant: str, accuracy: float) -> Record:
         card={"taps": ["conv2"], "head": "mlp"},
         measurements=(
             Measurement(
-                tap="conv2", metric="accuracy", value=accuracy, ci_low=accuracy - 0.02, ci_high=accuracy + 0.02
+                tap="conv2",
+                metric="accuracy",
+                unit="fraction",
+                value=accuracy,
+                ci_low=accuracy - 0.02,
+                ci_high=accuracy + 0.02,
             ),
-            Measurement(tap="conv2", metric="macro_accuracy", value=0.5, ci_low=0.4, ci_high=0.6),
+            Measurement(tap="conv2", metric="macro_accuracy", unit="fraction", value=0.5, ci_low=0.4, ci_high=0.6),
         ),
     )
 
@@ -133,7 +138,7 @@ MARKED = """\
 
 - bold: best, italic: second best of the methods (supervised and random are not ranked)
 - ≈: not significantly worse than the best on the same images (McNemar, Holm; 5 %)
-- ±: half the 95 % interval over test images (Wilson)
+- one seed: ± covers test images only (half the 95 % Wilson interval)
 """
 
 PRINTED = """\
@@ -147,16 +152,14 @@ rotations: accuracy (%) on shapes, nin, small
 2                                               90°, 270°   66.00 ± 2.00        85.52
 
 * best of the methods (supervised and random are not ranked)
-±: half the 95 % interval over test images (Wilson)
-rank correlation (Spearman) of measured and published, without supervised and random: conv2 1.00 (3
-  rows)
-weights pretrained now: rotnet (0,90,180,270), rotnet (0,180), rotnet (90,270)
-protocol card: taps = conv2; head = mlp
-data shapes, encoder nin, preset small, budget 320,000 views, seeds 0
+one seed: ± covers test images only (half the 95 % Wilson interval)
+rank correlation (Spearman) of measured and published methods: conv2 1.00 (3 rows)
 published numbers, never ranked with measured ones: CIFAR-10, NIN, 4 blocks, non-linear classifier
   at conv2
 published in RotNet (Gidaris 2018), Table 2, https://arxiv.org/abs/1803.07728, second-hand (CTU
   Prague lecture slides reproducing RotNet Tables 2 and 4)
+data shapes, encoder nin, preset small, budget 320,000 views, seed 0
 failed: rotnet (0,45,90,135,180,225,270,315), seed 0: out of memory
+settings: python run_bench.py report --card CELL
 
 """

@@ -19,7 +19,7 @@ from ...images.augment import random_flip, random_shift
 from .mlp import mlp_head
 
 if TYPE_CHECKING:
-    from ..representation import FeatureSpec
+    from ..feature_spec import FeatureSpec
 
 BATCH_SIZE = 256  # images per forward pass
 EPS = 1e-5  # added to the variance by batch norm

@@ -43,6 +43,7 @@ def linear_probe(
     seed: int = 0,
     tolerance: float = 1e-5,
     precision: str = "auto",
+    keep: Tensor | None = None,
 ) -> ProbeResult:
     """Fits logistic regression to standardised features (N, D) and applies it to test features (M, D).
 
@@ -50,14 +51,15 @@ def linear_probe(
     share has too few images, C is cross-validated; if every class has only one image, C is the strength nearest to
     `DEFAULT_STRENGTH`. Of strengths with equal accuracy the strongest regularisation (the smallest C) wins. Until the
     last fit the held-out images do not contribute to mean and scale. The choice on one held-out part uses a loose
-    tolerance, every other fit the one given.
+    tolerance, every other fit the one given. A mask ``keep`` (N,) that is false for the held-out rows replaces the
+    share, where rows belong together that must not be separated.
     """
     labels = check_features(train_features, train_labels, num_classes)
     check_features(test_features)
     C = torch.as_tensor(strengths, dtype=torch.float64)
     whole = LogisticProblem(FeatureTable(train_features, standardise=True), labels, num_classes)
     whole.table.free_memory()  # one standardised copy at a time
-    masks = validation_masks(labels, training_mask(labels, held_out, seed), held_out, seed)
+    masks = validation_masks(labels, training_mask(labels, held_out, seed), held_out, seed) if keep is None else [keep]
     # Fits to few images are cheap. A loose one may end where it began, and all of its scores would be equal.
     loose = max(tolerance, 1e-3) if len(masks) == 1 else tolerance
     trials: list[LogisticModels] = []

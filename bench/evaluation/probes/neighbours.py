@@ -48,6 +48,20 @@ def knn_predictions(
     return {pair: torch.cat(of_pair) for pair, of_pair in predictions.items()}
 
 
+@torch.no_grad()
+def knn_votes(bank: Tensor, labels: Tensor, queries: Tensor, num_classes: int, *, k: int, temperature: float) -> Tensor:
+    """The shares (M, K) of each class in the votes of the k nearest rows of the bank, weighted as in kNN classification.
+
+    Bank (N, D) with labels int64 (N,), queries (M, D).
+    """
+    shares = []
+    for s, neighbours in nearest_neighbours(bank, queries, min(k, len(bank)), 512):
+        weights = ((s - s[:, :1]) / temperature).exp()
+        votes = weights.new_zeros(len(s), num_classes).scatter_add_(1, labels.to(bank.device)[neighbours], weights)
+        shares.append(votes / votes.sum(1, keepdim=True))
+    return torch.cat(shares)
+
+
 def nearest_neighbours(bank: Tensor, queries: Tensor, k: int, chunk: int) -> Iterator[tuple[Tensor, Tensor]]:
     """For each chunk of queries, cosines and indices (chunk, k) of the k most similar rows of the bank, best first."""
     normalised = None

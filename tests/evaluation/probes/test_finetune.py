@@ -12,8 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.encoders.timm import Timm
 from sslbench.bench.errors import UserError
+from sslbench.bench.evaluation.feature_spec import FeatureSpec
 from sslbench.bench.evaluation.probes.finetune import Classifier, endless_batches, fine_tune, predict_classes
-from sslbench.bench.evaluation.representation import FeatureSpec
 
 CPU = torch.device("cpu")
 LABELS = torch.arange(48) % 3
