@@ -12,6 +12,9 @@ from typing import Any
 from ..storage.hashing import fingerprint
 from .record import Record, Values
 
+CEILING, FLOOR = "supervised", "random"
+"""The method that is trained with labels, and the one that is not trained. Others are compared with them."""
+
 
 def question(record: Record) -> dict[str, Any]:
     """What was asked of which images, whatever the encoder: the protocol with its settings, and the data."""
@@ -20,6 +23,7 @@ def question(record: Record) -> dict[str, Any]:
         "protocol settings": without_own_reading(record, record.settings.protocol),
         "dataset": record.cell.dataset,
         "data": record.identity.dataset,
+        **targets_of(record),
     }
 
 
@@ -30,9 +34,16 @@ def conditions(record: Record) -> dict[str, Any]:
         "dataset": record.cell.dataset,
         "encoder": record.cell.encoder,
         "data": record.identity.dataset,
+        **targets_of(record),
         "encoder settings": record.settings.encoder,
         "card": without_own_reading(record, record.card),
     }
+
+
+def targets_of(record: Record) -> dict[str, Any]:
+    """The digests of targets, such as masks, that the data's identity does not cover: only some protocols read them."""
+    targets = record.settings.dataset.get("targets")
+    return {"targets": targets} if targets else {}
 
 
 def without_own_reading(record: Record, settings: Values) -> Values:
@@ -62,8 +73,14 @@ def budget(record: Record) -> dict[str, Any]:
         "preset": record.cell.preset,
         "pretrain_dataset": record.cell.pretrain_dataset,
         "pretrain_data": record.identity.pretrain_dataset,
+        **({"crop_margin": margin} if (margin := crop_margin(record)) > 1 else {}),
         **{name: value for name, value in recipe.items() if name != "seed"},
     }
+
+
+def crop_margin(record: Record) -> float:
+    """How many times as large as the views the pictures were, from which pretraining cut its crops."""
+    return float(record.settings.pretrain_dataset.get("crop_margin", 1))
 
 
 def has_no_budget(record: Record) -> bool:
@@ -82,7 +99,7 @@ def ranking_conditions(record: Record) -> dict[str, Any]:
 def overview_conditions(record: Record) -> dict[str, Any]:
     """What must be equal to show two tables side by side: all but the question itself."""
     both = conditions(record) | budget(record)
-    return {name: value for name, value in both.items() if name not in ("protocol", "card")}
+    return {name: value for name, value in both.items() if name not in ("protocol", "card", "targets")}
 
 
 def network(record: Record) -> dict[str, Any]:
@@ -101,6 +118,8 @@ def obstacle(before: Record, after: Record) -> str:
         hashes = [str(getattr(record.identity, name)) for record in (before, after)]
         if hashes[0] != hashes[1]:
             return f"other {what} data: {' → '.join(digest[:12] for digest in hashes)}"
+    if changed := changed_values(targets_of(before), targets_of(after)):
+        return f"other {changed}"
     changed = changed_values(before.card, after.card)
     return f"other protocol card: {changed}" if changed else ""
 
@@ -136,6 +155,7 @@ def newest_of_each_cell(records: Iterable[Record]) -> tuple[list[Record], list[t
                 asdict(record.cell),
                 settings_by_name(record),
                 record.identity.dataset,
+                targets_of(record),
                 record.identity.pretrain_dataset,
                 given_weights(record),
             ]

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..statistics import wilson_interval
-from .measurement import Measurement
+from .measurement import Measurement, unit_by_name
 from .typed_json import NOT_STORED, reader_of, stored_fields
 
 SCHEMA = 2
@@ -38,7 +38,7 @@ class CellNames:
     protocol: str
     variant: str  # of an ablation, "" elsewhere
     seed: int
-    preset: str
+    preset: str | None  # None for a checkpoint that was trained elsewhere
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +104,7 @@ class Cost:
     pretrain_seconds: float | None = None
     pretrain_views: int | None = None
     pretrain_flops: float | None = None
+    encoder_parameters: int | None = None
     extract_seconds: float | None = None
     extract_flops: float | None = None
     probe_seconds: float | None = None
@@ -136,6 +137,16 @@ class Mistake:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Examples:
+    """What a protocol asked about a few test images, and what the encoder answered: a grid of small pictures."""
+
+    file: str  # name of a WebP next to the record: a row per image, a column per title
+    side: int  # pixels of each picture
+    titles: tuple[str, ...]  # of the columns
+    captions: tuple[tuple[str, ...], ...]  # of each column: a text per row, or none
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """One cell and what was measured of it."""
 
@@ -157,6 +168,7 @@ class Record:
     provenance: Provenance
     predictions: str | None = None  # name of the file next to the record, see `predictions`
     pictures: str | None = None  # the same of the pictures of its mistakes
+    examples: Examples | None = None
     folder: Path | None = field(default=None, compare=False, metadata=NOT_STORED)  # where it was read
 
     @property
@@ -168,6 +180,11 @@ class Record:
     def is_external(self) -> bool:
         """Whether its weights came with an encoder of their own."""
         return self.source.checkpoint is not None
+
+    @property
+    def undertrained(self) -> bool:
+        """Whether the budget ended before the encoder got its first gradient."""
+        return bool(self.pretext.get("undertrained"))
 
     @property
     def collapsed(self) -> bool:
@@ -184,7 +201,7 @@ class Record:
         return value if isinstance(value, int) else 0
 
     def path_of(self, name: str | None) -> Path | None:
-        """The path of `predictions` or `pictures`; None where the record has no such file.
+        """The path of `predictions`, `pictures` or the file of `examples`; None where the record has no such file.
 
         Raises UserError for a link, which could lead out of the folder.
         """
@@ -205,13 +222,28 @@ def from_json(content: Any, folder: Path | None = None) -> Record:
         raise ValueError("not a record of this benchmark")
     if content["schema"] not in (1, SCHEMA):
         raise ValueError(f"schema {content['schema']!r}, this version reads 1 and {SCHEMA}")
-    record: Record = reader_of(Record)(_from_schema_1(content) if content["schema"] == 1 else content)
+    content = _from_schema_1(content) if content["schema"] == 1 else content
+    record: Record = reader_of(Record)(_with_units(content))
     if not re.fullmatch(r"[0-9a-f]{16}", record.key):
         raise ValueError("key is not 16 hex digits")
-    for name in filter(None, (record.predictions, record.pictures)):
+    for name in filter(None, (record.predictions, record.pictures, record.examples and record.examples.file)):
         if not re.fullmatch(r"[\w-][\w.-]*", name):
             raise ValueError(f"{name[:40]!r} is not the name of a file next to the record")
-    return replace(record, folder=folder)
+    return without_foreign_budget(replace(record, folder=folder))
+
+
+def without_foreign_budget(record: Record) -> Record:
+    """The record; that of an external checkpoint without preset, budget and pretraining data, which are not its own."""
+    if not record.is_external:
+        return record
+    settings = record.settings
+    recipe = {name: settings.recipe[name] for name in ("seed", "precision") if name in settings.recipe}
+    return replace(
+        record,
+        cell=replace(record.cell, preset=None, pretrain_dataset=None),
+        settings=replace(settings, recipe=recipe, unvaried_recipe={}, pretrain_dataset={}),
+        identity=replace(record.identity, pretrain_dataset=None),
+    )
 
 
 def _from_schema_1(content: dict[str, Any]) -> dict[str, Any]:
@@ -241,6 +273,24 @@ def _with_wilson_interval(measurement: Any, images: Any) -> Any:
         return measurement
     low, high = wilson_interval(right, images)
     return measurement | {"ci_low": float(low), "ci_high": float(high)}
+
+
+def _with_units(content: dict[str, Any]) -> dict[str, Any]:
+    """The JSON with unit and chance level in each measurement; earlier versions went by the metric's name."""
+    found, card = content.get("measurements"), content.get("card")
+    if not isinstance(found, list):
+        return content
+    classes = card.get("classes") if isinstance(card, dict) else None
+    guessing = 1 / classes if type(classes) is int and classes > 0 else None
+    return content | {"measurements": [_with_unit(measurement, guessing) for measurement in found]}
+
+
+def _with_unit(measurement: Any, guessing: float | None) -> Any:
+    """The measurement with a unit and, if it is an accuracy, the share of ``guessing`` that is right."""
+    if not isinstance(measurement, dict) or "unit" in measurement:
+        return measurement
+    unit = unit_by_name(str(measurement.get("metric")))
+    return {"unit": unit, "chance": guessing if unit else None} | measurement
 
 
 def _rename_keys(part: Any, **names: str) -> Any:

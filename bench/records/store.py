@@ -1,28 +1,42 @@
 """Record files: one JSON file per cell, written whole or not at all.
 
-The per-image predictions and the pictures of mistakes are files of the same name next to it. With one file per cell
-any number of writers can share a disk: nobody appends and nobody locks.
+The per-image predictions, the pictures of mistakes and those of examples are files of the same name next to it. With
+one file per cell any number of writers can share a disk: nobody appends and nobody locks.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from ..storage.atomic import atomic_write
 from .predictions import Predictions
 from .record import Record, from_json, to_json
 
+EXAMPLES = ".examples.webp"  # how the name of a file of examples ends
+LONGEST_NAME = 200  # bytes; file systems allow 255, of which an ending and the mark of an unfinished file need some
 
-def write(folder: Path, record: Record, predictions: Predictions | None = None, pictures: bytes | None = None) -> Path:
-    """Store a record with its predictions and a WebP of its most confident mistakes; returns the record's path.
 
-    A record with the same key is replaced. Raises ValueError for a record that could not be read again.
+def write(
+    folder: Path,
+    record: Record,
+    predictions: Predictions | None = None,
+    pictures: bytes | None = None,
+    examples: bytes | None = None,
+) -> Path:
+    """Store a record with its predictions and WebPs of its most confident mistakes and of its examples.
+
+    Returns the record's path. A record with the same key is replaced. Raises ValueError for a record that could not be
+    read again.
     """
     stem = file_stem(record)
+    if record.examples:
+        record = replace(record, examples=replace(record.examples, file=f"{stem}{EXAMPLES}") if examples else None)
     content = to_json(record) | {
         "predictions": f"{stem}.npz" if predictions else None,
         "pictures": f"{stem}.webp" if pictures else None,
@@ -33,6 +47,8 @@ def write(folder: Path, record: Record, predictions: Predictions | None = None, 
         atomic_write(folder / f"{stem}.npz", predictions.to_bytes())
     if pictures:
         atomic_write(folder / f"{stem}.webp", pictures)
+    if examples and record.examples:
+        atomic_write(folder / record.examples.file, examples)
     path = folder / f"{stem}.json"
     atomic_write(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
     return path
@@ -86,8 +102,18 @@ def file_stem(record: Record) -> str:
 
 
 def file_name(*names: str) -> str:
-    """Names joined by dashes; any other sign that file systems may not like becomes an underscore."""
-    return "-".join(re.sub(r"[^\w.]+", "_", name) for name in names)
+    """Names joined by dashes; any other sign that file systems may not like becomes an underscore.
+
+    Of a long name the beginning and the last part are left, with a hash of the whole between them.
+    """
+    words = [re.sub(r"[^\w.]+", "_", name) for name in names]
+    joined = re.sub(r"^\.", "_", "-".join(words))  # the name of a hidden file would begin with a dot
+    if len(joined.encode()) <= LONGEST_NAME:
+        return joined
+    start = joined.encode()[: LONGEST_NAME - 50].decode(errors="ignore")
+    return (
+        f"{start}_{hashlib.sha256(joined.encode()).hexdigest()[:8]}-{words[-1].encode()[-40:].decode(errors='ignore')}"
+    )
 
 
 def _finite(text: str) -> float:

@@ -15,12 +15,13 @@ from tabulate import tabulate
 from ..errors import UserError, program_name
 from ..plugins import discovery
 from ..plugins.settings import format_value
-from ..records.measurement import Measurement
+from ..records.measurement import FRACTION, Measurement, format_number
 from ..records.record import Record, Values
 from ..records.store import file_stem
 from ..training.recipe import PRESETS, Recipe
 
 MANY = 8  # cells that an error still lists
+USUAL_PRESET = "small"  # of a command line that names none
 
 
 def find_record(records: list[Record], wanted: str) -> Record:
@@ -77,7 +78,7 @@ def rerun_command(record: Record) -> str:
     words = ["--methods", token or cell.method, "--protocol", cell.protocol, *data_options(record)]
     if not token or token.startswith("file/"):  # other checkpoints come with their encoder
         words += ["--encoder", cell.encoder]
-    words += ["--preset", cell.preset, "--seeds", str(cell.seed)]
+    words += [*(["--preset", cell.preset] if cell.preset else []), "--seeds", str(cell.seed)]
     if cell.variant:
         words += ["--variant", cell.variant]
     if recipe.get("precision", "auto") != "auto":
@@ -89,7 +90,7 @@ def rerun_command(record: Record) -> str:
             words += ["--plugin", f"PATH_OF_{name}.py"]
     for assignment in changed_settings(record):
         words += ["--set", assignment]
-    return f"{program_name()} {shlex.join([*words, '--results', 'results/local/again'])}"
+    return f"{program_name()} {shlex.join([*words, '--no-references', '--results', 'results/local/again'])}"
 
 
 @cache  # a page asks for each of its cells
@@ -101,7 +102,9 @@ def plugins_of(kind: str) -> Mapping[str, discovery.Plugin]:
 def data_options(record: Record) -> Iterator[str]:
     """The options that name the data of a record."""
     yield from dataset_options("--", record.cell.dataset, record.settings.dataset)
-    if record.identity.pretrain_dataset != record.identity.dataset:
+    if limit := record.settings.dataset.get("limit"):
+        yield from ("--limit", str(limit))
+    if record.identity.pretrain_dataset not in (None, record.identity.dataset):
         yield from dataset_options("--pretrain-", record.cell.pretrain_dataset or "", record.settings.pretrain_dataset)
 
 
@@ -109,7 +112,7 @@ def dataset_options(flag: str, name: str, settings: Values) -> Iterator[str]:
     """The options that name one data set, and its folder unless it is found without."""
     plugin = dataset_plugin(name, settings)
     yield from (f"{flag}dataset", plugin)
-    if not is_found_alone(plugin):
+    if not settings.get("path") and not is_found_alone(plugin):
         yield from (f"{flag}data-dir", f"PATH_OF_{name}")
 
 
@@ -137,13 +140,14 @@ def changed_settings(record: Record) -> Iterator[str]:
         encoder, _, network = cell.encoder.partition("/")
         # What a variant changes in the recipe follows from the variant.
         recipe = {**settings.recipe, **settings.unvaried_recipe}
-        yield from unusual_settings("recipe", recipe, usual_recipe(recipe, cell.preset, short))
+        yield from unusual_settings("recipe", recipe, usual_recipe(recipe, cell.preset or USUAL_PRESET, short))
         yield from unusual_settings(cell.method, settings.method, plugin_defaults("method", cell.method) | short)
         encoder_defaults = plugin_defaults("encoder", encoder) | {"name": network}
         yield from unusual_settings(encoder, settings.encoder, encoder_defaults)
-    protocol_defaults = plugin_defaults("protocol", cell.protocol) | presets.get(cell.preset, {})
+    protocol_defaults = plugin_defaults("protocol", cell.protocol) | presets.get(cell.preset or USUAL_PRESET, {})
     yield from unusual_settings(cell.protocol, settings.protocol, protocol_defaults)
-    yield from unusual_settings(dataset, settings.dataset, plugin_defaults("dataset", dataset) | {"source": dataset})
+    own = {key: value for key, value in settings.dataset.items() if key not in ("source", "limit", "targets")}
+    yield from unusual_settings(dataset, own, plugin_defaults("dataset", dataset))
 
 
 def short_run_settings(record: Record) -> dict[str, Any]:
@@ -177,10 +181,11 @@ def unusual_settings(owner: str, recorded: Values, usual: Values) -> Iterator[st
 def measurement_line(measurement: Measurement) -> str:
     """A measured value with its interval, and what was chosen on the way."""
     value, low, high = (
-        "-" if number is None or number != number else f"{number:.6g}"
+        format_number(number, measurement.unit)
         for number in (measurement.value, measurement.ci_low, measurement.ci_high)
     )
     interval = f" [{low}, {high}]" if measurement.ci_low is not None else ""
+    interval += f" {'%' if measurement.unit == FRACTION else measurement.unit}".rstrip()
     details = values_line(measurement.details or {})
     return value + interval + (f" ({details})" if details else "")
 

@@ -39,6 +39,7 @@ class CellComparison:
     tap: str
     metric: str
     verdict: str  # one of VERDICTS
+    unit: str = ""  # of the metric
     baseline: float | None = None  # means over the seeds
     candidate: float | None = None
     difference: float | None = None  # candidate minus baseline
@@ -65,11 +66,27 @@ class Comparison:
         return {verdict: found[verdict] for verdict in VERDICTS if found[verdict]}
 
     @property
+    def worse(self) -> list[CellComparison]:
+        """The cells that got worse."""
+        return [cell for cell in self.cells if cell.verdict == "worse"]
+
+    @property
     def exit_code(self) -> int:
         """1 if a cell got worse; otherwise 2 if a cell could not be compared; otherwise 0."""
         if self.counts.get("worse"):
             return 1
         return 2 if self.counts.get("incomparable") or self.counts.get("missing") else 0
+
+    def __str__(self) -> str:
+        from .comparison_formats import as_text
+
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        """What changed, for a notebook."""
+        from .comparison_formats import as_html
+
+        return as_html(self)
 
 
 @dataclass(frozen=True)
@@ -123,8 +140,6 @@ def compare_folders(
     Raises UserError where a folder holds no records, none is of a method asked for, none was measured, or tolerance
     or level is out of range.
     """
-    require(0 <= tolerance < 1, "--tolerance", tolerance, "a share of the images, from 0 to below 1")
-    require(0 < level < 1, "--level", level, "between 0 and 1")
     (old, damaged_old), (new, damaged_new) = (read_all(records_folder(side)) for side in (baseline, candidate))
     for folder, found in ((baseline, old), (candidate, new)):
         if not found:
@@ -132,6 +147,22 @@ def compare_folders(
                 f"{folder}: contains no records; make some, for example with "
                 f"{program_name()} --methods rotnet --results {folder}"
             )
+    result = compare_records(old, new, tolerance=tolerance, level=level, methods=methods, headlines=headlines)
+    return replace(result, damaged=damaged_old + damaged_new)
+
+
+def compare_records(
+    old: list[Record],
+    new: list[Record],
+    *,
+    tolerance: float = 0.01,
+    level: float = 0.95,
+    methods: Collection[str] | None = None,
+    headlines: Mapping[str, str] | None = None,
+) -> Comparison:
+    """Every cell of two sets of records, as `compare_folders` compares those of two folders."""
+    require(0 <= tolerance < 1, "--tolerance", tolerance, "a share of the images, from 0 to below 1")
+    require(0 < level < 1, "--level", level, "between 0 and 1")
     known = {record.cell.method for record in old + new}
     if unknown := sorted(set(methods or ()) - known):
         raise UserError(f"--methods: no record is of {unknown[0]!r}. {did_you_mean(unknown[0], known)}")
@@ -142,11 +173,11 @@ def compare_folders(
         for cell in compare_cell(*pair, headlines or {}, tolerance, level)
     ]
     if not cells:
-        raise UserError(f"{baseline}, {candidate}: no cell was measured on either side; every record is of a failure.")
+        raise UserError("compare: no cell was measured on either side; every record is of a failure.")
     return Comparison(
         cells=sorted(cells, key=lambda cell: VERDICTS.index(cell.verdict)),
         sides=(provenance_line(old), provenance_line(new)),
-        damaged=damaged_old + damaged_new,
+        damaged=[],
         tolerance=tolerance,
         level=level,
     )
@@ -203,8 +234,15 @@ def compare_cell(
     metric = headline if headline in metrics else next(iter(metrics), "")
     for tap in dict.fromkeys(measurement.tap for measurement in lead.measurements if measurement.metric == metric):
         baseline, candidate = (side.mean(tap, metric) if side else None for side in (old, new))
+        found = lead.measurement(tap, metric)
         cell = CellComparison(
-            names=names, tap=tap, metric=metric, verdict="new", baseline=baseline, candidate=candidate
+            names=names,
+            tap=tap,
+            metric=metric,
+            unit=found.unit if found else "",
+            verdict="new",
+            baseline=baseline,
+            candidate=candidate,
         )
         yield judge(cell, old, new, tolerance, level)
 

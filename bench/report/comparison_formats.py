@@ -6,11 +6,12 @@ import json
 import math
 import textwrap
 from dataclasses import asdict
+from html import escape
 from xml.etree import ElementTree
 
 from tabulate import tabulate
 
-from ..records.measurement import is_shown_in_percent
+from ..records.measurement import format_number
 from .compare import NAMES, CellComparison, Comparison
 
 WIDTH = 100  # columns of a terminal
@@ -29,6 +30,12 @@ def as_markdown(result: Comparison) -> str:
     """What changed, for the comment on a pull request."""
     notes = "\n".join(f"- {note}" for note in reading_notes(result))
     return "\n\n".join(part for part in (f"### {title(result)}", changes_table(result, "pipe"), notes) if part) + "\n"
+
+
+def as_html(result: Comparison) -> str:
+    """What changed, for a notebook."""
+    notes = "".join(f"<li>{escape(note)}</li>\n" for note in reading_notes(result))
+    return f"<p><b>{escape(title(result))}</b></p>\n{changes_table(result, 'html')}\n<ul>\n{notes}</ul>\n"
 
 
 def as_json(result: Comparison) -> str:
@@ -93,8 +100,8 @@ def changes_table(result: Comparison, tablefmt: str) -> str:
             cell.verdict,
             *(str(dict(zip(NAMES, cell.names, strict=True))[name] or "") for name in varying),
             cell.tap,
-            figure(cell.baseline, cell.metric),
-            figure(cell.candidate, cell.metric),
+            figure(cell.baseline, cell.unit),
+            figure(cell.candidate, cell.unit),
             change(cell),
             cell.why,
         ]
@@ -121,15 +128,13 @@ def change(cell: CellComparison) -> str:
     """The difference and its interval, with signs."""
     if cell.difference is None:
         return ""
-    difference, low, high = (figure(value, cell.metric, "+") for value in (cell.difference, cell.low, cell.high))
+    difference, low, high = (figure(value, cell.unit, "+") for value in (cell.difference, cell.low, cell.high))
     return difference if cell.low == cell.high else f"{difference} [{low}, {high}]"
 
 
-def figure(value: float | None, metric: str, sign: str = "") -> str:
-    """A number as it is printed: accuracies in percent."""
-    if value is None:
-        return ""
-    return f"{100 * value:{sign}.1f}" if is_shown_in_percent(metric) else f"{value:{sign}.3f}"
+def figure(value: float | None, unit: str, sign: str = "") -> str:
+    """A number as it is printed; nothing where there is none."""
+    return "" if value is None else format_number(value, unit, sign=sign)
 
 
 def finite(value: object) -> object:

@@ -14,7 +14,7 @@ from ..records.record import ExternalCheckpoint, Record
 from ..storage.hashing import fingerprint
 from .published import ReferenceNumbers
 
-OWN_ENCODERS = "their own encoders"
+OWN_ENCODERS = "several encoders"
 """Where a table names its encoder, if all of its rows are external."""
 
 
@@ -67,8 +67,8 @@ def with_checkpoint_references(
     )
 
 
-def external_notes(group: Iterable[Record], labels: Mapping[str, str]) -> list[str]:
-    """Footnotes that name the encoders of external checkpoints; ``labels``: key -> label of the row."""
+def external_encoders(group: Iterable[Record], labels: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(rows of external checkpoints, their encoder and what it expects); ``labels``: key -> label of the row."""
     encoders: dict[str, str] = {}  # label -> its encoder and input
     for record in group:
         if checkpoint := record.source.checkpoint:
@@ -79,4 +79,4 @@ def external_notes(group: Iterable[Record], labels: Mapping[str, str]) -> list[s
     lines: dict[str, list[str]] = {}
     for label, encoder in encoders.items():
         lines.setdefault(encoder, []).append(label)
-    return [f"encoder of {', '.join(of)}: {encoder}" for encoder, of in lines.items()]
+    return [(f"encoder of {', '.join(of)}", encoder) for encoder, of in lines.items()]

@@ -1,6 +1,7 @@
 """Footnotes: what a reader must know to judge a table.
 
-They name the weights, deviations from the papers, the protocol card, data and budget, sources and failures.
+Notes name data and budget, given weights, sources and failures. Settings, such as the protocol card and deviations
+from the papers, are kept apart from them, so that a format can fold them.
 """
 
 from __future__ import annotations
@@ -11,56 +12,68 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..records.comparable import crop_margin
+from ..records.measurement import short_number
 from ..records.record import Record
+from .external import external_encoders
 from .published import ReferenceNumbers
+from .rows import ROLES
 from .strengths import strength_notes
 
-ORIGINS = {"pretrained": "pretrained now", "file": "from a file"}
 MANY = 4  # neighbours that a footnote names
 DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")  # SHA-256, such as the identity of a data set; 12 digits suffice
 
 
 def footnotes(
-    lead: Record,
-    group: list[Record],
-    labels: Mapping[str, str],
-    references: ReferenceNumbers | None,
-    neighbours: Sequence[str],
+    lead: Record, group: list[Record], labels: Mapping[str, str], references: ReferenceNumbers | None
 ) -> list[str]:
-    """The footnotes of a group of comparable records.
+    """What a reader of a group of comparable records must know.
 
-    ``lead`` decides the group's conditions, ``labels``: key -> label of the row, ``neighbours`` distinguish the other
-    tables of the same protocol and place.
+    ``lead`` decides the group's conditions, ``labels``: key -> label of the row.
     """
-    measured = [record for record in group if not record.failed]
     return [
-        *weights_notes(measured, labels),
-        *deviation_notes(measured, labels),
-        *strength_notes(measured, labels),
-        *([f"protocol card: {settings_text(lead.card)}"] if lead.card else []),
-        conditions_note(lead, group),
+        *given_weights_notes(group, labels),
         *other_budget_notes(group, labels),
-        *neighbour_notes(neighbours),
         *([f"published numbers, never ranked with measured ones: {references.setting}"] if references else []),
         *(f"published in {source}" for source in (references.sources if references else ())),
+        conditions_note(lead, group),
+        *missing_reference_notes(group),
         *failure_notes(group, labels),
     ]
 
 
-def weights_notes(measured: Sequence[Record], labels: Mapping[str, str]) -> list[str]:
-    """A note for each origin of weights with the rows that have it."""
-    origins: dict[str, dict[str, None]] = defaultdict(dict)  # dictionaries keep the order of the rows
-    for record in measured:
-        source = record.source
-        file = f" ({Path(source.file).name})" if source.kind == "file" and source.file else ""
-        origins[ORIGINS.get(source.kind, source.kind)][labels[record.key] + file] = None
-    return [f"weights {origin}: {', '.join(rows)}" for origin, rows in origins.items()]
+def folded_settings(
+    lead: Record, group: Sequence[Record], labels: Mapping[str, str], neighbours: Sequence[str]
+) -> list[tuple[str, str]]:
+    """What a reader may look up: (what, its settings), arguments as for `footnotes`.
+
+    ``neighbours`` distinguish the other tables of the same protocol and place.
+    """
+    measured = [record for record in group if not record.failed]
+    return [
+        *([("protocol card", settings_text(lead.card))] if lead.card else []),
+        *deviations(measured, labels),
+        *strength_notes(measured, labels),
+        *crop_notes(lead),
+        *external_encoders(group, labels),
+        *neighbour_notes(neighbours),
+    ]
 
 
-def deviation_notes(measured: Sequence[Record], labels: Mapping[str, str]) -> list[str]:
-    """A note for each row whose settings are not its paper's."""
-    deviations = {labels[record.key]: settings_text(record.deviations) for record in measured}
-    return [f"settings that differ from the paper, {label}: {text}" for label, text in deviations.items() if text]
+def given_weights_notes(group: Sequence[Record], labels: Mapping[str, str]) -> list[str]:
+    """A note that names the files of weights that the user gave."""
+    files = {
+        f"{labels[record.key]} ({Path(record.source.file).name})": None
+        for record in group
+        if record.source.kind == "file" and record.source.file and not record.failed
+    }
+    return [f"weights from a file: {', '.join(files)}"] if files else []
+
+
+def deviations(measured: Sequence[Record], labels: Mapping[str, str]) -> list[tuple[str, str]]:
+    """For each row whose settings are not its paper's: those settings."""
+    texts = {labels[record.key]: settings_text(record.deviations) for record in measured}
+    return [(f"{label}, unlike its paper", text) for label, text in texts.items() if text]
 
 
 def conditions_note(lead: Record, group: Sequence[Record]) -> str:
@@ -69,7 +82,29 @@ def conditions_note(lead: Record, group: Sequence[Record]) -> str:
     seeds = ", ".join(str(seed) for seed in sorted({record.cell.seed for record in group}))
     budget = f", budget {views:,} views" if isinstance(views, int) and views else ""
     trained = "" if lead.is_external else f", preset {cell.preset}{budget}"
-    return f"data {cell.dataset}, encoder {cell.encoder}{trained}, seeds {seeds}"
+    several = "seeds" if "," in seeds else "seed"
+    encoder = cell.encoder if lead.is_external else f"encoder {cell.encoder}{shared_parameters(group)}"
+    return f"data {cell.dataset}, {encoder}{trained}, {several} {seeds}"
+
+
+def crop_notes(lead: Record) -> list[tuple[str, str]]:
+    """What pretraining cut its crops from, if from larger pictures than the images that probes see."""
+    margin = crop_margin(lead)
+    if lead.is_external or margin == 1:
+        return []
+    return [
+        (
+            "random crops",
+            f"cut from a random square of each picture, read at {margin:g} times the side of the views; papers cut "
+            "them from the whole file",
+        )
+    ]
+
+
+def shared_parameters(group: Sequence[Record]) -> str:
+    """In brackets the number of parameters that all encoders of a group have; "" if they differ or are not known."""
+    counts = {record.cost.encoder_parameters for record in group if not record.failed}
+    return f" ({short_number(count)} parameters)" if len(counts) == 1 and (count := counts.pop()) else ""
 
 
 def other_budget_notes(group: Sequence[Record], labels: Mapping[str, str]) -> list[str]:
@@ -78,12 +113,20 @@ def other_budget_notes(group: Sequence[Record], labels: Mapping[str, str]) -> li
     return [f"trained elsewhere, with other data and another budget: {', '.join(given)}"] if given else []
 
 
-def neighbour_notes(neighbours: Sequence[str]) -> list[str]:
-    """A note that names what distinguishes the other tables of the same protocol and place."""
+def neighbour_notes(neighbours: Sequence[str]) -> list[tuple[str, str]]:
+    """What distinguishes the other tables of the same protocol and place."""
     if not neighbours:
         return []
     more = f" | {len(neighbours) - MANY} more" if len(neighbours) > MANY else ""
-    return [f"not comparable with this table, shown separately: {' | '.join(neighbours[:MANY])}{more}"]
+    return [("shown separately, not comparable", f"{' | '.join(neighbours[:MANY])}{more}")]
+
+
+def missing_reference_notes(group: Sequence[Record]) -> list[str]:
+    """A note for floor and ceiling if they are not in the table; none for variants, which are compared with another."""
+    if any(record.cell.variant for record in group) or all(record.is_external for record in group):
+        return []
+    methods = {record.cell.method for record in group}
+    return [f"{role} not measured: add {name} to --methods" for name, role in ROLES.items() if name not in methods]
 
 
 def failure_notes(group: Sequence[Record], labels: Mapping[str, str]) -> list[str]:
@@ -97,6 +140,9 @@ def failure_notes(group: Sequence[Record], labels: Mapping[str, str]) -> list[st
             spread = record.pretext.get("spread")
             measured = "" if spread is None else f" (spread {spread:.3f} of 1)"
             notes.append(f"collapsed in pretraining: {run}: all images have nearly the same embedding{measured}")
+        if record.undertrained and not record.failed:
+            views = record.settings.recipe.get("views")
+            notes.append(f"undertrained: {run}: {views:,} views end before its encoder gets a gradient")
     return notes
 
 

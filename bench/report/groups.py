@@ -43,11 +43,12 @@ def measured_where(group: Sequence[Record]) -> str:
 
     External checkpoints have encoders of their own, and neither the preset nor the pretraining data of this project.
     """
-    cell = group[0].cell
+    cell, limit = group[0].cell, group[0].settings.dataset.get("limit")
+    dataset = f"{cell.dataset} (at most {limit:,} images per split)" if isinstance(limit, int) else cell.dataset
     external = [record for record in group if record.is_external]
     if len(external) == len(group):
-        return f"on {cell.dataset}, {cell.encoder}"
+        return f"on {dataset}, {cell.encoder}"
     elsewhere = cell.pretrain_dataset not in (None, cell.dataset)
     pretrained = f" from {cell.pretrain_dataset}" if elsewhere else ""
     encoder = f"several encoders ({cell.encoder} and others)" if external else cell.encoder
-    return f"on {cell.dataset}{pretrained}, {encoder}, {cell.preset}"
+    return f"on {dataset}{pretrained}, {encoder}, {cell.preset}"

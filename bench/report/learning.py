@@ -61,12 +61,7 @@ def methods() -> Mapping[str, Plugin]:
     return find_plugins("method")
 
 
-def learning_notes(group: Sequence[Record], labels: Mapping[str, str], unranked: Sequence[str]) -> list[str]:
-    """A note that names the rows that learned from other things than images; ``unranked`` are methods without rank."""
-    rows: dict[str, dict[str, None]] = {}
-    for record in group:
-        if record.cell.method not in unranked:
-            rows.setdefault(learned_from(record), {})[labels[record.key]] = None
-    others = [f"from {kind}: {', '.join(of)}" for kind, of in rows.items() if kind not in (IMAGES, UNKNOWN)]
-    others += [f"from what is not known: {', '.join(rows[UNKNOWN])}"] if UNKNOWN in rows and len(rows) > 1 else []
-    return [f"ranked only with rows that learn from the same; {'; '.join(others)}"] if others else []
+def learning_notes(group: Sequence[Record], unranked: Sequence[str]) -> list[str]:
+    """A note on ranks if rows learned from different things; ``unranked`` are methods without rank."""
+    kinds = {learned_from(record) for record in group if record.cell.method not in unranked}
+    return ["ranked only with rows that learn from the same"] if len(kinds) > 1 else []

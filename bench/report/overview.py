@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -33,13 +33,21 @@ class Overview:
     """Several tables side by side. Rows may be ranked column by column, never across columns."""
 
     name: str  # of its files, without ending
-    title: str
+    where: str  # data, encoder and preset, and what distinguishes the place from others
     columns: list[Column]
-    labels: list[str]
+    labels: list[str]  # best first in the column `sorted_by`, floor and ceiling at their places
+    sorted_by: int  # the column with the most numbers, of several the last
     roles: dict[str, str]  # label -> "ceiling", "floor" or ""
-    kinds: dict[str, str]  # label of a method -> what it learns from
+    learns_from: dict[str, str]  # label -> what the method learns from
     mean_ranks: dict[str, float]  # over the columns, of the methods that were measured in all of them, among their kind
     notes: list[str]
+    caption: str = ""
+    settings: list[tuple[str, str]] = field(default_factory=list)  # what a reader may look up: (what, its settings)
+
+    @property
+    def title(self) -> str:
+        """What the overview shows."""
+        return f"methods by protocols {self.where}"
 
     @property
     def datasets(self) -> int:
@@ -60,19 +68,19 @@ class Overview:
         return pd.DataFrame(values, index=self.labels, columns=headings, dtype="float64")
 
 
-def build_overviews(tables: Sequence[Table]) -> list[Overview]:
-    """An overview for each place with two tables or more. Tables of ablations are left out: they compare no methods."""
+def build_overviews(tables: Sequence[Table], at_least: int = 2) -> list[Overview]:
+    """An overview for each place with that many tables. Tables of ablations are left out: they compare no methods."""
     by_place: dict[str, list[Table]] = {}
     for table in tables:
         if table.rows["variant"].eq("").any():
             by_place.setdefault(fingerprint(overview_conditions(table.records[0])), []).append(table)
-    several = [group for group in by_place.values() if len(group) > 1]
-    leads = [group[0].records[0] for group in several]
-    places = [measured_where([record for table in group for record in table.records]) for group in several]
+    groups = [group for group in by_place.values() if len(group) >= at_least]
+    leads = [group[0].records[0] for group in groups]
+    places = [measured_where([record for table in group for record in table.records]) for group in groups]
     differences = distinguishing_settings(places, list(map(overview_conditions, leads)))
     return [
         build_overview(group, place + (f"; {difference}" if difference else ""))
-        for group, place, difference in zip(several, places, differences, strict=True)
+        for group, place, difference in zip(groups, places, differences, strict=True)
     ]
 
 
@@ -80,36 +88,35 @@ def build_overview(tables: Sequence[Table], where: str) -> Overview:
     """The overview of the tables of one place."""
     lead = tables[0].records[0]
     columns = build_columns(tables)
-    roles: dict[str, str] = {}
-    for role in ("ceiling", "floor", ""):
-        for table in tables:
-            roles |= dict.fromkeys(table.rows.loc[table.rows["role"] == role, "label"], role)
     rows = [row for table in tables for _, taps in table.rows_by_label for row in taps]
-    kinds: dict[str, str] = {row.label: row.learns_from for row in rows if not row.role}
+    roles: dict[str, str] = {row.label: row.role for row in rows}
+    learns_from: dict[str, str] = {row.label: row.learns_from for row in rows}
+    sources = dict.fromkeys(learns_from[label] for label, role in roles.items() if not role)
     ranks: dict[str, float] = {}
-    for kind in dict.fromkeys(kinds.values()):
-        ranks |= mean_ranks(columns, [label for label in kinds if kinds[label] == kind])
+    for source in sources:
+        ranks |= mean_ranks(columns, [label for label in roles if learns_from[label] == source and not roles[label]])
+    sorted_by = fullest_column(columns)
     metrics = dict.fromkeys(f"{table.protocol}: {table.heading}" for table in tables)
-    notes = [
-        *metrics,
-        *(f"protocol card, {table.protocol}: {settings_text(table.records[0].card)}" for table in tables),
-    ]
+    notes = [*metrics]
     if ranks:
-        among = ", among those that learn from the same" if len(set(kinds.values())) > 1 else ""
+        among = ", among those that learn from the same" if len(sources) > 1 else ""
         notes.append(
             f"mean rank: over the {len(columns)} columns, for methods with a number in each{among}; "
             "columns share test images, so it is a description and not a test"
         )
     digest = fingerprint(overview_conditions(lead))[:6]
     return Overview(
-        name=file_name("overview", lead.cell.dataset, lead.cell.encoder, lead.cell.preset, digest),
-        title=f"methods by protocols {where}",
+        name=file_name("overview", lead.cell.dataset, lead.cell.encoder, lead.cell.preset or "external", digest),
+        where=where,
         columns=columns,
-        labels=list(roles),
+        labels=sorted(roles, key=lambda label: sort_key(columns[sorted_by], label)),
+        sorted_by=sorted_by,
         roles=roles,
-        kinds=kinds,
+        learns_from=learns_from,
         mean_ranks=ranks,
         notes=notes,
+        caption=f"Sorted by {columns[sorted_by].heading} at {columns[sorted_by].tap}.",
+        settings=[(f"protocol card, {table.protocol}", settings_text(table.records[0].card)) for table in tables],
     )
 
 
@@ -123,6 +130,19 @@ def build_columns(tables: Sequence[Table]) -> list[Column]:
         for at, tap in enumerate(table.taps):
             columns.append(Column(heading, tap, table, {label: rows[at] for label, rows in table.rows_by_label}))
     return columns
+
+
+def fullest_column(columns: Sequence[Column]) -> int:
+    """The index of the column with the most numbers, the last of several."""
+    counts = [sum(not math.isnan(row.mean) for row in column.cells.values()) for column in columns]
+    return max(range(len(columns)), key=lambda at: (counts[at], at))
+
+
+def sort_key(column: Column, label: str) -> tuple[bool, float]:
+    """Sorts the best number of a column first, and labels without a number last."""
+    value = column.cells[label].mean if label in column.cells else math.nan
+    missing = math.isnan(value)
+    return missing, 0.0 if missing else -value if column.table.higher_is_better else value
 
 
 def mean_ranks(columns: Sequence[Column], labels: Sequence[str]) -> dict[str, float]:

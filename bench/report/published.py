@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from ..records.measurement import is_shown_in_percent
+from ..statistics import rank_correlation
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -128,6 +128,21 @@ def problem_in(row: dict[str, str | None]) -> str:
         value = float(str(row["value"]))
     except ValueError:
         return f"value {row['value']!r} is not a number."
-    if is_shown_in_percent(str(row["metric"])) and not 0 <= value <= 1:
+    if not 0 <= value <= 1:
         return f"value {value:g} is not a fraction: divide percentages by 100."
     return ""
+
+
+def rank_correlation_note(rows: DataFrame, taps: Sequence[str], published: ReferenceNumbers) -> list[str]:
+    """How well the measured order agrees with the published one, at each tap with three or more methods in both."""
+    parts = []
+    for tap in taps:
+        methods: Any = rows[(rows["tap"] == tap) & (rows["role"] == "") & rows["mean"].notna()].itertuples()
+        pairs = [
+            (row.mean, published.values[key])
+            for row in methods
+            if (key := (row.method, row.variant, row.tap)) in published.values
+        ]
+        if len(pairs) >= 3:
+            parts.append(f"{tap} {rank_correlation(*zip(*pairs, strict=True)):.2f} ({len(pairs)} rows)")
+    return [f"rank correlation (Spearman) of measured and published methods: {', '.join(parts)}"] if parts else []

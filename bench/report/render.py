@@ -12,18 +12,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..records.comparable import newest_of_each_cell
+from ..records.comparable import CEILING, FLOOR, newest_of_each_cell
 from ..records.record import Record
 from ..records.store import file_stem
 from ..storage.atomic import atomic_write
 from .groups import group_comparable
 from .overview import Overview, build_overviews
-from .plots.bars import save_bars
 from .plots.cost import save_cost
+from .plots.dots import save_dots
 from .plots.heatmap import save_heat_map
+from .plots.pictures import save_pictures
 from .plots.ranks import save_ranks
 from .table_formats import as_csv, as_html, as_latex, as_markdown, as_text
-from .tables import CEILING, FLOOR, Table, build_tables
+from .tables import Table, build_tables
 
 if TYPE_CHECKING:
     from ..protocol import Protocol
@@ -67,7 +68,7 @@ def write_report(
     for table in report.tables:
         report.text += as_text(table) + "\n"
         report.files += save_tables(table, folder / "tables", formats)
-        report.files += save_bars(table, folder / "figures", formats)
+        report.files += save_dots(table, folder / "figures", formats)
         if whole:
             report.files += save_cost(table, folder / "figures", formats)
     if whole:
@@ -77,6 +78,8 @@ def write_report(
             report.files += save_tables(overview, folder / "tables", formats)
             report.files += save_heat_map(overview, folder / "figures", formats)
             report.files += save_ranks(overview, folder / "figures", formats)
+    for table in report.tables:  # last, so that they are the first that a page leaves out for size
+        report.files += save_pictures(table, folder / "figures", formats)
     report.text += superseded_line(superseded)
     return report
 
@@ -95,7 +98,7 @@ def remove_outdated(folder: Path, current: Iterable[Path], protocols: Collection
     tables, figures = "|".join(map(re.escape, sorted({*protocols, "overview"}))), "|".join(FIGURE_KINDS)
     kinds = {
         "tables": (tables, TABLE_FORMATS),
-        "figures": (f"({figures})|(cost-)?({tables})", FIGURE_FORMATS),
+        "figures": (f"({figures})|((cost|pictures)-)?({tables})", FIGURE_FORMATS),
     }
     kept, removed = set(current), []
     for name, (kind, endings) in kinds.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,11 +37,24 @@ def tied_with_best(table: DataFrame, groups: Iterable[Any], answers: CorrectAnsw
             ranked[row.tap, group].append((row.rank, at))
     for (_, best), *others in map(sorted, ranked.values()):
         rivals = [at for _, at in others]
-        p_values = {at: answers.p_value(rows[best], rows[at], len(rivals)) for at in rivals}
-        tested = {at: p for at, p in p_values.items() if p is not None}
-        for at, adjusted in zip(tested, holm(list(tested.values())), strict=True):
-            tied[at] = bool(adjusted >= LEVEL)
+        different = are_different([(rows[best], rows[at]) for at in rivals], answers)
+        for at, verdict in zip(rivals, different, strict=True):
+            tied[at] = verdict is False
     return tied
+
+
+def are_different(pairs: Sequence[tuple[Any, Any]], answers: CorrectAnswers) -> list[bool | None]:
+    """For each pair of a better and a worse row of accuracies: is the difference significant?
+
+    Holm's method corrects for the number of pairs. None for a pair that shares no images with known answers.
+    """
+    p_values = [answers.p_value(better, worse, len(pairs)) for better, worse in pairs]
+    tested = [at for at, p in enumerate(p_values) if p is not None]
+    adjusted = holm([p for p in p_values if p is not None])
+    verdicts: list[bool | None] = [None] * len(pairs)
+    for at, p in zip(tested, adjusted, strict=True):
+        verdicts[at] = bool(p < LEVEL)
+    return verdicts
 
 
 class CorrectAnswers:

@@ -10,8 +10,8 @@ from ..records.record import Record
 MANY = 6  # results that a footnote names
 
 
-def strength_notes(measured: Sequence[Record], labels: Mapping[str, str]) -> list[str]:
-    """A note on results whose strength is an end of the grid, and one on results for which none could be chosen."""
+def strength_notes(measured: Sequence[Record], labels: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Results whose strength is an end of the grid, and results for which none could be chosen."""
     at_edge: dict[str, None] = {}
     not_chosen: dict[str, None] = {}
     for record in measured:
@@ -26,9 +26,9 @@ def strength_notes(measured: Sequence[Record], labels: Mapping[str, str]) -> lis
                 at_edge[f"{name} ({strength:g})"] = None
     notes = []
     if at_edge:
-        notes.append(f"strength at the edge of its grid, so that a wider one may give more: {shorten_names(at_edge)}")
+        notes.append(("strength at the edge of its grid, a wider one may give more", shorten_names(at_edge)))
     if not_chosen:
-        notes.append(f"strength not chosen, because no image can be held out: {shorten_names(not_chosen)}")
+        notes.append(("strength not chosen, no image can be held out", shorten_names(not_chosen)))
     return notes
 
 

@@ -1,87 +1,107 @@
 """A table or overview as text: for a terminal, Markdown, LaTeX, HTML and CSV.
 
-Tables are built as cells first (`Grid`); each format then shows the marks of a cell in its own way. Accuracies become
-percentages here and in figures, and are fractions everywhere else.
+Tables are built as cells first (see `grids`); each format then shows the marks of a cell in its own way. The caption
+is above the numbers and what a reader needs is below them. Settings are folded, or in a table of their own in LaTeX.
 """
 
 from __future__ import annotations
 
-import math
+import re
+import shutil
+import sys
 import textwrap
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from html import escape
-from typing import Any
+from pathlib import Path
 
 import pandas as pd
 from tabulate import tabulate
 
-from ..protocol import TableCell, ranked_cell, row_name
-from .learning import beyond_images
+from ..errors import program_name
+from ..protocol import TableCell
+from .grids import Grid, narrow_grids, reading_notes, whole_grids
+from .latex import latex_grid, latex_settings, latex_text
 from .overview import Overview
-from .significance import LEVEL
-from .tables import CEILING, FLOOR, Table
+from .tables import Table
 
-WIDTH = 100  # columns of a terminal
-ABREAST = 5  # columns of an overview that fit there
-
-LATEX_MARKS = str.maketrans({"±": r"$\pm$", "≈": r"$\approx$"})
-LATEX_ESCAPES = str.maketrans(
-    {sign: f"\\{sign}" for sign in "&%$#_{}"}
-    | {"~": r"\~{}", "^": r"\^{}", "\\": r"\textbackslash{}", "<": r"\ensuremath{<}", ">": r"\ensuremath{>}"}
-)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Rows of cells below a header. A header has one or two parts, such as a tap and "(published)"."""
-
-    header: list[tuple[str, ...]]
-    rows: list[list[TableCell]]
-
-    def render_cells(self, joint: str, render: Callable[[TableCell], str]) -> tuple[list[str], list[list[str]]]:
-        """Header and rows as text."""
-        header = [render(TableCell(joint.join(parts))) for parts in self.header]
-        return header, [[render(cell) for cell in row] for row in self.rows]
+WIDTH = 100  # columns, where no terminal says how many it has
+NARROWEST = 40  # columns that notes are wrapped to; narrower terminals wrap by themselves
 
 
 def as_text(table: Table | Overview) -> str:
-    """The table for a terminal; columns that do not fit go below the others."""
+    """The table for a terminal; published columns that do not fit go below the others."""
+    width = terminal_width()
     grids = [_text_grid(grid) for grid in whole_grids(table)]
-    if max(len(line) for grid in grids for line in grid.splitlines()) > WIDTH:
+    if max(len(line) for grid in grids for line in grid.splitlines()) > width:
         grids = [_text_grid(grid) for grid in narrow_grids(table)]
-    notes = [
-        textwrap.fill(note, WIDTH, subsequent_indent="  ") for note in [*reading_notes(table, "* best"), *table.notes]
-    ]
-    return "\n\n".join([table.title, *grids, "\n".join(notes)]) + "\n"
+    notes = [*reading_notes(table, "* best"), *table.notes]
+    if table.settings:
+        notes.append(f"settings: {settings_command(table)}")
+    caption = [wrap_text(table.caption, width)] if table.caption else []
+    return (
+        "\n\n".join([table.title, *caption, *grids, "\n".join(wrap_text(note, width, "  ") for note in notes)]) + "\n"
+    )
+
+
+def terminal_width() -> int:
+    """The columns of the terminal that is printed to, or a usual number where the text goes elsewhere."""
+    return max(NARROWEST, shutil.get_terminal_size((WIDTH, 24)).columns) if sys.stdout.isatty() else WIDTH
+
+
+def wrap_text(text: str, width: int, indent: str = "") -> str:
+    """The text in lines of at most ``width`` columns; paths and addresses are not broken."""
+    return textwrap.fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def settings_command(table: Table | Overview) -> str:
+    """The command that prints the settings of one cell of a table."""
+    records = table.records if isinstance(table, Table) else table.columns[0].table.records
+    folder = records[0].folder
+    results = ""
+    if folder:
+        here, path = Path.cwd(), folder.parent
+        results = f" --results {path.relative_to(here) if path.is_relative_to(here) else path}"
+    return f"{program_name()} report{results} --card CELL"
 
 
 def as_markdown(table: Table | Overview) -> str:
     """The table as GitHub shows it."""
-    grids = "\n\n".join(_aligned_grid(grid, "pipe", " ", _markdown_cell) for grid in whole_grids(table))
+    grids = [_aligned_grid(grid, "pipe", "<br>", _markdown_cell) for grid in whole_grids(table)]
     notes = [*reading_notes(table, "bold: best, italic: second best"), *table.notes]
-    return "\n\n".join([f"### {table.title}", grids, "\n".join(f"- {note}" for note in notes)]) + "\n"
+    parts = [f"### {table.title}", *filter(None, [table.caption]), *grids, "\n".join(f"- {note}" for note in notes)]
+    if table.settings:
+        settings = "\n".join(f"- {name}: {text}" for name, text in table.settings)
+        parts.append(f"<details>\n<summary>Settings</summary>\n\n{settings}\n\n</details>")
+    return "\n\n".join(parts) + "\n"
 
 
 def as_latex(table: Table | Overview) -> str:
-    """The table for a paper that uses booktabs."""
+    """The table for a paper that uses booktabs, and one of its settings for the appendix."""
     notes = [*reading_notes(table, "bold: best, underlined: second best"), *table.notes]
+    label = f"tab:{table.name}"
     lines = [
         r"\begin{table}",
-        rf"\caption{{{latex_text(table.title)}}}",
-        "\n\n".join(map(_latex_grid, whole_grids(table))),
+        r"\centering",
+        rf"\caption{{{latex_text(' '.join(filter(None, [table.title + '.', table.caption])))}}}",
+        rf"\label{{{label}}}",
+        "\n\n".join(map(latex_grid, whole_grids(table))),
         *(rf"\par\footnotesize {latex_text(note)}" for note in notes),
         r"\end{table}",
+        *latex_settings(table.settings, label),
     ]
     return "\n".join(lines) + "\n"
 
 
 def as_html(table: Table | Overview) -> str:
-    """The table for a web page, which brings its own style."""
+    """The table for a web page, which brings its own style: rules and published numbers have classes."""
     grids = "\n\n".join(map(_html_grid, whole_grids(table)))
-    grids = grids.replace("<table>", f"<table>\n<caption>{escape(table.title)}</caption>", 1)
+    caption = escape(table.title) + (f"<br>{escape(table.caption)}" if table.caption else "")
+    grids = grids.replace("<table>", f"<table>\n<caption>{caption}</caption>", 1)
     notes = [*reading_notes(table, "bold: best, underlined: second best"), *table.notes]
-    return f"{grids}\n<ul>\n" + "".join(f"<li>{escape(note)}</li>\n" for note in notes) + "</ul>\n"
+    listed = "".join(f"<li>{escape(note)}</li>\n" for note in notes)
+    settings = "".join(f"<dt>{escape(name)}</dt>\n<dd>{escape(text)}</dd>\n" for name, text in table.settings)
+    folded = f"<details>\n<summary>Settings</summary>\n<dl>\n{settings}</dl>\n</details>\n" if settings else ""
+    return f"{grids}\n<ul>\n{listed}</ul>\n{folded}"
 
 
 def as_csv(table: Table | Overview) -> str:
@@ -99,107 +119,22 @@ def _csv_text(text: str) -> str:
     return f"'{text}" if text.startswith(("=", "+", "@", "-", "\t", "\r")) else text
 
 
-def whole_grids(table: Table | Overview) -> list[Grid]:
-    """All of a table: the parts of a protocol's own, or one grid."""
-    if isinstance(table, Overview):
-        return [overview_grid(table, range(len(table.columns)))]
-    if table.custom and table.custom.parts:
-        return [part_grid(part) for part in table.custom.parts]
-    return [table_grid(table, measured=True, published=table.references is not None)]
-
-
-def narrow_grids(table: Table | Overview) -> list[Grid]:
-    """The same in grids that fit a terminal: groups of an overview's columns; published numbers below measured ones."""
-    if isinstance(table, Overview):
-        places = range(len(table.columns))
-        return [overview_grid(table, places[start : start + ABREAST]) for start in places[::ABREAST]]
-    if (table.custom and table.custom.parts) or table.references is None:
-        return whole_grids(table)
-    return [table_grid(table, measured=True), table_grid(table, published=True)]
-
-
-def table_grid(table: Table, *, measured: bool = False, published: bool = False) -> Grid:
-    """Methods by taps: measured columns, then published ones."""
-    header: list[tuple[str, ...]] = [("method",)]
-    header += [(tap,) for tap in table.taps if measured]
-    header += [(tap, "(published)") for tap in table.taps if published]
-    rows = []
-    for label, cells in table.rows_by_label:
-        row = [TableCell(row_name(label, cells[0].role or beyond_images(cells[0].learns_from)))]
-        row += [measured_cell(table, cell) for cell in cells if measured]
-        row += [TableCell(table.format_number(table.reference(cell))) for cell in cells if published]
-        rows.append(row)
-    return Grid(header, rows)
-
-
-def overview_grid(overview: Overview, places: range) -> Grid:
-    """Methods by protocols and taps, without intervals; the mean rank follows the last column."""
-    columns = [overview.columns[place] for place in places]
-    ranked = bool(overview.mean_ranks) and places[-1] == len(overview.columns) - 1
-    header: list[tuple[str, ...]] = [("method",), *((column.heading, column.tap) for column in columns)]
-    header += [("mean rank",)] if ranked else []
-    rows = []
-    for label in overview.labels:
-        row = [TableCell(row_name(label, overview.roles[label] or beyond_images(overview.kinds[label])))]
-        for column in columns:
-            cell = column.cells.get(label)
-            row.append(measured_cell(column.table, cell, interval=False) if cell else TableCell("-"))
-        if ranked:
-            rank = overview.mean_ranks.get(label)
-            row.append(TableCell("-" if rank is None else f"{rank:.2f}"))
-        rows.append(row)
-    return Grid(header, rows)
-
-
-def part_grid(part: pd.DataFrame) -> Grid:
-    """A part of a protocol's own table, whose cells are text or `TableCell`."""
-    rows = [[cell if isinstance(cell, TableCell) else TableCell(str(cell)) for cell in row] for row in part.to_numpy()]
-    return Grid([(str(name),) for name in part.columns], rows)
-
-
-def measured_cell(table: Table, row: Any, *, interval: bool = True) -> TableCell:
-    """The cell of a row of `Table.rows`."""
-    text = table.mean_text(row)
-    if interval and not math.isnan(row.ci_half_width):
-        text += f" ± {table.format_number(row.ci_half_width)}"
-    return ranked_cell(text, row.rank, bool(row.tied_with_best))
-
-
-def reading_notes(table: Table | Overview, legend: str) -> list[str]:
-    """How to read the marks and the intervals of a table."""
-    rows = pd.concat([column.table.rows for column in table.columns]) if isinstance(table, Overview) else table.rows
-    seeds = rows[rows["seeds"] > 0].groupby("label", sort=False)["seeds"].min()
-    if seeds.empty:
-        return ["nothing was measured"]
-    most = seeds.max()
-    cells = [cell for grid in whole_grids(table) for row in grid.rows for cell in row]
-    notes = []
-    if any(cell.mark for cell in cells):
-        notes.append(f"{legend} of the methods ({CEILING} and {FLOOR} are not ranked)")
-    if any(cell.tied_with_best for cell in cells):
-        test = "McNemar" if most == 1 else "randomisation over images"
-        notes.append(f"≈: not significantly worse than the best on the same images ({test}, Holm; {100 * LEVEL:.0f} %)")
-    if isinstance(table, Overview):
-        return notes
-    over = "over test images (Wilson)" if most == 1 else "over seeds (Student's t)"
-    fewer = [f"{label} {count}" for label, count in seeds.items() if 1 < most > count]
-    over += f"; with fewer seeds: {', '.join(fewer)}" if fewer else ""
-    return [*notes, f"±: half the 95 % interval {over}"]
-
-
-def latex_text(text: str) -> str:
-    """The text with every special sign escaped."""
-    return text.translate(LATEX_ESCAPES).translate(LATEX_MARKS)
-
-
 def _text_grid(grid: Grid) -> str:
-    return _aligned_grid(grid, "simple", "\n", lambda cell: "*" * (cell.mark == "best") + _with_tie(cell))
+    return _aligned_grid(grid, "simple", "\n", lambda cell: "*" * (cell.mark == "best") + _with_tie(cell), wrapped=14)
 
 
-def _aligned_grid(grid: Grid, tablefmt: str, joint: str, render: Callable[[TableCell], str]) -> str:
-    """The grid with names to the left and numbers to the right."""
-    header, rows = grid.render_cells(joint, render)
-    aligned = ["left"] + ["right"] * (len(header) - 1)
+def _aligned_grid(
+    grid: Grid, tablefmt: str, joint: str, render: Callable[[TableCell], str], wrapped: int = 1000
+) -> str:
+    """The grid with words to the left and numbers to the right; ``wrapped``: columns of a group's heading."""
+    header = [joint.join([*(wrap_text(group, wrapped) for group in groups), name]) for *groups, name in grid.header]
+    rows = []
+    for place, row in enumerate(grid.rows):
+        cells = [render(cell) for cell in row]
+        rows.append([f"── {cells[0]} ──", *cells[1:]] if place in grid.rules else cells)
+    aligned = ["left" if column in grid.words else "right" for column in range(len(header))]
+    if tablefmt == "pipe":
+        header = [re.sub(r"(?<!\\)\|", r"\|", name) for name in header]
     return tabulate(rows, header, tablefmt=tablefmt, disable_numparse=True, colalign=aligned)
 
 
@@ -208,36 +143,32 @@ def _markdown_cell(cell: TableCell) -> str:
     return f"{sign}{_with_tie(cell)}{sign}".replace("|", r"\|")
 
 
-def _latex_grid(grid: Grid) -> str:
-    """The grid as a tabular, in columns that are aligned in the source too."""
-    header, rows = grid.render_cells(" ", _latex_cell)
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = [_latex_row(row, widths) for row in (header, *rows)]
-    columns = "l" + "r" * (len(header) - 1)
-    parts = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"]
-    return "\n".join([*parts, r"\end{tabular}"])
-
-
-def _latex_row(row: Sequence[str], widths: Sequence[int]) -> str:
-    cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-    return " " + " & ".join(cells) + r" \\"
-
-
-def _latex_cell(cell: TableCell) -> str:
-    command = {"best": r"\textbf", "second best": r"\underline"}.get(cell.mark)
-    text = latex_text(_with_tie(cell))
-    return f"{command}{{{text}}}" if command else text
-
-
 def _html_grid(grid: Grid) -> str:
-    header, rows = grid.render_cells(" ", _html_cell)
-    body = "\n".join(_html_row(row, "td") for row in rows)
-    return f"<table>\n<thead>\n{_html_row(header, 'th')}\n</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+    """The grid; published numbers have a heading of their own over their columns."""
+    groups = grid.header_groups()
+    lines = []
+    if any(name for name, _ in groups):
+        cells = [
+            f'<th colspan="{count}" scope="colgroup">{escape(name)}</th>' if name else f'<td colspan="{count}"></td>'
+            for name, count in groups
+        ]
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    lines.append(_html_row([escape(parts[-1]) for parts in grid.header], "th", grid))
+    body = []
+    for place, row in enumerate(grid.rows):
+        kind = f' class="rule {grid.rules[place]}"' if place in grid.rules else ""
+        body.append(_html_row([_html_cell(cell) for cell in row], "td", grid, kind))
+    head = "\n".join(lines)
+    return f"<table>\n<thead>\n{head}\n</thead>\n<tbody>\n" + "\n".join(body) + "\n</tbody>\n</table>"
 
 
-def _html_row(row: Sequence[str], tag: str) -> str:
-    numbers = "".join(f'<{tag} style="text-align: right;">{cell}</{tag}>' for cell in row[1:])
-    return f"<tr><{tag}>{row[0]}</{tag}>{numbers}</tr>"
+def _html_row(row: list[str], tag: str, grid: Grid, kind: str = "") -> str:
+    cells = []
+    for column, cell in enumerate(row):
+        published = ' class="published"' if column in grid.published else ""
+        style = "" if column in grid.words else ' style="text-align: right;"'
+        cells.append(f"<{tag}{published}{style}>{cell}</{tag}>")
+    return f"<tr{kind}>{''.join(cells)}</tr>"
 
 
 def _html_cell(cell: TableCell) -> str:

@@ -22,6 +22,11 @@ from sslbench.bench.records.record import (
 from sslbench.bench.storage.hashing import fingerprint
 
 
+def fraction(metric: str = "accuracy", **fields: Any) -> Measurement:
+    """A measurement that is shown in percent."""
+    return Measurement(metric=metric, unit="fraction", **fields)
+
+
 def example_record(key: str = "0123456789abcdef", **changes: Any) -> Record:
     """A record with a value in every part; ``changes`` as for `changed_record`."""
     record = Record(
@@ -42,8 +47,8 @@ def example_record(key: str = "0123456789abcdef", **changes: Any) -> Record:
         deviations={},
         card={"taps": ["conv4", "conv5"]},
         measurements=(
-            Measurement(tap="conv4", metric="accuracy", value=0.5, ci_low=0.4, ci_high=0.6, details={"strength": 0.1}),
-            Measurement(tap="conv5", metric="accuracy", value=0.25),
+            fraction(tap="conv4", value=0.5, ci_low=0.4, ci_high=0.6, details={"strength": 0.1}),
+            fraction(tap="conv5", value=0.25),
         ),
         source=WeightsSource(kind="bundled", file="rotnet.pt", sha256="dd"),
         cost=Cost(pretrain_seconds=2.5, pretrain_views=12_000, probe_seconds=0.1),
@@ -72,7 +77,7 @@ def accuracy_record(
         identity={"recipe": None, "weights": None},
         card={"taps": ["conv4", "conv5"], "head": head},
         measurements=tuple(
-            Measurement(tap=tap, metric="accuracy", value=value, ci_low=value - 0.02, ci_high=value + 0.02)
+            fraction(tap=tap, value=value, ci_low=value - 0.02, ci_high=value + 0.02)
             for tap, value in (("conv4", conv4), ("conv5", conv5))
         ),
         source=WeightsSource(kind=kind),

@@ -41,9 +41,12 @@ def test_method_and_seed_never_matter() -> None:
         ({"settings": {"protocol": {"k": 5}}}, {question, planned_conditions}),
         ({"card": {"head": "mlp"}}, {conditions}),
         ({"identity": {"dataset": "b"}}, {question, conditions, planned_conditions, overview_conditions}),
+        ({"settings": {"dataset": {"targets": {"masks": "b"}}}}, {question, conditions, planned_conditions}),
         ({"identity": {"pretrain_dataset": "b"}}, {budget, overview_conditions}),
         ({"cell": {"preset": "paper"}}, {budget, overview_conditions}),
         ({"settings": {"recipe": {"views": 1, "seed": 0}}}, {budget, overview_conditions}),
+        ({"settings": {"pretrain_dataset": {"crop_margin": 1.5}}}, {budget, overview_conditions}),
+        ({"settings": {"pretrain_dataset": {"crop_margin": 1.0}}}, set()),
     ],
 )
 def test_each_rule_covers_its_parts(changes: dict[str, dict[str, object]], rules: set[object]) -> None:

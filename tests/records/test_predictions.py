@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,13 @@ import pytest
 from sslbench.bench.errors import UserError
 from sslbench.bench.records import store
 from sslbench.bench.records.measurement import Measurement
-from sslbench.bench.records.predictions import Predictions, collect_predictions, read_arrays, read_predictions
+from sslbench.bench.records.predictions import (
+    MAX_ARRAY_BYTES,
+    Predictions,
+    collect_predictions,
+    read_arrays,
+    read_predictions,
+)
 from tests.records.builders import example_record
 
 LABELS = np.array([0, 1, 2, 2])
@@ -49,6 +56,22 @@ def test_measurements_without_predictions_have_no_file(tmp_path: Path) -> None:
     assert collect_predictions(MEASURED[2:3], LABELS) is None
     store.write(tmp_path, example_record())
     assert read_predictions(store.read_all(tmp_path)[0][0]) is None
+
+
+def test_arrays_of_measurements_are_stored_with_predictions_or_alone(tmp_path: Path) -> None:
+    """Two measurements with arrays of their own, which are no predictions."""
+    arrays = {"sketch": np.arange(6, dtype=np.float16).reshape(3, 2), "weights": np.array([2.5])}
+    first = replace(MEASURED[0], arrays=arrays)
+    second = Measurement(tap="conv5", metric="effective_rank", value=2, arrays={"sketch": np.ones((1, 2))})
+    for measurements, predicted in (([first, second], {"conv4"}), ([second], set())):
+        store.write(tmp_path, example_record(), collect_predictions(measurements, LABELS))
+        found = read_predictions(store.read_all(tmp_path)[0][0])
+        assert found
+        assert set(found.by_name) == predicted
+        assert (found.arrays["conv5 effective_rank sketch"] == 1).all()
+        assert len(found.arrays) == (3 if predicted else 1)
+    assert found.of("conv5", "effective_rank") is None
+    assert found.correct(second) is None
 
 
 def test_each_metric_has_its_own_right_answers() -> None:
@@ -94,6 +117,11 @@ DAMAGE = {
     "of other images": lambda path: np.savez(path, conv4=LABELS[:2], labels=LABELS),
     "of no classes": lambda path: np.savez(path, conv4=LABELS - 1, labels=LABELS),
     "of fractions": lambda path: np.savez(path, conv4=LABELS + 0.5, labels=LABELS),
+    "with an array of NaN": lambda path: np.savez(path, **{"labels": LABELS, "arrays a b c": np.array([np.nan])}),
+    "with an array of text": lambda path: np.savez(path, **{"labels": LABELS, "arrays a b c": np.array(["a"])}),
+    "with a large array": lambda path: np.savez_compressed(
+        path, **{"labels": LABELS, "arrays a b c": np.zeros(MAX_ARRAY_BYTES // 8 + 513)}
+    ),
 }
 
 

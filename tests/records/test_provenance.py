@@ -8,7 +8,6 @@ import sys
 import pytest
 import torch
 
-from sslbench.bench.plugins.discovery import ROOT
 from sslbench.bench.records.provenance import checkout, current_provenance, peak_memory
 
 
@@ -29,31 +28,6 @@ def test_a_machine_without_git_is_no_error(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(subprocess, "run", missing)
     assert current_provenance(torch.device("cpu")).commit is None
     checkout.cache_clear()
-
-
-HIDE = """
-import importlib, os, pkgutil, signal, sys
-import filelock, multiprocessing.context, platformdirs.unix, sklearn, timm, torch, torchvision  # they know the system
-for name in ("resource", "fcntl", "pwd", "grp", "termios", "tty", "pty", "syslog"):
-    sys.modules[name] = None
-for name in ("SIGHUP", "SIGKILL", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGPIPE", "alarm", "setitimer", "pthread_kill"):
-    delattr(signal, name)
-for name in ("fork", "sched_getaffinity", "getuid", "geteuid", "getpgid", "killpg", "uname", "posix_fallocate"):
-    delattr(os, name)
-for part in ("sslbench.bench", "sslbench.methods", "sslbench.protocols"):
-    for found in pkgutil.walk_packages(importlib.import_module(part).__path__, f"{part}."):
-        importlib.import_module(found.name)
-from sslbench.bench.cli import main
-raise SystemExit(main(sys.argv[1:]))
-"""
-
-
-def test_everything_runs_without_what_only_posix_has(tmp_path: object) -> None:
-    """Each module is imported and a cell is measured, with all that Windows lacks hidden."""
-    words = ["--methods", "random", "--protocol", "knn", "--set", "knn.k=5", "--set", "synthetic.train=60"]
-    words += ["--set", "synthetic.test=20", "--results", f"{tmp_path}/results"]
-    done = subprocess.run([sys.executable, "-c", HIDE, *words], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def test_the_number_of_threads_is_recorded() -> None:

@@ -47,8 +47,8 @@ def test_json_holds_plain_values(tmp_path: Path) -> None:
     text = store.write(tmp_path, record).read_text()
     assert "NaN" not in text
     first, second = json.loads(text)["measurements"]
-    empty = {"tap": "conv4", "metric": "accuracy", "ci_high": None, "higher_is_better": True}
-    assert first == empty | {"value": 0.5, "ci_low": None, "details": {"k": [1, 2]}}
+    empty = {"unit": "", "chance": None, "ci_low": None, "ci_high": None, "higher_is_better": True}
+    assert first == empty | {"tap": "conv4", "metric": "accuracy", "value": 0.5, "details": {"k": [1, 2]}}
     assert second["value"] is None
     assert json.loads(text)["settings"]["dataset"] == {"file": "a", "sizes": [1, 3]}
     (found,), _ = store.read_all(tmp_path)
@@ -182,6 +182,15 @@ def test_names_become_one_file_name() -> None:
     """Dashes divide the names, and signs that a path could not hold are replaced."""
     assert store.file_name("a b", "timm/resnet18", "x-y") == "a_b-timm_resnet18-x_y"
     assert store.file_stem(changed_record(example_record(), cell={"encoder": "timm/vit"})).count("/") == 0
+
+
+def test_a_long_or_hidden_name_becomes_a_file_name_too() -> None:
+    """File systems allow 255 bytes; the last part stays whole, since cells are found by it."""
+    long = [store.file_name("é" * 200 + end, "0123456789abcdef") for end in "ab"]
+    assert all(name.endswith("-0123456789abcdef") and len(name.encode()) <= 200 for name in long)
+    assert long[0] != long[1]
+    assert store.file_name("../a", "b") == "_._a-b"
+    assert store.file_name(".a", "b") == "_a-b", "a hidden file would not be read"
 
 
 @pytest.mark.parametrize("name", ["/etc/hostname", "../secret.webp", "a/b.webp", "C:\\secret.webp", ".."])

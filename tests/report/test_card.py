@@ -104,11 +104,11 @@ def test_the_command_measures_the_same_cell(words: list[str], pictures: Path, tm
 
 def test_default_settings_are_not_in_the_command(tmp_path: Path) -> None:
     """Neither the paper's settings nor those of a short run are written out."""
-    (record,) = records_of(["--methods", "moco", "--results", str(tmp_path)])
+    (record,) = records_of(["--methods", "moco", "--no-references", "--results", str(tmp_path)])
     assert record.deviations
     assert card.rerun_command(record) == (
         "python run_bench.py --methods moco --protocol linear --dataset synthetic --encoder convnet "
-        "--preset small --seeds 0 --results results/local/again"
+        "--preset small --seeds 0 --no-references --results results/local/again"
     )
 
 

@@ -17,7 +17,7 @@ from sslbench.bench.records.measurement import Measurement
 from sslbench.bench.records.predictions import Predictions
 from sslbench.bench.report.compare import Comparison, compare_folders
 from sslbench.bench.storage.hashing import fingerprint
-from tests.records.builders import accuracy_record, changed_record, example_record
+from tests.records.builders import accuracy_record, changed_record, example_record, fraction
 
 LABELS = np.arange(200) % 10
 
@@ -44,8 +44,7 @@ def write_record(
         fingerprint([method, seed, protocol, repr(changes)]),
         cell={"method": method, "seed": seed, "protocol": protocol},
         measurements=tuple(
-            Measurement(tap=tap, metric="accuracy", value=n / 200, ci_low=0.0, ci_high=1.0)
-            for tap, n in zip(taps, right, strict=True)
+            fraction(tap=tap, value=n / 200, ci_low=0.0, ci_high=1.0) for tap, n in zip(taps, right, strict=True)
         ),
         provenance=made,
     )
@@ -235,6 +234,7 @@ def test_the_formats_of_a_comparison(old: Path, new: Path, tmp_path: Path, capsy
         "preset": "smoke",
         "tap": "conv4",
         "metric": "accuracy",
+        "unit": "fraction",
         "verdict": "worse",
         "baseline": 0.6,
         "candidate": 0.4,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sslbench.bench.report.footnotes import distinguishing_settings, settings_text
+from sslbench.bench.report.footnotes import crop_notes, distinguishing_settings, settings_text
 from sslbench.bench.report.render import write_report
-from tests.records.builders import accuracy_record
+from tests.records.builders import accuracy_record, changed_record
 
 
 def test_a_collapsed_run_is_flagged(tmp_path: Path) -> None:
@@ -21,6 +21,19 @@ def test_a_collapsed_run_is_flagged(tmp_path: Path) -> None:
     assert "moco (collapsed)" not in text
     note = "swav (collapsed), seed 1: all images have nearly the same embedding (spread 0.012 of 1)"
     assert f"collapsed in pretraining: {note}" in text
+
+
+def test_a_note_says_from_what_crops_are_cut() -> None:
+    """If pretraining cut them from larger pictures than the images; older records and a margin of 1 need no note."""
+    base = accuracy_record("simclr", 0, 0.5, 0.5)
+    margins = {
+        margin: changed_record(base, settings={"pretrain_dataset": {"crop_margin": margin}}) for margin in (1.0, 1.5)
+    }
+    assert crop_notes(base) == crop_notes(margins[1.0]) == []
+    ((what, note),) = crop_notes(margins[1.5])
+    assert what == "random crops"
+    assert "from a random square of each picture, read at 1.5 times the side of the views" in note
+    assert "papers cut them from the whole file" in note
 
 
 def test_things_of_one_name_are_distinguished_by_what_differs() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from sslbench.bench.records.comparable import FLOOR
 from sslbench.bench.report.groups import group_comparable
-from sslbench.bench.report.tables import FLOOR
 from tests.records.builders import accuracy_record, changed_record, failed_record
 
 

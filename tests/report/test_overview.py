@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from sslbench.bench.records.comparable import CEILING, FLOOR
 from sslbench.bench.records.record import Record
 from sslbench.bench.report.groups import group_comparable
 from sslbench.bench.report.overview import build_overviews
 from sslbench.bench.report.render import Report, write_report
-from sslbench.bench.report.tables import CEILING, FLOOR, build_tables
+from sslbench.bench.report.tables import build_tables
 from tests.records.builders import accuracy_record, failed_record
 
 
@@ -49,7 +50,7 @@ def example_report(tmp_path_factory: pytest.TempPathFactory) -> Report:
 
 
 def test_methods_by_protocols(example_report: Report) -> None:
-    """Ceiling and floor are first, each column has its own marks, and only methods in every column have a mean rank."""
+    """Rows are sorted by the last column with most numbers; floor and ceiling are at their places and have no rank."""
     assert PRINTED in example_report.text
 
 
@@ -68,7 +69,7 @@ def test_the_html_table_is_marked_and_escaped(example_report: Report) -> None:
     ).read_text()
     assert "<strong>75.0 ± 2.0</strong>" in page
     assert "<u>60.0 ± 2.0</u>" in page
-    assert "<caption>linear: accuracy (%) on shapes, convnet, small</caption>" in page
+    assert "<caption>linear: accuracy (%) on shapes, convnet, small<" in page
     escaped = write_report(
         [accuracy_record("<script>", 0, 0.5, 0.5)],
         folder=example_report.files[0].parents[1] / "evil",
@@ -86,6 +87,22 @@ def test_other_conditions_make_another_overview() -> None:
     cards = [accuracy_record("rotnet", 0, 0.5, 0.5, head=head) for head in ("linear", "mlp")]
     (cells,) = build_overviews(build_tables(group_comparable(cards), (), {}, {}))
     assert [column.heading for column in cells.columns[::2]] == ["linear, head = linear", "linear, head = mlp"]
+
+
+def test_rows_are_sorted_by_the_fullest_column() -> None:
+    """The column with the most numbers orders the rows, best first; a row without a number there comes last."""
+    knn = [record_of("knn", method, 0, 0.5, value) for method, value in (("moco", 0.3), ("rotnet", 0.6), ("nat", 0.4))]
+    linear = [record_of("linear", method, 0, 0.5, value) for method, value in (("moco", 0.9), ("byol", 0.8))]
+    (overview,) = build_overviews(build_tables(group_comparable([*knn, *linear]), (), {}, {}))
+    assert (overview.columns[overview.sorted_by].heading, overview.columns[overview.sorted_by].tap) == ("knn", "conv5")
+    assert overview.labels == ["rotnet", "nat", "moco", "byol"]
+    assert overview.caption == "Sorted by knn at conv5."
+
+
+def test_one_table_is_an_overview_if_asked_for() -> None:
+    """Leaderboards are made of single tables too."""
+    tables = build_tables(group_comparable([accuracy_record("rotnet", 0, 0.5, 0.6)]), (), {}, {})
+    assert [overview.where for overview in build_overviews(tables, at_least=1)] == ["on shapes, convnet, small"]
 
 
 def test_a_failed_method_has_no_mean_rank(tmp_path: Path) -> None:
@@ -107,20 +124,20 @@ def test_many_columns_fit_a_terminal(tmp_path: Path) -> None:
 PRINTED = """\
 methods by protocols on shapes, convnet, small
 
-method                    knn      knn    linear    linear    mean rank
-                        conv4    conv5     conv4     conv5
---------------------  -------  -------  --------  --------  -----------
-supervised (ceiling)     65.0     70.0      90.0      95.0            -
-random (floor)            5.0      5.0      30.0      30.0            -
-jigsaw                   35.0    *45.0      60.0     *70.0         1.50
-rotnet                  *50.0     40.0     *75.0      65.0         1.50
-moco                        -        -      50.0      40.0            -
+Sorted by linear at conv5.
+
+method                          knn      knn    linear    linear    mean rank
+                              conv4    conv5     conv4     conv5
+--------------------------  -------  -------  --------  --------  -----------
+── supervised (ceiling) ──     65.0     70.0      90.0      95.0            -
+jigsaw                         35.0    *45.0      60.0     *70.0         1.50
+rotnet                        *50.0     40.0     *75.0      65.0         1.50
+moco                              -        -      50.0      40.0            -
+── random (floor) ──            5.0      5.0      30.0      30.0            -
 
 * best of the methods (supervised and random are not ranked)
 knn: accuracy (%)
 linear: accuracy (%)
-protocol card, knn: taps = conv4, conv5; question = knn
-protocol card, linear: taps = conv4, conv5; question = linear
 mean rank: over the 4 columns, for methods with a number in each; columns share test images, so it
   is a description and not a test
 """

@@ -10,7 +10,7 @@ from typing import Any
 from sslbench.bench.records import store
 from sslbench.bench.records.record import from_json, to_json
 from sslbench.bench.report.card import cell_card
-from sslbench.bench.report.page import cell_data
+from sslbench.bench.report.page.cells import cell_data
 from sslbench.bench.report.render import Report, remove_outdated, write_report
 from tests.records.builders import accuracy_record, damaged_versions, failed_record, full_record
 

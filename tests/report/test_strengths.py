@@ -47,14 +47,15 @@ def test_a_note_names_the_result_and_its_strength(
     notes = strength_notes([record], {record.key: "rotnet"})
     assert len(notes) == (note is not None)
     if note:
-        assert note in notes[0]
-        assert notes[0].endswith(f"rotnet at conv4 ({details['strength']:g})")
+        ((name, text),) = notes
+        assert note in name
+        assert text == f"rotnet at conv4 ({details['strength']:g})"
 
 
 def test_results_of_one_tap_are_told_apart_and_many_are_counted() -> None:
     """The metric's suffix names a result; beyond six names the rest is a number."""
     records = [record_of(f"m{n}", {"strength": 1.0} | CHOSEN, {"strength": 0.1} | CHOSEN) for n in range(8)]
-    (note,) = strength_notes(records, {record.key: record.cell.method for record in records})
+    ((_, note),) = strength_notes(records, {record.key: record.cell.method for record in records})
     assert "m0 frozen_0 at conv4 (1), m1 frozen_0 at conv4 (1)" in note
     assert note.endswith(" and 2 more")
     assert "frozen_1" not in note

@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from sslbench.bench.records.measurement import Measurement
+from sslbench.bench.records.comparable import CEILING, FLOOR
 from sslbench.bench.report.render import Report, write_report
-from sslbench.bench.report.tables import CEILING, FLOOR
-from tests.records.builders import accuracy_record, failed_record
+from tests.records.builders import accuracy_record, failed_record, fraction
 
 EXAMPLE = [
     *(accuracy_record("jigsaw", seed, 0.61 + 0.02 * seed, 0.72 + 0.002 * seed) for seed in (0, 1)),
@@ -34,17 +35,17 @@ def example_report(tmp_path_factory: pytest.TempPathFactory) -> Report:
 
 
 def test_the_printed_table(example_report: Report) -> None:
-    """Ceiling and floor are first, then the published order, then the given order; each protocol card has a table."""
+    """The best at the last tap is first; floor and ceiling are rules at their places; each card has a table."""
     assert example_report.text == PRINTED
 
 
 def test_the_markdown_table(example_report: Report) -> None:
-    """The best is bold and the second best italic; a failure has its row, and its reason is below."""
+    """The best is bold, the second best italic, settings are folded; a failure has its row and its reason below."""
     assert example_report.files[0].read_text() == MARKDOWN
 
 
 def test_the_latex_table(example_report: Report) -> None:
-    """Special signs are escaped, and marks are commands."""
+    """Special signs are escaped, marks are commands, and settings are a table of their own."""
     assert example_report.files[2].read_text() == LATEX.removeprefix("\n")
 
 
@@ -70,10 +71,40 @@ def test_names_cannot_be_formulas_or_columns(tmp_path: Path) -> None:
     assert r"a\|b" in markdown
 
 
+def test_notes_wrap_at_the_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Sentences are wrapped at its width, an address is not broken, and published columns go below."""
+    monkeypatch.setattr("sslbench.bench.report.table_formats.terminal_width", lambda: 60)
+    lines = write_report(EXAMPLE[:4], folder=tmp_path, formats=()).text.splitlines()
+    assert max(map(len, lines)) <= 60
+    assert any("https://arxiv.org/abs/1803.07728," in line for line in lines)
+    assert sum(line.startswith("method") for line in lines) == 2
+
+
+def test_html_has_a_caption_rules_and_folded_settings(tmp_path: Path) -> None:
+    """Floor, ceiling and chance are rules, published numbers have a group heading, and settings are folded."""
+    chance = [
+        replace(record, measurements=tuple(replace(found, chance=0.1) for found in record.measurements))
+        for record in EXAMPLE[:-2]
+    ]
+    html = write_report(chance, folder=tmp_path, methods=METHODS, formats=("html",)).files[0].read_text()
+    assert html.startswith(
+        "<table>\n<caption>linear: accuracy (%) on shapes, convnet, small<br>jigsaw is best at conv5 (72.1 %)."
+    )
+    assert re.findall('<tr class="(.*?)"><td>(.*?)</td>', html) == [
+        ("rule ceiling", "supervised (ceiling)"),
+        ("rule floor", "random (floor)"),
+        ("rule chance", "chance"),
+    ]
+    assert '<th colspan="2" scope="colgroup">published: ImageNet-1k, AlexNet, non-linear classifier</th>' in html
+    assert html.count('<td class="published"') == 2 * 7
+    assert "<summary>Settings</summary>\n<dl>\n<dt>protocol card</dt>\n<dd>taps = conv4, conv5;" in html
+    assert html.index("chance</td>") < html.index("failed</td>")
+
+
 def test_many_taps_fit_a_terminal(tmp_path: Path) -> None:
     """Published numbers go below the measured ones if the lines would be too long."""
     taps = [f"conv{depth}" for depth in range(1, 6)]
-    measurements = tuple(Measurement(tap=tap, metric="accuracy", value=0.5, ci_low=0.4, ci_high=0.6) for tap in taps)
+    measurements = tuple(fraction(tap=tap, value=0.5, ci_low=0.4, ci_high=0.6) for tap in taps)
     runs = [accuracy_record(method, 0, 0, 0, measurements=measurements) for method in ("context_encoder", "rotnet")]
     text = write_report(runs, folder=tmp_path, formats=()).text
     assert max(map(len, text.splitlines())) <= 100
@@ -84,102 +115,131 @@ def test_many_taps_fit_a_terminal(tmp_path: Path) -> None:
 PRINTED = """\
 linear: accuracy (%) on shapes, convnet, small; head = linear
 
-method                      conv4        conv5          conv4          conv5
-                                                  (published)    (published)
---------------------  -----------  -----------  -------------  -------------
-supervised (ceiling)   95.0 ± 2.0   96.0 ± 2.0           59.7           59.7
-random (floor)         30.5 ± 6.4   20.0 ± 0.0           27.1           12.0
-jigsaw                62.0 ± 12.7  *72.1 ± 1.3           45.3           34.6
-rotnet                *75.5 ± 6.4   69.5 ± 6.4           50.0           43.8
-moco                   50.0 ± 0.0   40.0 ± 0.0              -              -
-swav                       failed       failed              -              -
+jigsaw is best at conv5 (72.1 %). All 3 methods are significantly better than the untrained encoder
+(20.0 %).
+
+method                            conv4        conv5      published:      published:
+                                                        ImageNet-1k,    ImageNet-1k,
+                                                            AlexNet,        AlexNet,
+                                                          non-linear      non-linear
+                                                          classifier      classifier
+                                                               conv4           conv5
+--------------------------  -----------  -----------  --------------  --------------
+── supervised (ceiling) ──   95.0 ± 2.0   96.0 ± 2.0            59.7            59.7
+jigsaw                      62.0 ± 12.7  *72.1 ± 2.0            45.3            34.6
+rotnet                      *75.5 ± 6.4   69.5 ± 6.4            50.0            43.8
+moco                         50.0 ± 2.0   40.0 ± 2.0               -               -
+── random (floor) ──         30.5 ± 6.4   20.0 ± 2.0            27.1            12.0
+swav                             failed       failed               -               -
 
 * best of the methods (supervised and random are not ranked)
-±: half the 95 % interval over seeds (Student's t); with fewer seeds: supervised 1
-weights bundled: supervised, jigsaw, rotnet
-weights untrained: random
-weights pretrained now: moco
-settings that differ from the paper, moco: negatives = 4096
-protocol card: taps = conv4, conv5; head = linear
-data shapes, encoder convnet, preset small, budget 320,000 views, seeds 0, 1
-not comparable with this table, shown separately: head = mlp
+±: half the 95 % interval over seeds (Student's t), or over test images (Wilson) where that is
+  wider; with fewer seeds: supervised 1
 published numbers, never ranked with measured ones: ImageNet-1k, AlexNet, non-linear classifier
 published in RotNet (Gidaris 2018), Table 4, https://arxiv.org/abs/1803.07728, second-hand (CTU
   Prague lecture slides reproducing RotNet Tables 2 and 4)
+data shapes, encoder convnet, preset small, budget 320,000 views, seeds 0, 1
 failed: swav, seed 0: loss is not finite
+settings: python run_bench.py report --card CELL
 
 linear: accuracy (%) on shapes, convnet, small; head = mlp
 
-method          conv4        conv5          conv4          conv5
-                                      (published)    (published)
---------  -----------  -----------  -------------  -------------
-jigsaw     66.0 ± 2.0  *71.5 ± 2.0           45.3           34.6
-rotnet    *77.0 ± 2.0   71.0 ± 2.0           50.0           43.8
+jigsaw is best at conv5 (71.5 %).
+
+method          conv4        conv5      published:      published:
+                                      ImageNet-1k,    ImageNet-1k,
+                                          AlexNet,        AlexNet,
+                                        non-linear      non-linear
+                                        classifier      classifier
+                                             conv4           conv5
+--------  -----------  -----------  --------------  --------------
+jigsaw     66.0 ± 2.0  *71.5 ± 2.0            45.3            34.6
+rotnet    *77.0 ± 2.0   71.0 ± 2.0            50.0            43.8
 
 * best of the methods (supervised and random are not ranked)
-±: half the 95 % interval over test images (Wilson)
-weights bundled: jigsaw, rotnet
-protocol card: taps = conv4, conv5; head = mlp
-data shapes, encoder convnet, preset small, budget 320,000 views, seeds 0
-not comparable with this table, shown separately: head = linear
+one seed: ± covers test images only (half the 95 % Wilson interval)
 published numbers, never ranked with measured ones: ImageNet-1k, AlexNet, non-linear classifier
 published in RotNet (Gidaris 2018), Table 4, https://arxiv.org/abs/1803.07728, second-hand (CTU
   Prague lecture slides reproducing RotNet Tables 2 and 4)
+data shapes, encoder convnet, preset small, budget 320,000 views, seed 0
+ceiling not measured: add supervised to --methods
+floor not measured: add random to --methods
+settings: python run_bench.py report --card CELL
 
 """
 
 MARKDOWN = """\
 ### linear: accuracy (%) on shapes, convnet, small; head = linear
 
-| method               |          conv4 |          conv5 |   conv4 (published) |   conv5 (published) |
-|:---------------------|---------------:|---------------:|--------------------:|--------------------:|
-| supervised (ceiling) |     95.0 ± 2.0 |     96.0 ± 2.0 |                59.7 |                59.7 |
-| random (floor)       |     30.5 ± 6.4 |     20.0 ± 0.0 |                27.1 |                12.0 |
-| jigsaw               |  *62.0 ± 12.7* | **72.1 ± 1.3** |                45.3 |                34.6 |
-| rotnet               | **75.5 ± 6.4** |   *69.5 ± 6.4* |                50.0 |                43.8 |
-| moco                 |     50.0 ± 0.0 |     40.0 ± 0.0 |                   - |                   - |
-| swav                 |         failed |         failed |                   - |                   - |
+jigsaw is best at conv5 (72.1 %). All 3 methods are significantly better than the untrained encoder (20.0 %).
+
+| method                     |          conv4 |          conv5 |   published: ImageNet-1k, AlexNet, non-linear classifier<br>conv4 |   published: ImageNet-1k, AlexNet, non-linear classifier<br>conv5 |
+|:---------------------------|---------------:|---------------:|------------------------------------------------------------------:|------------------------------------------------------------------:|
+| ── supervised (ceiling) ── |     95.0 ± 2.0 |     96.0 ± 2.0 |                                                              59.7 |                                                              59.7 |
+| jigsaw                     |  *62.0 ± 12.7* | **72.1 ± 2.0** |                                                              45.3 |                                                              34.6 |
+| rotnet                     | **75.5 ± 6.4** |   *69.5 ± 6.4* |                                                              50.0 |                                                              43.8 |
+| moco                       |     50.0 ± 2.0 |     40.0 ± 2.0 |                                                                 - |                                                                 - |
+| ── random (floor) ──       |     30.5 ± 6.4 |     20.0 ± 2.0 |                                                              27.1 |                                                              12.0 |
+| swav                       |         failed |         failed |                                                                 - |                                                                 - |
 
 - bold: best, italic: second best of the methods (supervised and random are not ranked)
-- ±: half the 95 % interval over seeds (Student's t); with fewer seeds: supervised 1
-- weights bundled: supervised, jigsaw, rotnet
-- weights untrained: random
-- weights pretrained now: moco
-- settings that differ from the paper, moco: negatives = 4096
-- protocol card: taps = conv4, conv5; head = linear
-- data shapes, encoder convnet, preset small, budget 320,000 views, seeds 0, 1
-- not comparable with this table, shown separately: head = mlp
+- ±: half the 95 % interval over seeds (Student's t), or over test images (Wilson) where that is wider; with fewer seeds: supervised 1
 - published numbers, never ranked with measured ones: ImageNet-1k, AlexNet, non-linear classifier
 - published in RotNet (Gidaris 2018), Table 4, https://arxiv.org/abs/1803.07728, second-hand (CTU Prague lecture slides reproducing RotNet Tables 2 and 4)
+- data shapes, encoder convnet, preset small, budget 320,000 views, seeds 0, 1
 - failed: swav, seed 0: loss is not finite
+
+<details>
+<summary>Settings</summary>
+
+- protocol card: taps = conv4, conv5; head = linear
+- moco, unlike its paper: negatives = 4096
+- shown separately, not comparable: head = mlp
+
+</details>
 """
 
 LATEX = r"""
 \begin{table}
-\caption{linear: accuracy (\%) on shapes, convnet, small; head = linear}
-\begin{tabular}{lrrrr}
+\centering
+\caption{linear: accuracy (\%) on shapes, convnet, small; head = linear. jigsaw is best at conv5 (72.1 \%). All 3 methods are significantly better than the untrained encoder (20.0 \%).}
+\label{tab:linear-shapes-convnet-small-f12fa9}
+\begin{tabular}{lrr@{\hspace{2em}}rr}
 \toprule
- method               &                       conv4 &                      conv5 & conv4 (published) & conv5 (published) \\
+ &  &  & \multicolumn{2}{c}{published: ImageNet-1k, AlexNet, non-linear classifier} \\
+\cmidrule(lr){4-5}
+ method               &                       conv4 &                      conv5 & conv4 & conv5 \\
 \midrule
- supervised (ceiling) &              95.0 $\pm$ 2.0 &             96.0 $\pm$ 2.0 &              59.7 &              59.7 \\
- random (floor)       &              30.5 $\pm$ 6.4 &             20.0 $\pm$ 0.0 &              27.1 &              12.0 \\
- jigsaw               & \underline{62.0 $\pm$ 12.7} &    \textbf{72.1 $\pm$ 1.3} &              45.3 &              34.6 \\
- rotnet               &     \textbf{75.5 $\pm$ 6.4} & \underline{69.5 $\pm$ 6.4} &              50.0 &              43.8 \\
- moco                 &              50.0 $\pm$ 0.0 &             40.0 $\pm$ 0.0 &                 - &                 - \\
- swav                 &                      failed &                     failed &                 - &                 - \\
+ supervised (ceiling) &              95.0 $\pm$ 2.0 &             96.0 $\pm$ 2.0 &  59.7 &  59.7 \\
+\midrule
+ jigsaw               & \underline{62.0 $\pm$ 12.7} &    \textbf{72.1 $\pm$ 2.0} &  45.3 &  34.6 \\
+ rotnet               &     \textbf{75.5 $\pm$ 6.4} & \underline{69.5 $\pm$ 6.4} &  50.0 &  43.8 \\
+ moco                 &              50.0 $\pm$ 2.0 &             40.0 $\pm$ 2.0 &     - &     - \\
+\midrule
+ random (floor)       &              30.5 $\pm$ 6.4 &             20.0 $\pm$ 2.0 &  27.1 &  12.0 \\
+\midrule
+ swav                 &                      failed &                     failed &     - &     - \\
 \bottomrule
 \end{tabular}
 \par\footnotesize bold: best, underlined: second best of the methods (supervised and random are not ranked)
-\par\footnotesize $\pm$: half the 95 \% interval over seeds (Student's t); with fewer seeds: supervised 1
-\par\footnotesize weights bundled: supervised, jigsaw, rotnet
-\par\footnotesize weights untrained: random
-\par\footnotesize weights pretrained now: moco
-\par\footnotesize settings that differ from the paper, moco: negatives = 4096
-\par\footnotesize protocol card: taps = conv4, conv5; head = linear
-\par\footnotesize data shapes, encoder convnet, preset small, budget 320,000 views, seeds 0, 1
-\par\footnotesize not comparable with this table, shown separately: head = mlp
+\par\footnotesize $\pm$: half the 95 \% interval over seeds (Student's t), or over test images (Wilson) where that is wider; with fewer seeds: supervised 1
 \par\footnotesize published numbers, never ranked with measured ones: ImageNet-1k, AlexNet, non-linear classifier
 \par\footnotesize published in RotNet (Gidaris 2018), Table 4, https://arxiv.org/abs/1803.07728, second-hand (CTU Prague lecture slides reproducing RotNet Tables 2 and 4)
+\par\footnotesize data shapes, encoder convnet, preset small, budget 320,000 views, seeds 0, 1
 \par\footnotesize failed: swav, seed 0: loss is not finite
+\end{table}
+
+\begin{table}
+\centering
+\caption{Settings of Table~\ref{tab:linear-shapes-convnet-small-f12fa9}.}
+\label{tab:linear-shapes-convnet-small-f12fa9-settings}
+\footnotesize
+\begin{tabular}{p{0.25\linewidth}p{0.7\linewidth}}
+\toprule
+ protocol card & taps = conv4, conv5; head = linear \\
+ moco, unlike its paper & negatives = 4096 \\
+ shown separately, not comparable & head = mlp \\
+\bottomrule
+\end{tabular}
 \end{table}
 """

@@ -10,7 +10,24 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import TEXT_COLOUR, add_grid_lines, add_title, apply_layout, empty_figure, save_figure
+import numpy as np
+
+from . import (
+    COLUMN_WIDTH,
+    REFERENCE_STYLES,
+    TEXT_COLOUR,
+    add_grid_lines,
+    add_legend,
+    add_title,
+    apply_layout,
+    axis_label,
+    empty_figure,
+    number_of_labels,
+    save_figure,
+    set_panel_height,
+)
+from .kinds import Mark, kind_name, marks_of
+from .labels import FREE, GAP, place_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,8 +38,9 @@ if TYPE_CHECKING:
 
 COSTS = {"flops": "pretraining (FLOPs)", "seconds": "pretraining (seconds)"}
 
-FRONTS_VERSION = 2
-"""Increase it when the figure should look different, so that existing files are drawn again."""
+NAME_SIZE = 6  # points
+HEIGHT_PER_NAME = 0.1  # inches, at least
+HEIGHTS = (2.4, 2.8, 3.3, 4.0, 5.0, 6.5, 9.0)  # inches of a panel; the first in which all names have room is taken
 
 
 def save_cost(table: Table, folder: Path, formats: Collection[str]) -> list[Path]:
@@ -31,7 +49,8 @@ def save_cost(table: Table, folder: Path, formats: Collection[str]) -> list[Path
     if rows.loc[(rows["role"] == "") & (rows["flops"] > 0), "label"].nunique() < 2:
         return []
     shown = ["label", "tap", "role", "learns_from", "mean", "ci_half_width", *costs_to_show(table)]
-    content = [table.title, FRONTS_VERSION, rows[shown].to_csv()]
+    labels = number_of_labels(table, table.headline_tap)
+    content = [table.title, labels, rows.loc[rows["tap"] == table.headline_tap, shown].to_csv()]
     return save_figure(f"cost-{table.name}", content, lambda: draw_costs(table, rows), folder, formats)
 
 
@@ -47,63 +66,79 @@ def costs_to_show(table: Table) -> list[str]:
 
 
 def draw_costs(table: Table, rows: pd.DataFrame) -> Figure:
-    """A row of panels per tap, with one panel per kind of cost."""
+    """A panel per kind of cost, at the headline tap; as high as the names of the methods need."""
+    rows = rows[rows["tap"] == table.headline_tap]
+    least = HEIGHT_PER_NAME * rows["label"].nunique()
+    for height in (height for height in HEIGHTS if height >= least or height == HEIGHTS[-1]):
+        figure = draw_panels(table, rows, height)
+        costs = zip(figure.axes, costs_to_show(table), strict=True)
+        if all(label_points(axes, table, rows, cost) for axes, cost in costs):
+            break
+    return figure
+
+
+def draw_panels(table: Table, rows: pd.DataFrame, height: float) -> Figure:
+    """The panels without the names of the points; the height is that of a panel in inches."""
     costs = costs_to_show(table)
-    high = max(3.4, 1 + 0.22 * rows["label"].nunique())  # room for the names
-    figure = empty_figure(8 if len(costs) == 1 else 9.5, 0.8 + high * len(table.taps))
-    panels = figure.subplots(len(table.taps), len(costs), sharey="row", sharex="col", squeeze=False)
-    for tap, across in zip(table.taps, panels, strict=True):
-        for cost, axes in zip(costs, across, strict=True):
-            draw_panel(axes, table, rows[rows["tap"] == tap], cost)
-            axes.set_title(tap)
-        across[0].set_ylabel(table.heading)
-    for cost, axes in zip(costs, panels[-1], strict=True):
+    figure = empty_figure(COLUMN_WIDTH * len(costs), height)
+    panels = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
+    for cost, axes in zip(costs, panels, strict=True):
+        draw_panel(axes, table, rows, cost)
         axes.set_xlabel(COSTS[cost])
-    handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    panels[0].set_ylabel(axis_label(table, table.headline_tap, height))
+    add_legend(figure, panels, "95 % interval")
     add_title(figure, table.title)
+    set_panel_height(figure, height)
     apply_layout(figure)
-    for tap, across in zip(table.taps, panels, strict=True):
-        methods = rows[(rows["role"] == "") & (rows["tap"] == tap)]
-        for cost, axes in zip(costs, across, strict=True):
-            points = methods[methods[cost] > 0]
-            label_points(axes, points["label"], points[cost], points["mean"].map(table.in_unit))
     return figure
 
 
 def draw_panel(axes: Axes, table: Table, rows: pd.DataFrame, cost: str) -> None:
     """Draw points with intervals, the floor as a line and the Pareto front of FLOPs as steps."""
-    import seaborn as sns
-    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
-
-    blue, orange, green = (sns.color_palette("colorblind")[place] for place in (0, 1, 2))
-    for colour, mark, role in ((blue, "o", ""), (green, "s", "ceiling")):
-        points = rows[(rows["role"] == role) & (rows[cost] > 0)]
-        if points.empty:
-            continue
-        name = "method" if not role else f"{points['label'].iloc[0]} ({role})"
-        means, halves = points["mean"].map(table.in_unit), points["ci_half_width"].map(table.in_unit)
-        axes.errorbar(
-            points[cost], means, yerr=halves, fmt=mark, color=colour, ecolor=TEXT_COLOUR, elinewidth=1, label=name
-        )
+    points = rows[(rows["role"] != "floor") & (rows[cost] > 0)]
+    marks = marks_of(rows.loc[rows["role"] == "", "learns_from"])
     row: Any
+    for row in points.itertuples():
+        mark = marks[row.learns_from] if not row.role else Mark(REFERENCE_STYLES["ceiling"][0], "*")
+        axes.errorbar(
+            getattr(row, cost), table.in_unit(row.mean), yerr=table.in_unit(row.ci_half_width), fmt=mark.marker,
+            color=mark.colour, markersize=3.2, elinewidth=0.5, markeredgewidth=0.4,
+            label=kind_name(row.learns_from) if not row.role else row.role,
+        )  # fmt: skip
+    colour, dashes = REFERENCE_STYLES["floor"]
     for row in rows[rows["role"] == "floor"].itertuples():
-        axes.axhline(table.in_unit(row.mean), color=orange, linestyle="--", linewidth=1.6, label=f"{row.label} (floor)")
-    methods = rows[(rows["role"] == "") & (rows[cost] > 0)]
+        name = f"floor: {row.label}"
+        axes.axhline(table.in_unit(row.mean), color=colour, linestyle=dashes, linewidth=0.9, label=name, zorder=1.5)
+    methods = points[points["role"] == ""]
     for kind, alike in methods.groupby("learns_from") if cost == "flops" else ():
         best = pareto_front(zip(alike[cost], alike["mean"].map(table.in_unit), strict=True), table.higher_is_better)
-        name = "Pareto front" if methods["learns_from"].nunique() == 1 else f"Pareto front, from {kind}"
-        if len(alike) > 1:
-            axes.step(*zip(*best, strict=True), where="post", linewidth=1.2, alpha=0.7, label=name)
-    axes.set_xscale("log")
-    trained = rows.loc[(rows[cost] > 0), cost]
-    spread = max(2.0, trained.max() / trained.min())
-    axes.set_xlim(trained.min() * spread**-0.12, trained.max() * spread**0.35)  # room for the names at the right
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(EngFormatter())
-    axes.xaxis.set_minor_formatter(NullFormatter())
+        name = "Pareto front" if methods["learns_from"].nunique() == 1 else f"Pareto front, {kind_name(str(kind))}"
+        if len(best) > 1:
+            steps: tuple[Any, ...] = tuple(zip(*best, strict=True))
+            axes.step(*steps, where="post", linewidth=0.8, alpha=0.6, color=marks[str(kind)].colour, label=name)
+    set_cost_axis(axes, points[cost].min(), points[cost].max())
     add_grid_lines(axes, "both")
-    axes.margins(y=0.1)
+    axes.margins(y=0.06)
+
+
+def set_cost_axis(axes: Axes, least: float, most: float) -> None:
+    """A log axis with room for names at both sides and at least two numbers."""
+    from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
+
+    spread = max(1.5, most / least)
+    low, high = least * spread**-0.25, most * spread**0.35
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    locator = (
+        LogLocator()
+        if high / low > 1000
+        else LogLocator(subs=(1, 3))
+        if high / low > 10
+        else MaxNLocator(5, steps=[1, 2, 5, 10])
+    )
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(EngFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def pareto_front(points: Iterable[tuple[float, float]], higher_is_better: bool = True) -> list[tuple[float, float]]:
@@ -116,26 +151,49 @@ def pareto_front(points: Iterable[tuple[float, float]], higher_is_better: bool =
     return best
 
 
-def label_points(axes: Axes, labels: Iterable[str], xs: Iterable[float], ys: Iterable[float]) -> None:
-    """Write each point's label at its right, moved up where it would cover another point or an earlier label.
+def label_points(axes: Axes, table: Table, rows: pd.DataFrame, cost: str) -> bool:
+    """Write each method's name near its point; returns False, and writes none, if there is no room for all.
 
-    Needs the layout to be applied (see ``apply_layout``), since distances are measured in pixels.
+    Needs the layout to be applied (see ``apply_layout``), since distances depend on it.
     """
-    from matplotlib.patheffects import withStroke
-
     figure = axes.get_figure(root=True)
     assert figure is not None
-    points = sorted(zip(ys, xs, labels, strict=True))
-    taken = [(*axes.transData.transform((x, y)), 0) for y, x, _ in points]  # left end and height of what is drawn
-    for y, x, label in points:
-        across, up = axes.transData.transform((x, y))
-        wide, wanted = 6 * len(label) + 14, up  # pixels
-        while any(-width - 8 < a - across - 5 < wide and abs(wanted - b) < 15 and a != across for a, b, width in taken):
-            wanted += 2
-        taken.append((across + 5, wanted, wide))
-        moved = wanted > up + 12
+    methods = rows[(rows["role"] != "floor") & (rows[cost] > 0)].sort_values([cost, "mean", "label"])
+    means, halves = (methods[name].map(table.in_unit).to_numpy() for name in ("mean", "ci_half_width"))
+    to_points = 72 / figure.dpi
+
+    def in_points(x: Any, y: Any) -> np.ndarray:
+        return np.asarray(axes.transData.transform(np.stack([x, y], axis=1)) * to_points)
+
+    points, halves = in_points(methods[cost], means), np.nan_to_num(halves)
+    lines = [
+        np.concatenate([in_points(methods[cost], means - halves), in_points(methods[cost], means + halves)], axis=1)
+    ]
+    for drawn in axes.lines:  # floor and fronts
+        path = np.asarray(drawn.get_transform().transform(drawn.get_path().vertices)) * to_points  # as it was drawn
+        corners = np.stack([path[1:, 0], path[:-1, 1]], axis=1)  # of steps
+        lines += [np.concatenate([path[:-1], corners], axis=1), np.concatenate([corners, path[1:]], axis=1)]
+    sizes = np.array([text_size(label) for label in methods["label"]])
+    area = axes.get_window_extent().get_points().ravel() * to_points + [1, 1, -1, -1]
+    boxes = place_labels(points, sizes, area, np.concatenate(lines))
+    if boxes is None:
+        return False
+    values = zip(methods["label"], methods[cost], means, points, boxes, strict=True)
+    for label, x, y, point, box in values:
+        at_right = box[0] > point[0]
+        offset = np.array([box[0 if at_right else 2], (box[1] + box[3]) / 2]) - point
+        line = {"arrowstyle": "-", "color": "#888888", "linewidth": 0.4, "shrinkA": 0, "shrinkB": 1.5}
+        line["relpos"] = (0 if at_right else 1, 0.5)
+        far = np.hypot(abs(offset[0]) - GAP, offset[1]) > FREE
         axes.annotate(
-            label, (x, y), (8, (wanted - up) * 72 / figure.dpi), textcoords="offset points", va="center", fontsize=8,
-            color=TEXT_COLOUR, path_effects=[withStroke(linewidth=2.5, foreground="white")],
-            arrowprops={"arrowstyle": "-", "color": TEXT_COLOUR, "linewidth": 0.5, "alpha": 0.5} if moved else None,
+            label, (x, y), tuple(offset), textcoords="offset points", ha="left" if at_right else "right", va="center",
+            fontsize=NAME_SIZE, color=TEXT_COLOUR, arrowprops=line if far else None,
         )  # fmt: skip
+    return True
+
+
+def text_size(text: str) -> tuple[float, float]:
+    """Width and height of a name in points."""
+    from matplotlib.textpath import TextPath
+
+    return TextPath((0, 0), text, size=NAME_SIZE).get_extents().width + 1, NAME_SIZE * 1.15
