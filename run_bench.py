@@ -1,4 +1,5 @@
 """Compares self-supervised methods: ``python run_bench.py --help``."""
+# PYTHON_ARGCOMPLETE_OK: completion in the shell looks for this in the first 1,024 characters.
 
 from sslbench.bench.cli import main
 

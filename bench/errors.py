@@ -6,6 +6,7 @@ import os
 import sys
 import sysconfig
 import traceback
+import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,9 +19,22 @@ MAX_LISTED = 40  # more names than this do not fit into an error message
 class UserError(Exception):
     """A mistake of the user, in one line: what is wrong, why, and the remedy. The command line exits with code 2."""
 
+    def __str__(self) -> str:
+        """The message; line breaks in names are written as escapes, so that it stays one line."""
+        return printable(super().__str__())
+
 
 class StorageError(UserError):
     """A file cannot be written: the disk is full, or the folder may not be written to."""
+
+
+def printable(text: str, keep: str = "") -> str:
+    """The text with line breaks, control characters and the like as escapes such as \\n, except those in ``keep``.
+
+    Names may come from elsewhere, and could otherwise change what a terminal shows.
+    """
+    hidden = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # Unicode's categories of what is not shown by itself
+    return "".join(ascii(c)[1:-1] if c not in keep and unicodedata.category(c) in hidden else c for c in text)
 
 
 def program_name() -> str:

@@ -87,8 +87,9 @@ QUICK_OPTIONS = [word for setting in QUICK_SETTINGS for word in ("--set", settin
 
 
 def run_quickly(results: Path, *words: str) -> int:
-    """The command line with few images and steps; returns its exit code."""
-    return main([*words, *QUICK_OPTIONS, "--results", str(results)])
+    """The command line with few images and steps, and without floor and ceiling; returns its exit code."""
+    alone = ["--no-references"] if words[0].startswith("-") or words[0] == "run" else []
+    return main([*words, *alone, *QUICK_OPTIONS, "--results", str(results)])
 
 
 def balanced_assignment(scores: list[list[float]], epsilon: float, iterations: int) -> list[list[float]]:

@@ -44,6 +44,9 @@ class Encoder(nn.Module):
     input_spec: InputSpec | None = None
     """The preprocessing that a checkpoint expects; None if images are used at the size and colours they have."""
 
+    input_size: int | None = None
+    """The side in pixels of the square images that it was built for; None if nobody said so."""
+
     foldable: ClassVar[bool] = True
     """Whether batch norms may be folded into the convolutions before them without changing a tap."""
 
@@ -69,6 +72,11 @@ class Encoder(nn.Module):
     def settings_from_extra_keys(self, names: Sequence[str]) -> dict[str, Any]:
         """Settings that follow from a checkpoint's other parameter names, which identify the program that saved it."""
         return {}
+
+    @property
+    def unseen_in_files(self) -> str:
+        """What is assumed because the tensors of a checkpoint do not show it, and how to change it; "" for nothing."""
+        return ""
 
     def with_input_spec(self, input_spec: InputSpec) -> Self:
         """Makes this encoder preprocess images as a checkpoint expects, and returns it."""

@@ -37,6 +37,7 @@ class ResidualEncoder(Encoder):
         super().__init__(mean=MEAN, std=STD)
         pooling: nn.Module = network.maxpool
         self.small = stem.startswith("3x3") or (stem == "auto" and image_size <= MAX_CIFAR_STEM_SIZE)
+        self.assumes_no_pooling = self.small and stem == "auto"
         if self.small:
             network.conv1 = nn.Conv2d(channels, 64, 3, padding=stem_padding, bias=False)
             pooling = network.maxpool if stem == "3x3+pool" else nn.Identity()
@@ -55,6 +56,13 @@ class ResidualEncoder(Encoder):
         )
         deepest = network.fc.in_features
         self.widths = {"conv1": 64} | {f"conv{n}": deepest // 2 ** (5 - n) for n in (2, 3, 4, 5)}
+
+    @property
+    def unseen_in_files(self) -> str:
+        """Whether max-pooling follows a first convolution of 3 x 3."""
+        name = type(self).__name__.lower()
+        advice = f"if yours has one, add @{name} and --set {name}.stem=3x3+pool."
+        return f"read without max-pool after the 3 x 3 stem; {advice}" * self.assumes_no_pooling
 
     def settings_from_extra_keys(self, names: Sequence[str]) -> dict[str, Any]:
         """A key "classifier.weight" means solo-learn, which pads the stem for CIFAR by 2 (solo/methods/base.py)."""

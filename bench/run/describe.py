@@ -11,8 +11,18 @@ import torch
 from ..checkpoints.location import content_hash
 from ..data import Dataset, DatasetInfo, DatasetSource
 from ..planning.plan import Cell, Job, Plan
+from ..plugins.discovery import protocol_needs_of
 from ..records.provenance import current_provenance
-from ..records.record import CellNames, CellSettings, Cost, ExternalCheckpoint, Identity, Record, WeightsSource
+from ..records.record import (
+    CellNames,
+    CellSettings,
+    Cost,
+    ExternalCheckpoint,
+    Identity,
+    Record,
+    WeightsSource,
+    without_foreign_budget,
+)
 from ..records.typed_json import reader_of
 from .encoder import Weights
 
@@ -23,8 +33,8 @@ def record_header(plan: Plan, job: Job, cell: Cell, device: torch.device, weight
     """A record with everything that is known before the protocol runs; without ``weights`` if pretraining failed."""
     metadata = weights.metadata if weights else {}
     plan = plan.with_encoder_of(job.external)
-    request = plan.request
-    return Record(
+    request, targets = plan.request, plan.source.target_identity(protocol_needs_of(cell.protocol))
+    record = Record(
         key=cell.key,
         cell=CellNames(
             method=job.method.name,
@@ -42,7 +52,9 @@ def record_header(plan: Plan, job: Job, cell: Cell, device: torch.device, weight
             encoder=plan.encoder_settings,
             recipe=asdict(job.recipe),
             unvaried_recipe=job.unvaried_recipe,
-            dataset=dataset_settings(request.dataset, plan.source, plan.dataset_info),
+            dataset=dataset_settings(request.dataset, plan.source, plan.dataset_info)
+            | ({} if request.limit is None else {"limit": request.limit})
+            | ({"targets": targets} if targets else {}),
             pretrain_dataset=dataset_settings(
                 request.pretrain_dataset or request.dataset, plan.pretrain_source, plan.pretrain_info
             ),
@@ -60,6 +72,7 @@ def record_header(plan: Plan, job: Job, cell: Cell, device: torch.device, weight
         pretext=metadata.get("pretext", {}),
         provenance=current_provenance(device),
     )
+    return without_foreign_budget(record)
 
 
 def checkpoint_name(job: Job) -> str | None:
@@ -97,10 +110,20 @@ def weights_source(job: Job, weights: Weights | None, reading: Mapping[str, Any]
 def dataset_settings(name: str, source: DatasetSource, info: DatasetInfo) -> dict[str, Any]:
     """A data set's plugin and settings, without its directory: the data's identity is recorded instead.
 
-    ``range`` is the range of values that was used, also if no setting gave it.
+    ``range`` is the range of values that was used, also if no setting gave it. ``crop_margin`` is left out where it
+    has no effect, because all crops come from the images themselves, and so are ``later_settings`` with the values
+    given there, see `Plugin.without_later_defaults`.
     """
-    settings = {key: value for key, value in asdict(source).items() if key != "data_dir"}
-    return {"source": name} | settings | ({"range": list(info.value_range)} if info.value_range else {})
+    idle = {"crop_margin"} if info.crop_side is None and asdict(source).get("crop_margin") != 1 else set()
+    later: dict[str, Any] = getattr(source, "later_settings", {})
+    settings = {
+        key: value
+        for key, value in asdict(source).items()
+        if key not in {"data_dir", *idle} and (key not in later or value != later[key])
+    }
+    return (
+        {"source": name.partition("/")[0]} | settings | ({"range": list(info.value_range)} if info.value_range else {})
+    )
 
 
 def split_sizes(dataset: Dataset) -> dict[str, Any]:

@@ -28,6 +28,8 @@ from ..storage.atomic import raise_storage_errors
 from ..training import distributed
 from ..training.loop import Step, count_step_flops, optimiser_steps, pretrain
 
+log = logging.getLogger(__name__)
+
 COLLAPSED = 0.05  # embeddings with a smaller spread (1: they fill the sphere, 0: all are equal) count as collapsed
 
 
@@ -48,13 +50,24 @@ def load_or_pretrain(
     if job.external:
         return encoder, load_external(job.external, encoder)
     if job.checkpoint:
-        return encoder, Weights(kind="file", file=job.checkpoint, metadata=store.load_encoder(job.checkpoint, encoder))
+        return encoder, load_given_file(job, job.checkpoint, encoder)
     if not job.trains:
         return encoder, Weights(kind="untrained", metadata={})
     if (found := find_pretrained(plan, job)) and (weights := load_pretrained(*found, encoder)):
         return encoder, weights
     weights = yield from pretrain_encoder(plan, job, encoder, datasets, device)
     return encoder, weights
+
+
+def load_given_file(job: Job, file: Path, encoder: Encoder) -> Weights:
+    """Fills the encoder from the file of ``--checkpoint``, and logs which part was taken if several fit."""
+    metadata = store.load_encoder(file, encoder)
+    if others := metadata.pop("other_parts", []):
+        log.info(
+            "%s: its part %r was taken; %r fits too: --checkpoint %s=%s#%s",
+            file, metadata.pop("part"), others[0], job.method.name, file, others[0],
+        )  # fmt: skip
+    return Weights(kind="file", file=file, metadata=metadata)
 
 
 def load_pretrained(kind: str, file: Path, encoder: Encoder) -> Weights | None:
@@ -66,7 +79,7 @@ def load_pretrained(kind: str, file: Path, encoder: Encoder) -> Weights | None:
             raise
         with raise_storage_errors(file), suppress(FileNotFoundError):  # another process may have been faster
             file.replace(file.with_name(f"{file.name}.damaged"))
-        logging.getLogger(__name__).warning("%s: the file was renamed, and the encoder is pretrained again.", error)
+        log.warning("%s: the file was renamed, and the encoder is pretrained again.", error)
         return None
 
 
@@ -107,8 +120,10 @@ def pretrain_encoder(
             steps.append(step)
             recent = [one.loss for one in steps[-50:]]
             note = f"loss {sum(recent) / len(recent):.3f}" + "".join(f", {k} {v:.3f}" for k, v in step.logged.items())
-            yield Progress(title=f"{job.method.name}: pretraining", done=step.step, total=step.steps, note=note)
+            yield Progress(title=f"{plan.title_of(job)}: pretraining", done=step.step, total=step.steps, note=note)
     metadata["pretext"] = pretext_summary([step.loss for step in steps], [step.logged for step in steps])
+    if is_undertrained(plan, job, method):
+        metadata["pretext"]["undertrained"] = True
     metadata["cost"] = {
         "pretrain_seconds": sum(step.seconds for step in steps),
         "pretrain_views": job.recipe.views,
@@ -121,6 +136,16 @@ def pretrain_encoder(
         store.save_encoder(file, encoder, metadata)
         partial.unlink(missing_ok=True)
     return Weights(kind="pretrained", file=file, metadata=metadata)
+
+
+def views_before_gradient(plan: Plan, method: Method) -> float:
+    """How many views a method processes before its encoder gets the first gradient."""
+    return method.epochs_before_gradient * plan.pretrain_info.train_images * method.views_per_image
+
+
+def is_undertrained(plan: Plan, job: Job, method: Method) -> bool:
+    """Whether the budget ends before the encoder gets its first gradient, so that nothing is learned."""
+    return 0 < job.recipe.views <= views_before_gradient(plan, method)
 
 
 def find_pretrained(plan: Plan, job: Job) -> tuple[str, Path] | None:
@@ -166,6 +191,7 @@ def build_encoder(plan: Plan, job: Job, device: torch.device) -> Encoder:
     with torch.device("meta" if device.type == "meta" else "cpu"):
         size = input_spec.size if input_spec else plan.dataset_info.image_size
         encoder = encoder_for_input_mode(plan.encoder.load(), input_mode_of(job), size, plan.encoder_settings)
+    encoder.input_size = size
     if input_spec:  # pictures from files are cropped already
         encoder.with_input_spec(replace(input_spec, crop=1.0) if job.decodes_files else input_spec)
     return encoder.to(device).to(memory_format=torch.channels_last)

@@ -16,12 +16,12 @@ from ..checkpoints.fetch import load_checkpoint
 from ..checkpoints.store import load_encoder
 from ..encoders import Encoder
 from ..errors import UserError, did_you_mean, plugin_traceback, with_place
-from ..evaluation.representation import check_class_token
+from ..evaluation.feature_spec import check_class_token
 from ..method import Method
 from ..planning.plan import Cell, Job, Plan
 from ..protocol import Protocol
 from ..storage.cache import cache_folder
-from .encoder import build_encoder, find_pretrained, train_info_of
+from .encoder import build_encoder, find_pretrained, is_undertrained, train_info_of, views_before_gradient
 from .protocol_output import checked_feature_specs
 
 CPU = torch.device("cpu")
@@ -90,8 +90,8 @@ def check_weights_or_method(plan: Plan, job: Job, encoder: Encoder) -> None:
 
 def warn_of_small_budget(plan: Plan, job: Job, method: Method) -> None:
     """Warns if the budget ends before the encoder gets its first gradient, so that nothing would be learned."""
-    least = method.epochs_before_gradient * plan.pretrain_info.train_images * method.views_per_image
-    if least and job.recipe.views <= least:
+    least = views_before_gradient(plan, method)
+    if is_undertrained(plan, job, method):
         log.warning(
             "%s: learns nothing in %s views, because its encoder gets no gradient in the first %g epochs (%s views); "
             "use --set recipe.views=%d or more.",

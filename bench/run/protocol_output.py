@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from ..evaluation.representation import FeatureSpec, Representation
+from ..evaluation.feature_spec import FeatureSpec
+from ..evaluation.representation import Representation
 from ..protocol import Protocol
-from ..records.measurement import Measurement, is_shown_in_percent
+from ..records.measurement import FRACTION, Measurement
+from ..records.predictions import ARRAYS, MAX_ARRAY_BYTES, array_violation
 
-RESERVED_TAPS = ("file", "labels")  # names with a meaning of their own in the file of predictions
+RESERVED_TAPS = ("file", "labels", ARRAYS)  # first words with a meaning of their own in the file of predictions
 
 
 def checked_feature_specs(protocol: Protocol) -> tuple[FeatureSpec, ...]:
@@ -45,10 +47,36 @@ def checked_measurements(protocol: Protocol, representation: Representation) -> 
         if name in seen:
             raise mistake(protocol, f"yielded {measurement.metric} at {measurement.tap} twice")
         seen.add(name)
-        low, high = (None if end is None else float(end) for end in (measurement.ci_low, measurement.ci_high))
-        yield replace(measurement, value=float(measurement.value), ci_low=low, ci_high=high)
+        measurement = as_declared(measurement, protocol, representation)
+        if measurement.unit == FRACTION and abs(measurement.value) > 1:
+            where = f"{measurement.metric} at {measurement.tap}"
+            raise mistake(
+                protocol, f"{where}: its value is {measurement.value:g}; fractions are at most 1, not percent"
+            )
+        yield measurement
     if not seen:
         raise mistake(protocol, "yielded no measurement")
+
+
+def as_declared(measurement: Measurement, protocol: Protocol, representation: Representation) -> Measurement:
+    """The measurement with the unit, direction and chance level of its metric, and plain numbers."""
+    metric = protocol.metric_of(measurement.metric)
+    if metric is None:
+        raise mistake(
+            protocol,
+            f"yielded the metric {measurement.metric!r}, which its `metrics` do not declare; "
+            f"add Metric({measurement.metric!r}) to them",
+        )
+    low, high = (None if end is None else float(end) for end in (measurement.ci_low, measurement.ci_high))
+    return replace(
+        measurement,
+        value=float(measurement.value),
+        unit=metric.unit,
+        higher_is_better=metric.higher_is_better,
+        chance=metric.chance_on(representation),
+        ci_low=low,
+        ci_high=high,
+    )
 
 
 def violation(measurement: Measurement, test_images: int, classes: int) -> str | None:
@@ -58,13 +86,14 @@ def violation(measurement: Measurement, test_images: int, classes: int) -> str |
         if not isinstance(text, str) or not text or not text.isprintable():
             return f"a measurement's {field} is {in_words(text)}, not printable text"
     where = f"{measurement.metric} at {measurement.tap}"
-    if measurement.tap in RESERVED_TAPS:
+    if measurement.tap.partition(" ")[0] in RESERVED_TAPS:
         return f"{where}: a tap cannot have this name"
     problems = (
         value_violation(measurement),
         interval_violation(measurement.ci_low, measurement.ci_high),
         predictions_violation(measurement.predictions, test_images, classes),
         confidences_violation(measurement.confidences, test_images),
+        arrays_violation(measurement.arrays),
         details_violation(measurement.details),
     )
     return next((f"{where}: {words}" for words in problems if words), None)
@@ -75,8 +104,6 @@ def value_violation(measurement: Measurement) -> str | None:
     value: Any = measurement.value
     if not is_finite_number(value):
         return f"its value is {in_words(value)}, not a finite number; yield nothing where nothing can be measured"
-    if is_shown_in_percent(measurement.metric) and abs(value) > 1:
-        return f"its value is {value:g}; accuracies are fractions, not percent"
     return None
 
 
@@ -112,6 +139,18 @@ def confidences_violation(confidences: Any, test_images: int) -> str | None:
         return f"its confidences have the shape {confidences.shape}, not ({test_images},), one per test image"
     inside = (confidences >= 0) & (confidences <= 1 + 1e-6)  # a sum of rounded shares may exceed 1
     return None if inside.all() else "its confidences are not all within 0 ... 1"
+
+
+def arrays_violation(arrays: Any) -> str | None:
+    """What is wrong with the arrays of a measurement; they are arrays of numbers by name."""
+    if not isinstance(arrays, Mapping) or not all(isinstance(name, str) and name.isidentifier() for name in arrays):
+        return f"its arrays are {in_words(arrays)}, not a mapping from names of letters and digits to arrays"
+    for name, array in arrays.items():
+        if words := array_violation(array):
+            return f"its array {name} is {words}"
+    if (size := sum(array.nbytes for array in arrays.values())) > MAX_ARRAY_BYTES:
+        return f"its arrays have {size:,} bytes, more than {MAX_ARRAY_BYTES:,}"
+    return None
 
 
 def details_violation(details: Any) -> str | None:

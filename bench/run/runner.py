@@ -8,11 +8,11 @@ results; the caller shows them.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Generator, Hashable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,32 +24,34 @@ from ..encoders import Encoder, weights_hash
 from ..errors import StorageError, UserError, plugin_traceback, with_place
 from ..evaluation.representation import Representation
 from ..planning.plan import Job, Plan, PlannedDatasets
-from ..progress import Progress
+from ..progress import Progress, format_duration
 from ..protocol import Protocol
 from ..records import store as records
 from ..records.measurement import Measurement
 from ..records.mistakes import contact_sheet, find_mistakes
 from ..records.predictions import collect_predictions
 from ..records.provenance import peak_memory
-from ..records.record import Record
+from ..records.record import Examples, Record
 from ..storage.atomic import remove_stale_files
 from ..storage.cache import remove_stale_cache_files
 from ..storage.hashing import fingerprint
 from ..training.loop import Diverged
 from .describe import record_header, split_sizes
-from .encoder import Weights, check_pretraining_data, input_identity, load_or_pretrain, untrained_encoder
+from .encoder import (
+    Weights,
+    check_pretraining_data,
+    input_identity,
+    load_or_pretrain,
+    untrained_encoder,
+)
+from .examples import collect_examples
+from .measured import Measured, value_with_unit
 from .preflight import check_encoder_cache, check_jobs, check_results_folder, device_of
 from .protocol_output import checked_feature_specs, checked_measurements
+from .workload import measuring_workload, pretraining_workload
 
 MAX_CLASS_NAMES = 100  # that a record holds
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """The record of a cell was written, whether it succeeded or failed."""
-
-    path: Path
-    record: Record
+log = logging.getLogger(__name__)
 
 
 def measure_missing(plan: Plan) -> Generator[Progress | Measured, None, None]:
@@ -62,10 +64,13 @@ def measure_missing(plan: Plan) -> Generator[Progress | Measured, None, None]:
     datasets = prepare_work(plan, plan.missing)
     check_results_folder(plan.request.results)
     remove_stale_files(plan.request.results / "records")
-    datasets.probing_dataset()  # before any training, so that unreadable images are reported first
+    yield Progress(title=f"{plan.dataset_info.name}: reading", done=0, total=0, workload=measuring_workload(plan))
+    read_probing_dataset(plan, datasets)  # before any training, so that unreadable images are reported first
     check_pretraining_data(plan, plan.missing, datasets)
     shared_results: dict[Hashable, Any] = {}
     for job in plan.missing:
+        began = time.perf_counter()
+        pretrain_seconds = 0.0
         try:
             representation, weights = yield from prepare_representation(
                 plan, job, datasets, protocols[job.recipe_hash], shared_results
@@ -74,14 +79,39 @@ def measure_missing(plan: Plan) -> Generator[Progress | Measured, None, None]:
             if plan.request.debug:
                 raise
             for cell in job.missing:
-                yield write_failure(plan, record_header(plan, job, cell, device_of(plan.request.device)), error)
+                header = record_header(plan, job, cell, device_of(plan.request.device))
+                yield replace(write_failure(plan, header, error), title=plan.title_of(job))
             continue
+        if weights.kind == "pretrained":
+            pretrain_seconds = time.perf_counter() - began - representation.extract_seconds
         for cell, protocol in zip(job.missing, protocols[job.recipe_hash], strict=True):
-            title = f"{job.name}: {cell.protocol.name}"
+            title = f"{plan.title_of(job)}: {cell.protocol.name}"
             yield Progress(title=title, done=0, total=1)
             header = record_header(plan, job, cell, representation.device, weights)
-            yield (yield from measure_cell(plan, header, protocol, representation, title))
+            measured = yield from measure_cell(plan, header, protocol, representation, title)
             yield Progress(title=title, done=1, total=1)
+            now = time.perf_counter()
+            yield replace(
+                measured,
+                title=plan.title_of(job),
+                headline=protocol.headline,
+                seconds=now - began,
+                pretrain_seconds=pretrain_seconds,
+            )
+            began, pretrain_seconds = now, 0.0  # the first cell counts what the cells of an encoder share
+
+
+def read_probing_dataset(plan: Plan, datasets: PlannedDatasets) -> None:
+    """Reads the data set that protocols use, and logs how long it took."""
+    began = time.perf_counter()
+    dataset = datasets.probing_dataset(plan.protocol_needs)
+    log.debug(
+        "%s: %s train and %s test images read in %s",
+        plan.dataset_info.name,
+        f"{len(dataset.train):,}",
+        f"{len(dataset.test):,}",
+        format_duration(time.perf_counter() - began),
+    )
 
 
 def prepare_work(plan: Plan, jobs: tuple[Job, ...]) -> PlannedDatasets:
@@ -104,8 +134,13 @@ def prepare_representation(
     dataset = datasets.dataset_of(job)
     representation = build_representation(plan, job, encoder, dataset, device, weights, shared_results)
     feature_specs = [spec for protocol in protocols for spec in checked_feature_specs(protocol)]
+    title = f"{plan.title_of(job)}: features"
+    yield Progress(title=title, done=0, total=len(dataset.train) + len(dataset.test))
     for done, total in representation.extract(feature_specs):
-        yield Progress(title=f"{job.name}: features", done=done, total=total)
+        yield Progress(title=title, done=done, total=total)
+    log.debug("%s: encoder %s%s", plan.title_of(job), weights.kind, f", {weights.file}" if weights.file else "")
+    seconds = representation.extract_seconds
+    log.debug("%s %s", title, f"extracted in {format_duration(seconds)}" if seconds else "read from the cache")
     return representation, weights
 
 
@@ -147,9 +182,11 @@ def measure_cell(
     )
     measurements, failure = yield from evaluate_protocol(protocol, representation, title)
     header = with_cost(header, representation, began)
+    log.debug("%s took %s", title, format_duration(time.perf_counter() - began))
     if failure is None:
         try:
-            return write_measurements(plan, header, measurements, representation.dataset)
+            examples = collect_examples(protocol, representation, title)
+            return write_measurements(plan, header, measurements, representation.dataset, examples)
         except StorageError:  # of the record itself
             raise
         except Exception as error:
@@ -167,6 +204,9 @@ def evaluate_protocol(
     try:
         for measurement in checked_measurements(protocol, representation):
             measurements.append(measurement)
+            details = ", ".join(f"{name} {value}" for name, value in (measurement.details or {}).items())
+            result = f"{measurement.metric} at {measurement.tap} {value_with_unit(measurement)}"
+            log.debug("%s: %s%s", title, result, f" ({details})" * bool(details))
             yield Progress(title=title, done=0, total=1, note=f"{measurement.metric} {measurement.value:.3f}")
     except Exception as error:
         return measurements, error
@@ -174,9 +214,10 @@ def evaluate_protocol(
 
 
 def with_cost(header: Record, representation: Representation, began: float) -> Record:
-    """The record with what features and protocol have cost so far; the protocol began at ``began``."""
+    """The record with the encoder's size, and what features and protocol cost since ``began``."""
     cost = replace(
         header.cost,
+        encoder_parameters=sum(value.numel() for value in representation.encoder.parameters()),
         extract_seconds=representation.extract_seconds,
         extract_flops=representation.extract_flops,
         probe_seconds=time.perf_counter() - began,
@@ -185,17 +226,24 @@ def with_cost(header: Record, representation: Representation, began: float) -> R
     return replace(header, cost=cost)
 
 
-def write_measurements(plan: Plan, record: Record, measurements: list[Measurement], dataset: Dataset) -> Measured:
-    """Writes a complete record with the predictions and a picture of the mistakes, if there are any."""
+def write_measurements(
+    plan: Plan,
+    record: Record,
+    measurements: list[Measurement],
+    dataset: Dataset,
+    examples: tuple[Examples, bytes] | None,
+) -> Measured:
+    """Writes a complete record with the predictions and pictures of mistakes and examples, if there are any."""
     folder = plan.request.results / "records"
-    record = replace(record, measurements=without_predictions(measurements))
+    described, drawn = examples or (None, None)
+    record = replace(record, measurements=without_predictions(measurements), examples=described)
     predictions = collect_predictions(measurements, dataset.test.labels.numpy())
     if predictions is None:
-        return Measured(path=records.write(folder, record), record=record)
+        return Measured(path=records.write(folder, record, examples=drawn), record=record)
     found = find_mistakes(measurements, predictions.labels)
     record = replace(record, mistakes=found, classes=tuple(dataset.classes[:MAX_CLASS_NAMES]))
     pictures = contact_sheet(dataset.test.images, found) if any(found.values()) else None
-    return Measured(path=records.write(folder, record, predictions, pictures), record=record)
+    return Measured(path=records.write(folder, record, predictions, pictures, drawn), record=record)
 
 
 def write_failure(plan: Plan, header: Record, error: Exception, measurements: Iterable[Measurement] = ()) -> Measured:
@@ -213,14 +261,15 @@ def write_failure(plan: Plan, header: Record, error: Exception, measurements: It
 
 
 def without_predictions(measurements: Iterable[Measurement]) -> tuple[Measurement, ...]:
-    """The measurements as a record holds them: predictions are stored next to it."""
-    return tuple(replace(one, predictions=None, confidences=None) for one in measurements)
+    """The measurements as a record holds them: predictions and arrays are stored next to it."""
+    return tuple(replace(one, predictions=None, confidences=None, arrays={}) for one in measurements)
 
 
 def pretrain_encoders(plan: Plan) -> Generator[Progress | tuple[Job, Weights], None, None]:
     """Makes sure that every job's encoder exists; yields each with its weights, of kind "failed" if it diverged."""
     check_jobs(plan, plan.jobs)
     datasets, device = prepare_work(plan, plan.jobs), device_of(plan.request.device)
+    yield Progress(title=f"{plan.pretrain_info.name}: reading", done=0, total=0, workload=pretraining_workload(plan))
     check_pretraining_data(plan, plan.jobs, datasets)
     for job in plan.jobs:
         if not job.trains:

@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..data import Split
 from ..errors import UserError
+from ..images.larger import move_images
 from ..method import Batch, Method
 from ..precision import low_precision
 from ..storage.atomic import atomic_write
@@ -152,7 +153,7 @@ def make_batch(method: Method, split: Split, indices: Tensor, device: torch.devi
         return values[indices % len(values)].to(device)
 
     return Batch(
-        images=split.images[indices].to(device, non_blocking=True),
+        images=move_images(split.images[indices], device),
         indices=indices.to(device),
         labels=select_if_needed("labels", split.labels),
         clips=select_if_needed("clips", split.clips),

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..checkpoints import store as checkpoints
 from ..data import Split
 from ..encoders import weights_hash
-from ..errors import UserError
+from ..errors import UserError, plugin_traceback, with_place
 from ..method import Method, Panel
 from ..planning.plan import Job, Plan, PlannedDatasets
 from ..progress import Progress
@@ -60,7 +60,9 @@ def draw_pretext(plan: Plan, images: int, file: Path) -> Generator[Progress | Pr
     except UserError:
         raise
     except Exception as error:
-        yield PretextFigure(file=None, note=failure_reason(error))
+        if plan.request.debug:
+            raise
+        yield PretextFigure(file=None, note=with_place(failure_reason(error), plugin_traceback(error)))
         return
     shown_labels = test.labels[indices[:images]].tolist() if "labels" in needs else ()
     pretrained_on = f" pretrained on {plan.pretrain_info.name}," if plan.pretrain_info != plan.dataset_info else ""

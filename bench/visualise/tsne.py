@@ -17,8 +17,9 @@ import torch
 
 from ..data import Dataset
 from ..encoders import weights_hash
-from ..errors import UserError, did_you_mean
-from ..evaluation.representation import FeatureSpec, Representation
+from ..errors import UserError, did_you_mean, plugin_traceback, with_place
+from ..evaluation.feature_spec import FeatureSpec
+from ..evaluation.representation import Representation
 from ..planning.plan import MAX_WORDS, Plan, PlannedDatasets
 from ..progress import Progress
 from ..records.store import file_name
@@ -63,7 +64,9 @@ def draw_tsne(plan: Plan, taps: Sequence[str], folder: Path) -> Generator[Progre
         except UserError:
             raise
         except Exception as error:
-            failed[name] = failure_reason(error)
+            if plan.request.debug:
+                raise
+            failed[name] = with_place(failure_reason(error), plugin_traceback(error))
             continue
         yield Progress(title=f"{name}: features", done=0, total=1)
         weights.append(weights_hash(encoder))
@@ -139,7 +142,7 @@ def draw_panels(positions: Mapping[str, list[np.ndarray]], taps: Sequence[str], 
         figure.legend(
             handles, names, loc="outside lower center", ncols=2 * columns, frameon=False, fontsize=9, markerscale=2
         )
-    plots.add_title(figure, title)
+    plots.add_title(figure, title, size=12)
     return figure
 
 

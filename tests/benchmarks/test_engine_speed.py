@@ -17,7 +17,8 @@ from sslbench.bench.encoders import Encoder
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.encoders.resnet18 import ResNet18
 from sslbench.bench.encoders.vit import ViT
-from sslbench.bench.evaluation.representation import FeatureSpec, Representation
+from sslbench.bench.evaluation.feature_spec import FeatureSpec
+from sslbench.bench.evaluation.representation import Representation
 from sslbench.bench.method import Batch, Method, TrainInfo
 from sslbench.bench.plugins.discovery import ROOT, find_plugins
 from sslbench.bench.precision import low_precision

@@ -8,7 +8,6 @@ Run with ``make bench``. The features are those of the untrained default encoder
 from __future__ import annotations
 
 import os
-import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,8 @@ from sslbench.bench.data.folder import Folder
 from sslbench.bench.data.synthetic import Synthetic
 from sslbench.bench.encoders.convnet import ConvNet
 from sslbench.bench.evaluation import probes
-from sslbench.bench.evaluation.representation import FeatureSpec, Representation
+from sslbench.bench.evaluation.feature_spec import FeatureSpec
+from sslbench.bench.evaluation.representation import Representation
 
 pytestmark = pytest.mark.slow
 
@@ -121,6 +121,7 @@ class TestNeighbours:
     def test_knn(self, benchmark, narrow):
         """Search and votes; beyond the features it takes at most 500 MB."""
         X, y, test, _ = narrow
+        resource = pytest.importorskip("resource")  # not on Windows
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         measure_once(benchmark, lambda: probes.knn_predictions(X, y, test, CLASSES, k=(K,), temperature=(TEMPERATURE,)))
         assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 500e6

@@ -16,7 +16,10 @@ from tests.builders import QUICK_OPTIONS
 
 pytestmark = pytest.mark.slow
 
-WORDS = ["--methods", "rotnet,random", "--protocol", "knn", "--set", "knn.k=20", *QUICK_OPTIONS]
+WORDS = [
+    *("--methods", "rotnet,random", "--protocol", "knn", "--set", "knn.k=20"),
+    *("--quiet", "--no-references", *QUICK_OPTIONS),
+]
 
 
 @pytest.fixture

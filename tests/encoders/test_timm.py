@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sslbench.bench.encoders import class_token_of
 from sslbench.bench.encoders.timm import Timm
 from sslbench.bench.errors import UserError
-from sslbench.bench.evaluation.representation import FeatureSpec
+from sslbench.bench.evaluation.feature_spec import FeatureSpec
 from sslbench.bench.images.input_spec import MEAN, STD
 
 TAPS = tuple(f"conv{n}" for n in range(1, 6))

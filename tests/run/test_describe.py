@@ -8,8 +8,10 @@ import numpy as np
 from PIL import Image
 
 from sslbench.bench.cli import main
+from sslbench.bench.data.folder import Folder
 from sslbench.bench.records import store as records
 from sslbench.bench.records.predictions import read_predictions
+from sslbench.bench.run.describe import dataset_settings
 from tests.builders import run_quickly
 
 
@@ -53,3 +55,21 @@ def test_a_record_says_which_range_of_values_was_used(results: Path, tmp_path: P
     assert main([*words, "--data-dir", str(tmp_path / "tiles"), "--results", str(results)]) == 0
     (record,), _ = records.read_all(results / "records")
     assert record.settings.dataset["range"] == [840, 4130]
+
+
+def test_a_record_has_the_crop_margin_only_where_it_has_an_effect(tmp_path: Path) -> None:
+    """It has none for pictures that are decoded into the cache; a margin of 1 that was asked for is always recorded."""
+    for split in ("train", "test"):
+        for label in ("a", "b"):
+            path = tmp_path / "wide" / split / label / "0.png"
+            path.parent.mkdir(parents=True)
+            Image.fromarray(np.zeros((100, 160, 3), np.uint8)).save(path)
+    recorded = [
+        dataset_settings("folder", source, source.check()).get("crop_margin")
+        for source in (
+            Folder(data_dir=str(tmp_path / "wide"), image_size=100),
+            Folder(data_dir=str(tmp_path / "wide"), image_size=64),
+            Folder(data_dir=str(tmp_path / "wide"), image_size=100, crop_margin=1),
+        )
+    ]
+    assert recorded == [1.5, None, 1]

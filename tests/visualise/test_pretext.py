@@ -45,8 +45,8 @@ QUICK = [word for setting in (*SETTINGS, "convnet.width=4") for word in ("--set"
 @pytest.fixture(autouse=True)
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty cache and an empty bundle for each test."""
-    monkeypatch.setattr(checkpoints, "cache_folder", lambda: tmp_path / "cache")
-    monkeypatch.setattr(checkpoints, "BUNDLE", tmp_path / "bundle")
+    monkeypatch.setattr(checkpoints.pretrained_files, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(checkpoints.pretrained_files, "BUNDLE", tmp_path / "bundle")
 
 
 def plan_of(name: str, *assignments: str, **request: Any) -> Plan:
@@ -270,6 +270,20 @@ def test_a_diverging_loss_is_reported(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["show", "bursting", "--plugin", file, "--results", str(tmp_path), *QUICK]) == 1
     assert "failed: bursting: the loss was nan at step 4" in capsys.readouterr().err
     assert not list(tmp_path.glob("figures/*.png"))
+
+
+def test_an_error_of_a_plugin_shows_its_file_and_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its author needs the place; with --debug the error is raised where it occurs."""
+    file = write_plugin(
+        tmp_path, "clumsy", "pass", "    def panels(self, batch):\n        return [][len(batch.images)]"
+    )
+    line = Path(file).read_text().splitlines().index("        return [][len(batch.images)]") + 1
+    words = ["show", "clumsy", "--plugin", file, "--results", str(tmp_path), *QUICK]
+    assert main(words) == 1
+    error = capsys.readouterr().err
+    assert error == f"failed: clumsy: IndexError: list index out of range ({file}:{line}, in panels)\n"
+    with pytest.raises(IndexError):
+        main([*words, "--debug"])
 
 
 def test_what_cannot_be_drawn_is_reported_before_any_work(

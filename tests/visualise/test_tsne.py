@@ -9,6 +9,7 @@ import pytest
 
 from sslbench.bench.cli import main
 from sslbench.bench.visualise.tsne import grid_shape, tsne_positions
+from tests.builders import write_method
 
 SMALL = ["--set", "synthetic.train=64", "--set", "synthetic.test=60"]
 
@@ -43,6 +44,18 @@ def test_an_unknown_tap_is_reported_before_any_work(tmp_path: Path, capsys: pyte
     error = capsys.readouterr().err
     assert error == "error: --taps: convnet has no tap 'conv55'. Did you mean 'conv5'?\n"
     assert not (tmp_path / "figures").exists()
+
+
+def test_an_error_of_a_plugin_shows_its_file_and_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The other methods are drawn; with --debug the error is raised where it occurs."""
+    file = write_method(tmp_path, "careless", "        {}['gone']")
+    line = Path(file).read_text().splitlines().index("        {}['gone']") + 1
+    words = ["map", "--methods", "careless", "--plugin", file, "--results", str(tmp_path), *SMALL]
+    words += ["--set", "recipe.views=64", "--set", "recipe.batch_size=16"]
+    assert main(words) == 1
+    assert capsys.readouterr().err == f"failed: careless: KeyError: 'gone' ({file}:{line}, in loss)\n"
+    with pytest.raises(KeyError, match="gone"):
+        main([*words, "--debug"])
 
 
 def test_panels_fill_rows_of_four() -> None:
