@@ -8,7 +8,8 @@ section 4.1 (https://arxiv.org/abs/2005.10242). Spread: Chen and He, "Exploring 
 Learning", CVPR 2021, section 4.1. How similar the features of two methods are: linear CKA of Kornblith et al.,
 "Similarity of Neural Network Representations Revisited", ICML 2019 (https://arxiv.org/abs/1905.00414).
 
-None of these has a best value that features must reach. A decay near 1 is said to be best, so it is not ranked.
+None of these says alone that features are good: RankMe was made to choose among the settings of one method. A decay
+near 1 is said to be best, so it has no direction and is not ranked; nor are dead features, which most methods lack.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 SKETCHED = 1000  # test images, evenly spaced, whose features are stored for the comparison of methods
 COMPONENTS = 32  # principal components of them; the CKA of the bundled encoders then has an error below 0.01
+UNRANKED = ("spectrum_decay", "dead_features")
 GROUPS = 10  # of images, each left out once for the interval of the rank
 T_QUANTILE = 2.262  # of Student's t with GROUPS - 1 degrees of freedom, for 95 %
 
@@ -86,8 +88,8 @@ class Geometry(Protocol):
 
     @classmethod
     def ranking_groups(cls, measured: DataFrame) -> Series:
-        """Each metric by itself; the decay of the spectrum is not ranked."""
-        return measured["metric"].where(measured["metric"] != "spectrum_decay")
+        """Each metric by itself; the decay of the spectrum and dead features are not ranked."""
+        return measured["metric"].where(~measured["metric"].isin(UNRANKED))
 
     @classmethod
     def table(cls, measured: DataFrame, published: DataFrame) -> list[DataFrame]:

@@ -57,7 +57,7 @@ def narrow_grids(table: Table | Overview) -> list[Grid]:
         places = range(len(table.columns))
         return [overview_grid(table, places[start : start + ABREAST]) for start in places[::ABREAST]]
     if table.custom and table.custom.parts:
-        return [part_grid(table, narrow) for part in table.custom.parts for narrow in narrow_parts(part)]
+        return [grid for part in table.custom.parts for grid in narrow_part_grids(table, part)]
     if table.references is None:
         return whole_grids(table)
     return [table_grid(table, measured=True), table_grid(table, published=True)]
@@ -131,18 +131,18 @@ def overview_grid(overview: Overview, places: range) -> Grid:
     return Grid(header, rows, rules)
 
 
-def part_grid(table: Table, part: pd.DataFrame) -> Grid:
+def part_grid(table: Table, part: pd.DataFrame, *, described: bool = True) -> Grid:
     """A part of a protocol's own table, whose cells are text or `TableCell`.
 
-    If it names the label of each row, columns that describe the methods follow the first one and the last one, and
-    floor, ceiling and chance are rules.
+    If it names the label of each row, floor, ceiling and chance are rules, and if ``described``, columns that describe
+    the methods follow the first one and the last one.
     """
     header: list[tuple[str, ...]] = [name if isinstance(name, tuple) else (str(name),) for name in part.columns]
     rows = [[cell if isinstance(cell, TableCell) else TableCell(str(cell)) for cell in row] for row in part.to_numpy()]
     labels = part.attrs.get("labels")
     if labels is None:
         return Grid(header, rows)
-    before, after = describing_columns(table)
+    before, after = describing_columns(table) if described else ([], [])
     roles = {"chance": "chance"} | {label: cells[0].role for label, cells in table.rows_by_label}
     described = [
         [row[0], *described_by(before, label), *row[1:], *described_by(after, label)]
@@ -159,8 +159,11 @@ def described_by(columns: Iterable[Column], label: str) -> list[TableCell]:
     return [TableCell(column.texts.get(label, "-")) for column in columns]
 
 
-def narrow_parts(part: pd.DataFrame) -> list[pd.DataFrame]:
-    """A part whose columns have headings of two levels, in pieces that fit a terminal; any other as it is."""
+def narrow_part_grids(table: Table, part: pd.DataFrame) -> list[Grid]:
+    """A part whose columns have headings of two levels, in pieces that fit a terminal; any other as it is.
+
+    What describes the methods is a piece of its own.
+    """
     groups = dict.fromkeys(name[0] for name in part.columns if isinstance(name, tuple))
     pieces: list[list[int]] = []
     for group in groups:
@@ -169,7 +172,11 @@ def narrow_parts(part: pd.DataFrame) -> list[pd.DataFrame]:
             pieces[-1] += places
         else:
             pieces.append(places)
-    return [part.iloc[:, [0, *piece]] for piece in pieces] or [part]
+    if len(pieces) < 2:
+        return [part_grid(table, part)]
+    grids = [part_grid(table, part.iloc[:, [0, *piece]], described=False) for piece in pieces]
+    description = part_grid(table, part.iloc[:, [0]])
+    return [*grids, *([description] if len(description.header) > 1 else [])]
 
 
 def measured_cell(table: Table, row: Any, *, interval: bool = True) -> TableCell:
@@ -196,7 +203,7 @@ def reading_notes(table: Table | Overview, legend: str) -> list[str]:
         notes.append(f"≈: not significantly worse than the best on the same images ({test}, Holm; {100 * LEVEL:.0f} %)")
     if isinstance(table, Overview):
         return notes
-    wilson = "accuracy" in table.metric
+    wilson = table.metric.startswith(("accuracy", "macro_accuracy"))
     if most == 1:
         return [*notes, f"one seed: ± covers test images only (half the 95 % {'Wilson ' * wilson}interval)"]
     fewer = [f"{label} {count}" for label, count in seeds.items() if 1 < most > count]

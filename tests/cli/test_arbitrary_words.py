@@ -21,7 +21,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @FEW
 @given(words=command_lines())
 @example(words=["--methods", "rotnet,random", "--dataset", "folder", "--data-dir", "pictures"])
-@example(words=["report", "--results", "results"])
 @example(words=["--methods", "random", "--pretrain-data-dir=--"])
 @example(words=["--methods", "random", "--dry-run", "\r\n\x1b[31m"])
 @example(words=["--methods", "random", "--plugin", "x" * 300])

@@ -138,7 +138,9 @@ class ColourBlind(Representation):
 def ideal_places_representation(
     train: int = 8, test: int = 16, *, shuffled: bool = False, order: Tensor | None = None, noise: float = 0
 ) -> Representation:
-    """Maps (n, 3, 16, 16) that hold the place of each position: how far right, how far down, and 1.
+    """Maps (n, 4, 16, 16) that hold the place of each position, how far right, how far down, and 1; and a grey.
+
+    The grey, a number of its own for each image, is the same everywhere.
 
     The arguments are those of `ideal_representation`; ``shuffled`` and ``order`` change nothing.
     """
@@ -147,11 +149,13 @@ def ideal_places_representation(
     generator = torch.Generator().manual_seed(0)
     splits = []
     for count in (train, test):
-        maps = places + noise * torch.randn(count, 3, 16, 16, generator=generator)
+        greys = 0.2 * torch.rand(count, 1, 1, 1, generator=generator).expand(-1, 1, 16, 16)
+        maps = torch.cat([places.expand(count, -1, -1, -1), greys], 1)
+        maps = maps + noise * torch.randn(maps.shape, generator=generator)
         splits.append(Split(images=maps, labels=torch.arange(count) % CLASSES))
     names = tuple(map(str, range(CLASSES)))
     dataset = Dataset(name="given", classes=names, image_size=16, train=splits[0], test=splits[1])
-    return ColourBlind(GivenFeatures(3), dataset, str(uuid4()), torch.device("cpu"), "fp32")
+    return ColourBlind(GivenFeatures(4), dataset, str(uuid4()), torch.device("cpu"), "fp32")
 
 
 def ideal_for(protocol: Protocol, **scene: Any) -> Representation:

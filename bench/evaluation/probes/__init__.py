@@ -7,6 +7,7 @@ chunks, so the extra memory does not grow with the number of images.
 
 from .agreement import clustering_agreement
 from .clusters import Clusters, assign_clusters, k_means
+from .contours import contour_accuracy, region_similarity
 from .dense import iter_enlarged, labels_of_positions, means_of_positions, position_rows, rows_of_other_pictures
 from .feature_table import check_features
 from .finetune import Classifier, fine_tune, predict_classes
@@ -37,6 +38,7 @@ __all__ = [
     "average_precision",
     "check_features",
     "clustering_agreement",
+    "contour_accuracy",
     "effective_rank",
     "false_negative_shares",
     "fine_tune",
@@ -56,6 +58,7 @@ __all__ = [
     "overlap_counts",
     "position_rows",
     "predict_classes",
+    "region_similarity",
     "ridge_probe",
     "ridge_regression",
     "rows_of_other_pictures",

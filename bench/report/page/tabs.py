@@ -51,7 +51,7 @@ def build_tabs(tables: Sequence[Table], figures: Sequence[Figure]) -> list[Tab]:
             continue
         summary = plugins[name].summary if name in plugins else ""
         methods = [*(plugins[name].constants.get("variants") or {})] if name in plugins else []
-        command = f"{program_name()} --methods {','.join(methods or ['rotnet', 'moco'])} --protocol {name}"
+        command = f"{program_name()} --methods {','.join(methods or ['rotnet', 'random'])} --protocol {name}"
         tab = Tab(
             name, summary, [as_html(table) for table in own], figures_of(figures, name), by_setting(published), command
         )
