@@ -125,7 +125,7 @@ class Propagation(Protocol):
         numbers = torch.cat([given.new_zeros(1), given.unique()]).unique()
         first = probes.means_of_positions((given[:, None] == numbers.view(1, -1, 1, 1)), maps.shape[3:])
         rows, labels = F.normalize(maps.flatten(3).mT, dim=3), [first.flatten(2).mT]  # (B, T, P, C), (B, P, K)
-        near = neighbourhood(*maps.shape[3:], self.radius).to(maps.device)
+        near = neighbourhood(maps.shape[3], maps.shape[4], self.radius).to(maps.device)
         for frame in range(1, maps.shape[1]):
             context = [0, *range(max(1, frame - self.context), frame)]
             similarity = rows[:, frame] @ rows[:, context].flatten(1, 2).mT

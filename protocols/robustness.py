@@ -28,7 +28,6 @@ from sslbench import (
     probes,
     statistics,
 )
-from sslbench.bench.protocol import share_of_largest_class
 
 from ._corruptions import CORRUPTIONS, SEVERITIES, corruption
 from ._metrics_table import metrics_table
@@ -37,6 +36,8 @@ from ._severities import draw_severities
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
+
+CHANCE = Protocol.metrics[0].chance  # of an accuracy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +52,10 @@ class Robustness(Protocol):
     presets: ClassVar = {"smoke": {"images": 500, "features": 512}}
     headline: ClassVar = "corrupted_accuracy"
     metrics: ClassVar = (
-        Metric("corrupted_accuracy", "fraction", best=1, chance=share_of_largest_class),
+        Metric("corrupted_accuracy", "fraction", best=1, chance=CHANCE),
         Metric("relative_accuracy"),
-        Metric("clean_accuracy", "fraction", best=1, chance=share_of_largest_class),
-        *(Metric(f"accuracy_{name}", "fraction", best=1, chance=share_of_largest_class) for name in CORRUPTIONS),
+        Metric("clean_accuracy", "fraction", best=1, chance=CHANCE),
+        *(Metric(f"accuracy_{name}", "fraction", best=1, chance=CHANCE) for name in CORRUPTIONS),
     )
 
     def feature_specs(self) -> tuple[FeatureSpec, ...]:
@@ -101,8 +102,9 @@ class Robustness(Protocol):
     ) -> tuple[Tensor, Tensor, dict[str, Any]]:
         """Weights (D, K) and bias (K,) of logistic regression on clean train features, and what was chosen."""
         train, labels = representation.train(spec), representation.train_labels.to(representation.device)
-        classes, options = representation.num_classes, {"strengths": self.strengths, "held_out": self.held_out}
-        result = probes.linear_probe(train, labels, train[:1], classes, **options)
+        result = probes.linear_probe(
+            train, labels, train[:1], representation.num_classes, strengths=self.strengths, held_out=self.held_out
+        )
         assert result.linear is not None
         return *result.linear, {"strength": result.strength, "strength_choice": result.choice}
 

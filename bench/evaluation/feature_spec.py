@@ -22,9 +22,9 @@ class FeatureSpec:
 
     With ``pooling`` "average" or "max", maps are pooled to the largest square grid that gives at most ``max_dim``
     values, or to one value per channel where ``max_dim`` is None. "mean" is the mean of all positions, "token" is the
-    class token, and "token+mean" is both, concatenated, whatever ``max_dim`` is. "map" keeps maps (N, C, h, w), averaged
-    to the largest grid of at most ``max_dim`` values; None keeps them as they are. ``images`` limits the features to
-    that many images of each split, evenly spaced.
+    class token, and "token+mean" is both, concatenated, whatever ``max_dim`` is. "map" keeps maps (N, C, h, w),
+    averaged to the largest grid of at most ``max_dim`` values; None keeps them as they are. ``images`` limits the
+    features to that many images of each split, evenly spaced.
     """
 
     tap: str

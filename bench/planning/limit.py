@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..data import Dataset, DatasetInfo
+from ..data import Dataset, DatasetInfo, Split
 from ..errors import UserError
 from ..storage.hashing import fingerprint
 
@@ -41,12 +41,20 @@ def limited_info(info: DatasetInfo, limit: int) -> DatasetInfo:
 
 
 def limited_dataset(dataset: Dataset, limit: int) -> Dataset:
-    """The data set with at most ``limit`` images per split, without clips."""
-    train, test = (
-        split.subset(balanced_indices(split.labels, limit)) if limit < len(split) else split
-        for split in (dataset.train, dataset.test)
-    )
-    return replace(dataset, train=train, test=test)
+    """The data set with at most ``limit`` images and ``limit`` clips per split."""
+    return replace(dataset, train=limited_split(dataset.train, limit), test=limited_split(dataset.test, limit))
+
+
+def limited_split(split: Split, limit: int) -> Split:
+    """At most ``limit`` images, of all classes alike, and ``limit`` clips, evenly spaced."""
+    from ..evaluation.feature_spec import evenly_spaced
+
+    limited = split.subset(balanced_indices(split.labels, limit)) if limit < len(split) else split
+    if split.clips is None or (limited is split and len(split.clips) <= limit):
+        return limited
+    chosen = evenly_spaced(len(split.clips), limit)
+    masks = None if split.clip_masks is None else split.clip_masks[chosen]
+    return replace(limited, clips=split.clips[chosen], clip_masks=masks)
 
 
 def balanced_indices(labels: Tensor, limit: int) -> Tensor:

@@ -51,8 +51,9 @@ class Predictions:
     def to_bytes(self) -> bytes:
         """The contents of a compressed NumPy file."""
         packed = BytesIO()
-        stored: dict[str, Any] = {f"{ARRAYS} {name}": array for name, array in self.arrays.items()}
-        np.savez_compressed(packed, **self.by_name, **stored, labels=self.labels)
+        others = {f"{ARRAYS} {name}": array for name, array in self.arrays.items()}
+        stored: dict[str, Any] = {**self.by_name, **others}
+        np.savez_compressed(packed, **stored, labels=self.labels)
         return packed.getvalue()
 
 

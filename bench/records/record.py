@@ -226,7 +226,8 @@ def from_json(content: Any, folder: Path | None = None) -> Record:
     record: Record = reader_of(Record)(_with_units(content))
     if not re.fullmatch(r"[0-9a-f]{16}", record.key):
         raise ValueError("key is not 16 hex digits")
-    for name in filter(None, (record.predictions, record.pictures, record.examples and record.examples.file)):
+    examples_file = record.examples.file if record.examples else None
+    for name in filter(None, (record.predictions, record.pictures, examples_file)):
         if not re.fullmatch(r"[\w-][\w.-]*", name):
             raise ValueError(f"{name[:40]!r} is not the name of a file next to the record")
     return without_foreign_budget(replace(record, folder=folder))

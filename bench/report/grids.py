@@ -144,14 +144,14 @@ def part_grid(table: Table, part: pd.DataFrame, *, described: bool = True) -> Gr
         return Grid(header, rows)
     before, after = describing_columns(table) if described else ([], [])
     roles = {"chance": "chance"} | {label: cells[0].role for label, cells in table.rows_by_label}
-    described = [
+    wide = [
         [row[0], *described_by(before, label), *row[1:], *described_by(after, label)]
         for label, row in zip(labels, rows, strict=True)
     ]
     names = [header[0], *((column.name,) for column in before), *header[1:], *((column.name,) for column in after)]
     rules = {at: roles[label] for at, label in enumerate(labels) if roles[label]}
     words = {0, *(1 + at for at, column in enumerate(before) if column.is_text)}
-    return Grid(names, described, rules, frozenset(words))
+    return Grid(names, wide, rules, frozenset(words))
 
 
 def described_by(columns: Iterable[Column], label: str) -> list[TableCell]:

@@ -18,7 +18,10 @@ CONTRACTS = {  # suite -> the plugins that it must have tested
     "tests/protocols/test_contract.py": {"my_protocol", "brightness"},
     "tests/encoders/test_encoders.py": {"my_encoder"},
     "tests/data/test_contract.py": {"my_dataset"},
-    "tests/plugins/test_contract.py": {"my_method", "my_protocol", "my_encoder", "my_dataset", "sharpness", "brightness"},
+    "tests/plugins/test_contract.py": {
+        *("my_method", "my_protocol", "my_encoder", "my_dataset"),
+        *("sharpness", "brightness"),
+    },
 }
 
 

@@ -58,6 +58,14 @@ def test_a_data_set_keeps_images_and_labels_together(tiny: Dataset) -> None:
     limited = limited_dataset(tiny, 30)
     assert (len(limited.train), len(limited.test)) == (30, len(tiny.test)) == (30, 20)
     assert limited.test is tiny.test
+    assert tiny.train.clips is not None
+    assert limited.train.clips is not None
+    assert torch.equal(limited.train.clips, tiny.train.clips)  # six, which are fewer than 30
+    few = limited_dataset(tiny, 3).train
+    assert few.clips is not None
+    assert few.clip_masks is not None
+    assert torch.equal(few.clips, tiny.train.clips[::2])
+    assert torch.equal(few.clip_masks, tiny.train.clip_masks[::2])  # type: ignore[index]
     chosen = balanced_indices(tiny.train.labels, 30)
     everything = slice(None)
     assert torch.equal(limited.train.images[everything], tiny.train.images[chosen])

@@ -138,28 +138,56 @@ class ColourBlind(Representation):
 def ideal_places_representation(
     train: int = 8, test: int = 16, *, shuffled: bool = False, order: Tensor | None = None, noise: float = 0
 ) -> Representation:
-    """Maps (n, 4, 16, 16) that hold the place of each position, how far right, how far down, and 1; and a grey.
+    """Maps (n, 3, 16, 16) that hold the place of each position, how far right, how far down, and about 1.
 
-    The grey, a number of its own for each image, is the same everywhere.
+    The third is the same everywhere in an image, and a number of its own for each image.
 
     The arguments are those of `ideal_representation`; ``shuffled`` and ``order`` change nothing.
     """
     centres = (torch.arange(16) + 0.5) / 16
-    places = torch.stack([centres.expand(16, 16), centres[:, None].expand(16, 16), torch.ones(16, 16)])
+    places = torch.stack([centres.expand(16, 16), centres[:, None].expand(16, 16)])
     generator = torch.Generator().manual_seed(0)
     splits = []
     for count in (train, test):
-        greys = 0.2 * torch.rand(count, 1, 1, 1, generator=generator).expand(-1, 1, 16, 16)
-        maps = torch.cat([places.expand(count, -1, -1, -1), greys], 1)
+        third = 1 + 0.2 * torch.rand(count, 1, 1, 1, generator=generator).expand(-1, 1, 16, 16)
+        maps = torch.cat([places.expand(count, -1, -1, -1), third], 1)
         maps = maps + noise * torch.randn(maps.shape, generator=generator)
         splits.append(Split(images=maps, labels=torch.arange(count) % CLASSES))
     names = tuple(map(str, range(CLASSES)))
     dataset = Dataset(name="given", classes=names, image_size=16, train=splits[0], test=splits[1])
-    return ColourBlind(GivenFeatures(4), dataset, str(uuid4()), torch.device("cpu"), "fp32")
+    return ColourBlind(GivenFeatures(3), dataset, str(uuid4()), torch.device("cpu"), "fp32")
+
+
+def ideal_clips_representation(
+    train: int = 8, test: int = 12, *, shuffled: bool = False, order: Tensor | None = None, noise: float = 0
+) -> Representation:
+    """Clips (n, 4, 3, 16, 16) whose features are the colour of the object, two of which move in each clip.
+
+    The arguments are those of `ideal_representation`, about clips and not images; ``order`` changes nothing.
+    """
+    generator = torch.Generator().manual_seed(0)
+    splits = []
+    for count in (train, test):
+        masks = torch.zeros(count, 4, 16, 16, dtype=torch.uint8)
+        for clip, (row, column) in zip(masks, torch.randint(4, (count, 2), generator=generator).tolist(), strict=True):
+            for frame in range(4):
+                clip[frame, row : row + 4, column + 3 * frame : column + 3 * frame + 4] = 1
+                clip[frame, 12 - row : 16 - row, 12 - 3 * frame : 16 - 3 * frame] = 2
+        clips = one_hot(masks.long(), 3).movedim(-1, 2).float()
+        clips += noise * torch.randn(clips.shape, generator=generator)
+        if shuffled:
+            masks = masks.flip(2, 3)[torch.randperm(count, generator=generator)]
+        images, labels = torch.zeros(count, 3, 16, 16), torch.arange(count) % CLASSES
+        splits.append(Split(images=images, labels=labels, clips=clips, clip_masks=masks))
+    names = tuple(map(str, range(CLASSES)))
+    dataset = Dataset(name="given", classes=names, image_size=16, train=splits[0], test=splits[1])
+    return Representation(GivenFeatures(3), dataset, str(uuid4()), torch.device("cpu"), "fp32")
 
 
 def ideal_for(protocol: Protocol, **scene: Any) -> Representation:
-    """Ideal features for what the protocol asks: one answer per image, or one per position."""
-    if not protocol.needs:
+    """Ideal features for what the protocol asks: one answer per image, per clip or per position."""
+    if isinstance(protocol, correspondence.Correspondence):
         return ideal_places_representation(**scene)
+    if "clips" in protocol.needs:
+        return ideal_clips_representation(**scene)
     return (ideal_dense_representation if protocol.needs & {"masks", "depth"} else ideal_representation)(**scene)

@@ -14,6 +14,7 @@ from sslbench.bench.errors import UserError
 from sslbench.bench.evaluation.representation import Representation
 from sslbench.bench.protocol import Protocol
 from sslbench.bench.records.measurement import Measurement
+from sslbench.bench.run.examples import MAX_BYTES, check_panels, contact_sheet
 from sslbench.bench.run.protocol_output import checked_measurements
 from tests.builders import plugins_under_test
 from tests.protocols.builders import ideal_for
@@ -135,9 +136,23 @@ def test_features_that_are_not_finite_are_refused(protocol: Protocol) -> None:
     broken = ideal_for(protocol)
     for split in (broken.dataset.train, broken.dataset.test):
         split.images[3, 1] = torch.nan  # type: ignore[index]
+        if split.clips is not None:
+            split.clips[3, 1] = torch.nan
     with pytest.raises(UserError, match="NaN") as error:
         list(protocol.evaluate(broken))
     assert "\n" not in str(error.value)
+
+
+def test_pictures_fit_their_sheet(protocol: Protocol, tiny: Dataset) -> None:
+    """They are columns of at most 6 rows in a small file, the same each time, or there are none."""
+    representation = Representation(ConvNet(32, width=4), tiny, "data", torch.device("cpu"), "fp32")
+    for panels in (protocol.pictures(representation), protocol.pictures(representation)):
+        if panels:
+            check_panels(panels)
+            assert len(contact_sheet([panel.images for panel in panels])) <= MAX_BYTES
+    for first, second in zip(protocol.pictures(representation), panels, strict=True):
+        assert torch.equal(first.images, second.images)
+        assert first.captions == second.captions
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_one_metric_needs_no_table_of_its_own(protocol: type) -> None:
 
 
 PRINTED = """
-rotnet is best at conv5 (0.700 m). All 2 methods are significantly better than the untrained encoder
+rotnet is best at conv5 (0.700 m). Both methods are significantly better than the untrained encoder
 (0.900 m).
 
 method                          rmse (m) ↓      rmse (m) ↓    delta (%)    delta (%)

@@ -11,6 +11,7 @@ from sslbench.bench.records.record import (
     CellNames,
     CellSettings,
     Cost,
+    Examples,
     ExternalCheckpoint,
     Identity,
     Mistake,
@@ -125,6 +126,9 @@ def full_record() -> Record:
         pretext={"first_loss": 1.4, "spread": 0.01, "collapsed": True},
         provenance={"commit": "abc", "dirty": False, "versions": {"torch": "2"}, "device": "a processor"},
         pictures="pictures.webp",
+        examples=Examples(
+            file="examples.webp", side=64, titles=("query", "nearest"), captions=((), ("right", "wrong"))
+        ),
     )
 
 

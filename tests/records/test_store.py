@@ -16,7 +16,7 @@ from sslbench.bench.errors import UserError
 from sslbench.bench.records import store
 from sslbench.bench.records.measurement import Measurement
 from sslbench.bench.records.predictions import Predictions, read_predictions
-from sslbench.bench.records.record import to_json
+from sslbench.bench.records.record import Examples, to_json
 from tests.records.builders import changed_record, example_record
 
 PREDICTIONS = Predictions(
@@ -194,15 +194,27 @@ def test_a_long_or_hidden_name_becomes_a_file_name_too() -> None:
 
 
 @pytest.mark.parametrize("name", ["/etc/hostname", "../secret.webp", "a/b.webp", "C:\\secret.webp", ".."])
-@pytest.mark.parametrize("part", ["predictions", "pictures"])
+@pytest.mark.parametrize("part", ["predictions", "pictures", "examples"])
 def test_a_record_names_only_files_next_to_it(tmp_path: Path, part: str, name: str) -> None:
     """A record that names another place is damaged: a page or a test would otherwise show any file of the machine."""
     path = store.write(tmp_path, example_record())
     content = json.loads(path.read_text())
-    path.write_text(json.dumps(content | {part: name}))
+    examples = {"file": name, "side": 64, "titles": ["query"], "captions": [[]]}
+    path.write_text(json.dumps(content | {part: examples if part == "examples" else name}))
     found, ((_, reason),) = store.read_all(tmp_path)
     assert found == []
     assert "not the name of a file next to the record" in reason
+
+
+def test_examples_are_stored_next_to_the_record(tmp_path: Path) -> None:
+    """The record names their file, which ends in its own way; without a file it names none."""
+    examples = Examples(file="", side=64, titles=("query", "nearest"), captions=((), ("right", "wrong")))
+    record = example_record(examples=examples)
+    path = store.write(tmp_path, record, examples=b"content")
+    found = store.read(path)
+    assert found.examples == replace(examples, file=f"{path.stem}.examples.webp")
+    assert (tmp_path / f"{path.stem}.examples.webp").read_bytes() == b"content"
+    assert store.read(store.write(tmp_path, record)).examples is None
 
 
 def test_a_link_next_to_a_record_is_refused(tmp_path: Path) -> None:

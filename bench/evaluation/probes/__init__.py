@@ -6,6 +6,7 @@ chunks, so the extra memory does not grow with the number of images.
 """
 
 from .agreement import clustering_agreement
+from .attentive import attentive_probe
 from .clusters import Clusters, assign_clusters, k_means
 from .contours import contour_accuracy, region_similarity
 from .dense import iter_enlarged, labels_of_positions, means_of_positions, position_rows, rows_of_other_pictures
@@ -35,6 +36,7 @@ __all__ = [
     "RidgeModel",
     "alignment",
     "assign_clusters",
+    "attentive_probe",
     "average_precision",
     "check_features",
     "clustering_agreement",

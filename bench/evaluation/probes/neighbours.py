@@ -50,7 +50,7 @@ def knn_predictions(
 
 @torch.no_grad()
 def knn_votes(bank: Tensor, labels: Tensor, queries: Tensor, num_classes: int, *, k: int, temperature: float) -> Tensor:
-    """The shares (M, K) of each class in the votes of the k nearest rows of the bank, weighted as in kNN classification.
+    """The share (M, K) of each class in the votes of the k nearest rows of the bank, weighted as in classification.
 
     Bank (N, D) with labels int64 (N,), queries (M, D).
     """

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PICTURE = 0.5  # inches
 GAP, CAPTION = 0.05, 0.1  # inches between pictures, and below them for a caption
 SIDE_BY_SIDE = 9  # columns that a figure has next to each other at most
+ROWS_BELOW = 3  # of each method where methods are below each other
 TINY_TEXT = 4.5  # points, of captions
 MAX_SIDE = 256  # pixels of a picture that is read
 
@@ -41,7 +42,8 @@ def save_pictures(table: Table, folder: Path, formats: Collection[str]) -> list[
     shown = list(iter_shown(table)) if any(record.examples for record in table.records) else []
     if not shown or "png" not in formats:
         return []
-    content = [table.title, [[one.heading, sha256(one.pictures).hexdigest(), repr(one.examples)] for one in shown]]
+    digests = [sha256(one.pictures.tobytes()).hexdigest() for one in shown]
+    content = [table.title, digests, [[one.heading, repr(one.examples)] for one in shown]]
     return save_figure(f"pictures-{table.name}", content, lambda: draw_pictures(table, shown), folder, ("png",))
 
 
@@ -53,7 +55,7 @@ def iter_shown(table: Table) -> Iterator[Shown]:
         for label in rows["label"]:  # the best first
             records = [record for record in table.records if labels[record.key] == label and record.examples]
             newest = max(records, key=lambda record: record.provenance.created, default=None)
-            pictures = newest and read_pictures(newest)
+            pictures = read_pictures(newest) if newest else None
             if newest and newest.examples and pictures is not None:
                 yield Shown(f"{label} ({role})" if role else label, pictures, newest.examples)
                 break
@@ -81,8 +83,10 @@ def read_pictures(record: Record) -> np.ndarray | None:
 
 def draw_pictures(table: Table, shown: Sequence[Shown]) -> Figure:
     """A block of pictures per method, next to each other if they are narrow, otherwise below each other."""
-    sizes = [block_size(one) for one in shown]
     beside = sum(len(one.examples.titles) for one in shown) <= SIDE_BY_SIDE
+    if not beside:
+        shown = [one._replace(pictures=one.pictures[:ROWS_BELOW]) for one in shown]
+    sizes = [block_size(one) for one in shown]
     rows, columns = (1, len(shown)) if beside else (len(shown), 1)
     widths, heights = zip(*sizes, strict=True)
     total = (sum(widths), max(heights)) if beside else (max(widths), sum(heights))
