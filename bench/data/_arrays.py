@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from ..storage.atomic import temporary_path
 from ._store import cache_errors_as_user_errors, sync_file
 
 Array = NDArray[Any]
@@ -29,7 +29,7 @@ def load_or_make_array(
         with cache_errors_as_user_errors():
             file.parent.mkdir(parents=True, exist_ok=True)
             # Each process writes a file of its own, so two at once do not interfere; the last to finish wins.
-            part = file.with_name(f".{file.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+            part = temporary_path(file)
             try:
                 with part.open("x+b") as stream:
                     write_pieces(stream, shape, dtype, pieces())

@@ -84,8 +84,8 @@ def check_fields(plugin: Any) -> None:
 
 
 def literal_value(node: ast.expr | None) -> Any:
-    """The value of a literal, ``frozenset({...})`` included; None where it is none."""
-    if isinstance(node, ast.Call) and ast.unparse(node.func) == "frozenset":
+    """The value of a literal, ``frozenset({...})`` and ``frozenset[str]()`` included; None where it is none."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func).partition("[")[0] == "frozenset":
         return frozenset(literal_value(node.args[0]) or ()) if node.args else frozenset()
     try:
         return ast.literal_eval(node) if node else None

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .learning import IMAGES
+from .learning import IMAGES, UNKNOWN
 from .significance import CorrectAnswers, are_different
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def best_sentence(methods: Sequence[Any], tap: str, answers: CorrectAnswers, num
     kinds = Counter(row.learns_from for row in methods)
     kind = max(kinds, key=lambda name: (kinds[name], name == IMAGES))
     rows = [row for row in methods if row.learns_from == kind]
-    among = f"Of the methods that learn from {kind}{' alone' * (kind == IMAGES)}, " if len(kinds) > 1 else ""
+    among = f"Of {those_who_learn_from(str(kind))}, " if len(kinds) > 1 else ""
     best, rivals = rows[0], rows[1:]
     where = f"at {tap} ({number(best.mean)})"
     if not rivals:
@@ -63,6 +63,13 @@ def best_sentence(methods: Sequence[Any], tap: str, answers: CorrectAnswers, num
     if None in different:
         return f"{among}{best.label} is best {where}."
     return f"{among}{best.label} stands apart {where}{runner_up(rivals, answers, number)}."
+
+
+def those_who_learn_from(kind: str) -> str:
+    """The rows of one kind of learning, as a caption names them."""
+    if kind == UNKNOWN:
+        return "the encoders of which it is unknown what they learned from"
+    return f"the methods that learn from {kind}{' alone' * (kind == IMAGES)}"
 
 
 def runner_up(rivals: Sequence[Any], answers: CorrectAnswers, number: Callable[[float], str]) -> str:

@@ -83,7 +83,9 @@ def conditions_note(lead: Record, group: Sequence[Record]) -> str:
     budget = f", budget {views:,} views" if isinstance(views, int) and views else ""
     trained = "" if lead.is_external else f", preset {cell.preset}{budget}"
     several = "seeds" if "," in seeds else "seed"
-    encoder = cell.encoder if lead.is_external else f"encoder {cell.encoder}{shared_parameters(group)}"
+    own = cell.encoder if lead.is_external else f"encoder {cell.encoder}{shared_parameters(group)}"
+    elsewhere = {record.is_external for record in group}
+    encoder = "several encoders" if len(elsewhere) > 1 else own
     return f"data {cell.dataset}, {encoder}{trained}, {several} {seeds}"
 
 

@@ -76,8 +76,11 @@ def run_in_fork(folder: Path, begun: Event) -> None:
     torch.set_num_threads(1)
     with (folder / "printed").open("w") as printed:
         sys.stdout = sys.stderr = printed
-        begun.set()
-        code = main([*WORDS, "--results", str(folder / "results")])
+        try:
+            begun.set()
+            code = main([*WORDS, "--results", str(folder / "results")])
+        except KeyboardInterrupt:  # before the program began
+            code = 128 + signal.SIGINT
     os._exit(code)
 
 

@@ -169,9 +169,11 @@ def test_one_run_measures_checkpoints_of_all_kinds(tmp_path: Path, capsys: pytes
     assert main([*words, "--results", str(tmp_path / "results")]) == 0
     out = capsys.readouterr().out
     for row in ("random (floor)", "tiny@small", "epoch1.ckpt", "epoch2.ckpt", "timm/test_resnet@random"):
-        assert len(re.findall(rf"^\S*{re.escape(row)}  .*\d ± ", out, re.MULTILINE)) == 1, row
+        assert len(re.findall(rf"^(?:── )?\S*{re.escape(row)}(?: ──)?  .*\d ± ", out, re.MULTILINE)) == 1, row
     assert re.search(r"^tiny@small .* 12\.3$", out, re.MULTILINE), "published, of conv5"
-    assert "encoder of tiny@small: convnet: 24 pixels, middle 0.5, bilinear" in " ".join(out.split())
+    assert "data synthetic, several encoders, preset small" in out
+    (saved,) = (tmp_path / "results" / "tables").glob("*.md")
+    assert "convnet: 24 pixels, middle 0.5, bilinear" in saved.read_text(encoding="utf-8")
     assert "https://example.org/table" in out
     found = {
         record.source.checkpoint.token if record.source.checkpoint else "random": record

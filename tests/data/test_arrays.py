@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from sslbench.bench.data._arrays import Piece, load_or_make_array
+from sslbench.bench.storage.atomic import remove_stale_files
 
 
 def test_two_simultaneous_writers_succeed(cache: Path) -> None:
@@ -29,6 +30,25 @@ def test_two_simultaneous_writers_succeed(cache: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         runs = [pool.submit(load_or_make_array, cache / "x.npy", (10,), np.dtype(np.uint8), pieces) for _ in range(2)]
     assert [run.result().tolist() for run in runs] == [[7] * 10] * 2
+    assert [file.name for file in cache.iterdir()] == ["x.npy"]
+
+
+def test_what_a_killed_process_leaves_is_removed_by_the_next_run(cache: Path) -> None:
+    """The name of the unfinished file says which process wrote it; without an end of that process it stays."""
+    kill = (
+        "import os, sys\nimport numpy as np\nfrom pathlib import Path\n"
+        "from sslbench.bench.data._arrays import load_or_make_array\n"
+        "load_or_make_array(Path(sys.argv[1]), (9,), np.dtype(np.uint8), lambda: os.kill(os.getpid(), 9))"
+    )
+    subprocess.run([sys.executable, "-c", kill, str(cache / "x.npy")], check=False)
+    assert len(list(cache.glob(".x.npy.*.part"))) == 1
+
+    def pieces() -> Iterator[Piece]:
+        remove_stale_files(cache)
+        assert len(list(cache.glob(".x.npy.*.part"))) == 1, "that of this process"
+        yield range(9), np.zeros(9)
+
+    load_or_make_array(cache / "x.npy", (9,), np.dtype(np.uint8), pieces)
     assert [file.name for file in cache.iterdir()] == ["x.npy"]
 
 

@@ -5,6 +5,8 @@ N images, C channels, P = h * w positions, H heads of C / H channels, K classes.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -34,17 +36,22 @@ class AttentiveHead(nn.Module):
         self.register_buffer("mean", mean[:, None, None])
         self.register_buffer("scale", scale[:, None, None])
         self.heads = max(heads for heads in range(1, MOST_HEADS + 1) if channels % heads == 0)
-        self.query = nn.Parameter(torch.randn(self.heads, 1, channels // self.heads) * 0.02)
-        self.key, self.value = nn.Linear(channels, channels), nn.Linear(channels, channels)
+        self.query = nn.Parameter(torch.randn(self.heads, channels // self.heads) * 0.02)
+        # A bias of the keys would add the same to all positions, which the softmax takes away.
+        self.key, self.value = nn.Linear(channels, channels, bias=False), nn.Linear(channels, channels)
         self.classify = nn.Linear(channels, num_classes)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps (N, C, h, w) -> logits (N, K)."""
-        rows = ((maps.float() - self.mean) * self.scale).flatten(2).transpose(1, 2)  # (N, P, C)
-        keys, values = (layer(rows).unflatten(2, (self.heads, -1)).transpose(1, 2) for layer in (self.key, self.value))
-        query = self.query.expand(len(maps), -1, -1, -1)
-        pooled = F.scaled_dot_product_attention(query, keys, values)  # (N, H, 1, C / H)
-        logits: Tensor = self.classify(pooled.flatten(1))
+        columns = ((maps.float() - self.mean) * self.scale).flatten(2)  # (N, C, P)
+        keys, values = (
+            layer.weight.unflatten(0, (self.heads, -1)) for layer in (self.key, self.value)
+        )  # (H, C / H, C)
+        # With one query, keys and values need not be computed for every position: both layers are linear.
+        query = torch.einsum("hd,hdc->hc", self.query, keys) / math.sqrt(keys.shape[1])
+        shares = (query @ columns).softmax(2)  # (N, H, P)
+        pooled = torch.einsum("nhc,hdc->nhd", shares @ columns.transpose(1, 2), values).flatten(1)
+        logits: Tensor = self.classify(pooled + self.value.bias)
         return logits
 
 

@@ -35,7 +35,7 @@ def test_the_forward_agrees_with_a_loop(channels: int, heads: int) -> None:
             pooled = []
             for at in range(heads):
                 part = slice(at * width, (at + 1) * width)
-                products = [math.exp(float(head.query[at, 0] @ head.key(row)[part]) / math.sqrt(width)) for row in rows]
+                products = [math.exp(float(head.query[at] @ head.key(row)[part]) / math.sqrt(width)) for row in rows]
                 shares = [product / sum(products) for product in products]
                 pooled.append(sum(share * head.value(row)[part] for share, row in zip(shares, rows, strict=True)))
             torch.testing.assert_close(logits, head.classify(torch.cat(pooled)), atol=1e-5, rtol=1e-4)
