@@ -73,6 +73,7 @@ raise SystemExit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_everything_runs_without_what_only_posix_has(tmp_path: Path) -> None:
     """Each module is imported and a cell is measured, with all that Windows lacks hidden."""
     words = ["--methods", "random", "--protocol", "knn", "--set", "knn.k=5", "--set", "synthetic.train=60"]

@@ -19,6 +19,8 @@ import sslbench
 from sslbench.bench.cli import main
 from sslbench.bench.plugins.discovery import ROOT
 
+pytestmark = pytest.mark.slow  # it builds and installs; CI runs it on its own
+
 PLAN = ("--methods", "random", "--protocol", "knn", "--dry-run")
 
 

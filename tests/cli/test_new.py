@@ -33,6 +33,7 @@ def new_plugins(folder: Path) -> list[Path]:
     return files
 
 
+@pytest.mark.slow
 def test_new_plugins_pass_the_contract_suites(tmp_path: Path) -> None:
     """Every contract test passes for the plugins of its kind, and none is skipped. So it is for the README's two."""
     readme = write_readme_plugins(tmp_path)

@@ -52,6 +52,7 @@ def test_a_protocol_that_raises_fails_its_cell_alone(results: Path, monkeypatch:
     assert found["knn"].error == "ZeroDivisionError: division by zero"
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_writing_loses_that_cell_alone(results: Path) -> None:
     """After SIGKILL while a record is written, earlier records are complete, and the next run measures the rest."""
     words = ["--methods", "random", "--protocol", "knn,linear", "--set", "knn.k=20"]
