@@ -36,6 +36,7 @@ def test_characters_that_the_terminal_lacks_are_replaced(
     assert code == (2 if "rötnet" in words else 0)
 
 
+@pytest.mark.slow
 def test_tables_are_printed_in_ascii(results: Path) -> None:
     """Tables hold a plus-minus sign; with an ASCII terminal the run still ends well."""
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}

@@ -215,6 +215,7 @@ setTimeout(() => { note("reset", labels()); document.getElementById("csv").click
 """
 
 
+@pytest.mark.slow
 @needs_browser
 def test_the_leaderboard_sorts_filters_links_and_downloads(page: str, tmp_path: Path) -> None:
     """Headings sort, several kinds can be chosen, columns hide, keys move, tabs switch, and CSV has what is shown."""

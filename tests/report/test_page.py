@@ -168,6 +168,7 @@ def shown_methods(dom: str, table: str = "rows") -> list[str]:
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (apt-get install chromium)")
 
 
+@pytest.mark.slow
 @needs_browser
 def test_filters_and_details_work_in_a_browser(results: Path, tmp_path: Path) -> None:
     """They work by address, by click and by keyboard; a cell shows its provenance, confusion and pictures."""
@@ -216,6 +217,7 @@ def test_filters_and_details_work_in_a_browser(results: Path, tmp_path: Path) ->
     assert "data:image/webp" in dom
 
 
+@pytest.mark.slow
 @needs_browser
 def test_a_thousand_rows_sort_quickly(tmp_path: Path) -> None:
     """Five hundred cells with two taps are sorted in less than a second, the leaderboard with them."""
