@@ -24,7 +24,7 @@ from .checkpoint_listing import (
 from .options import Parser, add_plugin_option
 
 KINDS = {f"{kind}s": kind for kind in FOLDERS}  # the word that lists all plugins of a kind
-WORDS = (*KINDS, "recipe", "checkpoints")  # what can be listed besides a plugin or a checkpoint by its name
+WORDS = (*KINDS, "recipe", "checkpoints")  # what can be listed apart from a plugin or a checkpoint by its name
 
 MORE = """\
 `list NAME` shows a plugin's settings; change one with --set NAME.KEY=VALUE.

@@ -265,7 +265,7 @@ class Representation:
         names = {name for spec in feature_specs for name in spec.sources}
         for start in range(0, len(indices), BATCH_SIZE):
             where = slice(start, start + BATCH_SIZE)
-            # A slice reads memory that lies in one piece, which is faster than an index.
+            # A slice reads contiguous memory, which is faster than an index.
             batch = images[where if len(indices) == len(images) else indices[where]].to(self.device)
             # Operations are counted for the first batch only, since all batches cost the same per image.
             counting = FlopCounterMode(display=False) if start == 0 else nullcontext()

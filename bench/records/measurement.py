@@ -29,7 +29,7 @@ class Measurement:
     tap: str
     metric: str  # "accuracy", "macro_accuracy", ...
     value: float  # a protocol yields finite numbers; NaN is null in a file
-    unit: str = ""  # "fraction" is shown in percent; any other, such as "px" or "nats", is named beside the metric
+    unit: str = ""  # "fraction" is shown in percent; any other, such as "px" or "nats", is named next to the metric
     higher_is_better: bool = True
     chance: float | None = None  # what features that say nothing about the question would give, if that is known
     ci_low: float | None = None
