@@ -24,6 +24,8 @@ from sslbench import (
     probes,
 )
 
+from ._grids import grids_of
+
 GIDARIS_TRAINING: dict[str, Any] = {
     "optimiser": partial(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4),
     "learning_rate_factor": lambda progress: 0.2 ** sum(progress >= step for step in (0.4, 0.8, 0.9)),
@@ -63,8 +65,7 @@ class Probing(Protocol):
 
     def grid_specs(self) -> tuple[FeatureSpec, ...]:
         """The feature spec of the classifier at each tap."""
-        max_dim = self.features if self.pooling in ("average", "max") else None
-        return tuple(FeatureSpec(tap, max_dim, self.pooling) for tap in self.taps)
+        return grids_of(self.taps, self.features, self.pooling)
 
     def feature_specs(self) -> tuple[FeatureSpec, ...]:
         """The features that the protocol reads."""

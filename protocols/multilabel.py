@@ -30,6 +30,8 @@ from sslbench import (
     statistics,
 )
 
+from ._grids import grids_of
+
 
 def mean_share_of_positives(representation: Representation) -> float:
     """The mean average precision of random rankings."""
@@ -53,8 +55,7 @@ class MultiLabel(Protocol):
 
     def feature_specs(self) -> tuple[FeatureSpec, ...]:
         """A grid of each tap."""
-        max_dim = self.features if self.pooling in ("average", "max") else None
-        return tuple(FeatureSpec(tap, max_dim, self.pooling) for tap in self.taps)
+        return grids_of(self.taps, self.features, self.pooling)
 
     def evaluate(self, representation: Representation) -> Iterator[Measurement]:
         """Yields the mean average precision at each tap."""

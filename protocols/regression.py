@@ -28,6 +28,7 @@ from sslbench import (
     statistics,
 )
 
+from ._grids import grids_of
 from ._metrics_table import metrics_table
 
 if TYPE_CHECKING:
@@ -50,8 +51,7 @@ class Regression(Protocol):
 
     def feature_specs(self) -> tuple[FeatureSpec, ...]:
         """A grid of each tap."""
-        max_dim = self.features if self.pooling in ("average", "max") else None
-        return tuple(FeatureSpec(tap, max_dim, self.pooling) for tap in self.taps)
+        return grids_of(self.taps, self.features, self.pooling)
 
     def evaluate(self, representation: Representation) -> Iterator[Measurement]:
         """Yields the mean R^2 over the numbers, and each number's error in its own unit."""

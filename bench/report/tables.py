@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..protocol import Protocol
 
 WITHOUT_PUBLISHED = "smoke"
-"""The preset whose numbers are too far from any paper's to be shown beside them."""
+"""The preset whose numbers are too far from any paper's to be shown next to them."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ def table_name(lead: Record) -> str:
 
 
 def shows_published(lead: Record) -> bool:
-    """Whether published numbers are shown beside those that were measured under these conditions."""
+    """Whether published numbers are shown next to those that were measured under these conditions."""
     return lead.cell.preset != WITHOUT_PUBLISHED
 
 

@@ -122,7 +122,7 @@ def draw_dots(table: Table) -> Figure:
 
 
 def references_at(table: Table, tap: str) -> list[Reference]:
-    """Floor, ceiling and chance at a tap, in the unit of the table; floor and ceiling only beside methods."""
+    """Floor, ceiling and chance at a tap, in the unit of the table; floor and ceiling only next to methods."""
     rows = table.rows[(table.rows["tap"] == tap) & (table.rows["role"] != "") & table.rows["mean"].notna()]
     found = []
     if (table.rows["role"] == "").any():

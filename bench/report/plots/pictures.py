@@ -83,16 +83,20 @@ def read_pictures(record: Record) -> np.ndarray | None:
 
 def draw_pictures(table: Table, shown: Sequence[Shown]) -> Figure:
     """A block of pictures per method, next to each other if they are narrow, otherwise below each other."""
-    beside = sum(len(one.examples.titles) for one in shown) <= SIDE_BY_SIDE
-    if not beside:
+    side_by_side = sum(len(one.examples.titles) for one in shown) <= SIDE_BY_SIDE
+    if not side_by_side:
         shown = [one._replace(pictures=one.pictures[:ROWS_BELOW]) for one in shown]
     sizes = [block_size(one) for one in shown]
-    rows, columns = (1, len(shown)) if beside else (len(shown), 1)
+    rows, columns = (1, len(shown)) if side_by_side else (len(shown), 1)
     widths, heights = zip(*sizes, strict=True)
-    total = (sum(widths), max(heights)) if beside else (max(widths), sum(heights))
+    total = (sum(widths), max(heights)) if side_by_side else (max(widths), sum(heights))
     figure = empty_figure(total[0] + 0.15 * columns, total[1] + 0.35 * rows + 0.3)
     panels = figure.subplots(
-        rows, columns, squeeze=False, width_ratios=widths if beside else None, height_ratios=None if beside else heights
+        rows,
+        columns,
+        squeeze=False,
+        width_ratios=widths if side_by_side else None,
+        height_ratios=None if side_by_side else heights,
     )
     for axes, one in zip(panels.flat, shown, strict=True):
         draw_block(axes, one)
